@@ -1,1 +1,38 @@
-//! oslo-db
+//! The database of every service: SQLite in one process or MariaDB behind many, with the same words.
+//!
+//! Transactions are synchronous closures on a database thread (`db.write(|tx| …).await`), so nothing is awaited
+//! while a lock is held. Tables are structs ([`table!`]), conditions are functions ([`eq`], [`all`], …), pages
+//! follow a marker ([`Tx::page`]), statuses change by compare-and-swap ([`Tx::swap`]), schemas by
+//! [`Db::migrate`].
+
+mod cond;
+mod db;
+mod fault;
+mod migrate;
+mod mysql;
+mod options;
+mod page;
+mod queue;
+mod sqlite;
+mod stats;
+mod table;
+mod tx;
+mod value;
+
+#[doc(hidden)]
+pub use base as __base;
+pub use cond::{
+    Cond, all, any, contains, eq, eq_ci, eq_or_null, everything, ge, gt, is_in, is_null, le, like,
+    lt, ne, not, not_in, not_null, nothing, prefix,
+};
+pub use db::{Db, Dialect};
+pub use fault::{DUPLICATE, MARKER_NOT_FOUND, REFERENCE, is_duplicate};
+pub use migrate::Migration;
+pub use options::{Options, Synchronous};
+pub use sea_query;
+pub use stats::Stats;
+pub use table::{Cells, Row, Table};
+#[doc(hidden)]
+pub use table::{Columns, column_name};
+pub use tx::{Statement, Tx};
+pub use value::{AsCell, bind, cell, set};

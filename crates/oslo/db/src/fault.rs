@@ -1,0 +1,137 @@
+//! What went wrong in a driver, in the house's words. Callers learn the kind; constraint names and SQL (which
+//! holds no values) go to the log, values nowhere.
+
+use base::Error;
+
+/// Class of the error when a unique key is taken.
+pub const DUPLICATE: &str = "DBDuplicateEntry";
+/// Class of the error when a foreign key is violated.
+pub const REFERENCE: &str = "DBReferenceError";
+/// Class of the error when a page's marker does not exist.
+pub const MARKER_NOT_FOUND: &str = "MarkerNotFound";
+
+/// Whether `error` says that a unique key is taken.
+pub fn is_duplicate(error: &Error) -> bool {
+    error.error_class() == Some(DUPLICATE)
+}
+
+fn duplicate(log: &str) -> Error {
+    Error::conflict("A record with the same key exists already.")
+        .class(DUPLICATE)
+        .log(log)
+}
+
+fn reference(log: &str) -> Error {
+    Error::conflict("Another record refers to this one, or one it refers to is missing.")
+        .class(REFERENCE)
+        .log(log)
+}
+
+fn unavailable(log: String) -> Error {
+    Error::unavailable("The database is not available; try again later.").log(log)
+}
+
+pub(crate) fn closed() -> Error {
+    unavailable("the database handle is closed".into())
+}
+
+pub(crate) fn sqlite(error: rusqlite::Error, sql: &str) -> Error {
+    use rusqlite::ErrorCode as Code;
+    use rusqlite::ffi;
+    let rusqlite::Error::SqliteFailure(failure, words) = &error else {
+        return Error::internal(format!("sqlite: {error}; in: {sql}"));
+    };
+    let words = words.as_deref().unwrap_or("no words");
+    match (failure.extended_code, failure.code) {
+        (
+            ffi::SQLITE_CONSTRAINT_UNIQUE
+            | ffi::SQLITE_CONSTRAINT_PRIMARYKEY
+            | ffi::SQLITE_CONSTRAINT_ROWID,
+            _,
+        ) => duplicate(words),
+        (ffi::SQLITE_CONSTRAINT_FOREIGNKEY, _) => reference(words),
+        (
+            _,
+            Code::DatabaseBusy
+            | Code::DatabaseLocked
+            | Code::CannotOpen
+            | Code::DiskFull
+            | Code::SystemIoFailure,
+        ) => unavailable(format!("sqlite {}: {words}", failure.extended_code)),
+        _ => Error::internal(format!(
+            "sqlite {}: {words}; in: {sql}",
+            failure.extended_code
+        )),
+    }
+}
+
+/// What a failed statement means for its transaction on MariaDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The closure sees the error; the transaction goes on.
+    None,
+    /// Deadlock, lock wait timeout or certification failure: the whole closure is run again.
+    Retry,
+    /// The connection is gone and must not go back to the pool.
+    Broken,
+}
+
+pub(crate) fn mysql(error: sqlx::Error, sql: &str) -> (Error, Trouble) {
+    let database = match &error {
+        sqlx::Error::Database(e) => e,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => {
+            return (unavailable(format!("mariadb: {error}")), Trouble::Broken);
+        }
+        _ => {
+            return (
+                Error::internal(format!("mariadb: {error}; in: {sql}")),
+                Trouble::None,
+            );
+        }
+    };
+    let Some(e) = database.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() else {
+        return (
+            Error::internal(format!("mariadb: {error}; in: {sql}")),
+            Trouble::None,
+        );
+    };
+    match e.number() {
+        // "Duplicate entry 'value' for key 'name'": only the name may go to the log.
+        1022 | 1062 | 1169 | 1586 | 1859 => {
+            let key = e.message().rsplit("for key ").next().unwrap_or("?");
+            (
+                duplicate(&format!("duplicate entry for key {key}")),
+                Trouble::None,
+            )
+        }
+        1216 | 1217 | 1451 | 1452 => (reference(e.message()), Trouble::None),
+        // Record changed since last read, lock wait timeout, deadlock (also Galera's certification failure).
+        1020 | 1205 | 1213 => (
+            unavailable(format!("mariadb {}: {}", e.number(), e.message())),
+            Trouble::Retry,
+        ),
+        // Too many connections, shutdown in progress, access while a Galera node is not ready, read only.
+        1040 | 1047 | 1053 | 1290 | 1836 | 1927 => (
+            unavailable(format!("mariadb {}: {}", e.number(), e.message())),
+            Trouble::Broken,
+        ),
+        number => (
+            Error::internal(format!("mariadb {number}: {}; in: {sql}", e.message())),
+            Trouble::None,
+        ),
+    }
+}
+
+pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Error {
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(|s| s.to_string())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no words".into());
+    Error::internal(format!("a database closure panicked: {words}"))
+}

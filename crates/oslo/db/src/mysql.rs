@@ -1,0 +1,340 @@
+//! MariaDB and MySQL: closures run on tokio's blocking threads, at most as many as there are connections. A
+//! closure that meets a deadlock (or a Galera certification failure) is rolled back and run again as a whole.
+
+use crate::fault::{self, Trouble};
+use crate::options::Options;
+use crate::stats::Counters;
+use crate::table::Row;
+use crate::tx::{self, Tx};
+use base::{CellRef, CellValue, Error, Result};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions, MySqlRow};
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Executor, Row as _, Type, TypeInfo, ValueRef};
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+/// How often a closure is begun, at most.
+const ATTEMPTS: u32 = 6;
+/// A connection idle for longer is asked whether it still lives before it is used.
+const TRUSTED: Duration = Duration::from_secs(10);
+
+const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
+     ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
+     innodb_lock_wait_timeout = 10, lock_wait_timeout = 60";
+/// Locking reads and counts must see what others committed while we waited for a lock.
+const BEGIN_WRITE: &str =
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE";
+/// One consistent view, as SQLite gives.
+const BEGIN_READ: &str =
+    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION READ ONLY";
+
+pub(crate) struct MySql {
+    pub(crate) pool: sqlx::MySqlPool,
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl MySql {
+    pub(crate) fn open(url: &str, options: &Options) -> Result<MySql> {
+        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+        let connect = MySqlConnectOptions::from_str(&format!("mysql://{rest}"))
+            .map_err(|_| Error::bad_request("The mysql url is malformed."))?
+            .charset("utf8mb4")
+            .collation("utf8mb4_bin")
+            .pipes_as_concat(false)
+            .statement_cache_capacity(options.statement_cache)
+            .disable_statement_logging();
+        let pool = MySqlPoolOptions::new()
+            .max_connections(options.pool_size.max(1))
+            .acquire_timeout(options.pool_timeout)
+            .idle_timeout(Duration::from_secs(300))
+            .test_before_acquire(false)
+            .after_connect(|conn, _| Box::pin(async move { conn.execute(SESSION).await.map(drop) }))
+            .before_acquire(|conn, meta| {
+                Box::pin(async move {
+                    Ok(meta.idle_for < TRUSTED || sqlx::Connection::ping(conn).await.is_ok())
+                })
+            })
+            .connect_lazy_with(connect);
+        Ok(MySql {
+            pool,
+            slots: Arc::new(Semaphore::new(options.pool_size.max(1) as usize)),
+            waiting: AtomicUsize::new(0),
+            counters: Arc::new(Counters::default()),
+        })
+    }
+
+    pub(crate) async fn call<T, F>(&self, write: bool, closure: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Tx) -> Result<T> + Send + Sync + 'static,
+    {
+        let waiting = Waiting::new(&self.waiting);
+        let slot = self
+            .slots
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| fault::closed())?;
+        drop(waiting);
+        let (pool, counters) = (self.pool.clone(), self.counters.clone());
+        let run = move || {
+            let _slot = slot;
+            attempts(&pool, &counters, write, &closure)
+        };
+        tokio::task::spawn_blocking(run)
+            .await
+            .map_err(Error::internal)?
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+
+    pub(crate) async fn close(&self) {
+        // Those at work hold their slots: taking all of them waits for the last.
+        let all = self.pool.options().get_max_connections();
+        let _ = self.slots.acquire_many(all).await;
+        self.slots.close();
+        self.pool.close().await;
+    }
+}
+
+/// Counts a waiting caller, also one that gives up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Waiting<'a> {
+        count.fetch_add(1, Relaxed);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+fn attempts<T, F>(
+    pool: &sqlx::MySqlPool,
+    counters: &Arc<Counters>,
+    write: bool,
+    closure: &F,
+) -> Result<T>
+where
+    F: Fn(&mut Tx) -> Result<T>,
+{
+    let mut attempt = 1;
+    loop {
+        let (result, trouble) = attempt_once(pool, counters, write, closure);
+        if trouble == Trouble::None || attempt == ATTEMPTS {
+            counters.closure(write);
+            return result;
+        }
+        counters.retry();
+        if let Err(e) = &result {
+            tracing::debug!(error = %e, attempt, "running a database closure again");
+        }
+        std::thread::sleep(pause(attempt));
+        attempt += 1;
+    }
+}
+
+/// 10, 20, 40 … ms, each up to doubled by chance so that two rivals do not meet again.
+fn pause(attempt: u32) -> Duration {
+    let base = 10u64 << attempt.min(6);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Duration::from_millis(base / 2 + u64::from(now.subsec_micros()) % base)
+}
+
+fn attempt_once<T, F>(
+    pool: &sqlx::MySqlPool,
+    counters: &Arc<Counters>,
+    write: bool,
+    closure: &F,
+) -> (Result<T>, Trouble)
+where
+    F: Fn(&mut Tx) -> Result<T>,
+{
+    let handle = Handle::current();
+    let inner = match handle.block_on(pool.acquire()) {
+        Ok(inner) => inner,
+        // The pool has tried for its whole timeout already.
+        Err(e) => return (Err(fault::mysql(e, "connect").0), Trouble::None),
+    };
+    let mut conn = Conn {
+        inner,
+        handle,
+        trouble: Trouble::None,
+    };
+    if let Err(e) = conn.script(if write { BEGIN_WRITE } else { BEGIN_READ }) {
+        conn.inner.close_on_drop();
+        return (Err(e), conn.trouble);
+    }
+
+    let mut tx = Tx {
+        conn: tx::Conn::MySql(conn),
+        writable: write,
+        counters: counters.clone(),
+    };
+    let result = catch_unwind(AssertUnwindSafe(|| closure(&mut tx)))
+        .unwrap_or_else(|panic| Err(fault::panicked(panic)));
+    let tx::Conn::MySql(mut conn) = tx.conn else {
+        return (
+            Err(Error::internal("the connection changed its kind")),
+            Trouble::None,
+        );
+    };
+
+    // A closure may have swallowed the error, but part of its work is gone: it must not commit.
+    if conn.trouble != Trouble::None {
+        let trouble = conn.trouble;
+        conn.undo();
+        let result = result.and_then(|_| Err(fault::closed()));
+        return (result, trouble);
+    }
+    if result.is_err() {
+        conn.undo();
+        return (result, Trouble::None);
+    }
+    match conn.script("COMMIT") {
+        Ok(()) => {
+            if write {
+                counters.commit();
+            }
+            (result, Trouble::None)
+        }
+        // Galera's certification happens here; the transaction is rolled back and may be tried again.
+        Err(e) if conn.trouble == Trouble::Retry => {
+            conn.undo();
+            (Err(e), Trouble::Retry)
+        }
+        // Nobody knows whether it was committed, so it must not be run again.
+        Err(e) => {
+            conn.inner.close_on_drop();
+            (Err(e), Trouble::None)
+        }
+    }
+}
+
+/// A connection, with the statements of a transaction.
+pub(crate) struct Conn {
+    inner: PoolConnection<sqlx::MySql>,
+    handle: Handle,
+    trouble: Trouble,
+}
+
+impl Conn {
+    pub(crate) fn fetch(
+        &mut self,
+        sql: &str,
+        values: &[CellValue],
+        each: &mut dyn FnMut(&dyn Row, usize) -> Result<()>,
+    ) -> Result<()> {
+        let query = bound(sql, values);
+        let rows = self.handle.block_on(query.fetch_all(&mut *self.inner));
+        for row in rows.map_err(|e| self.fault(e, sql))? {
+            let width = row.len();
+            each(&Columns(row), width)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn run(&mut self, sql: &str, values: &[CellValue]) -> Result<u64> {
+        let query = bound(sql, values);
+        let done = self.handle.block_on(query.execute(&mut *self.inner));
+        Ok(done.map_err(|e| self.fault(e, sql))?.rows_affected())
+    }
+
+    fn script(&mut self, sql: &'static str) -> Result<()> {
+        let done = self
+            .handle
+            .block_on(sqlx::raw_sql(sql).execute(&mut *self.inner));
+        done.map(drop).map_err(|e| self.fault(e, sql))
+    }
+
+    fn undo(&mut self) {
+        if self.trouble == Trouble::Broken || self.script("ROLLBACK").is_err() {
+            self.inner.close_on_drop();
+        }
+    }
+
+    fn fault(&mut self, error: sqlx::Error, sql: &str) -> Error {
+        let (error, trouble) = fault::mysql(error, sql);
+        if trouble != Trouble::None {
+            self.trouble = trouble;
+        }
+        error
+    }
+}
+
+type Bound<'q> = sqlx::query::Query<'q, sqlx::MySql, sqlx::mysql::MySqlArguments>;
+
+fn bound<'q>(sql: &str, values: &'q [CellValue]) -> Bound<'q> {
+    // The text comes from the statement builder, which binds every value.
+    let mut query = sqlx::query(AssertSqlSafe(sql.to_string()));
+    for value in values {
+        query = match value {
+            CellValue::Null => query.bind(None::<String>),
+            CellValue::Int(i) => query.bind(*i),
+            CellValue::Real(f) => query.bind(*f),
+            CellValue::Text(t) => query.bind(t.as_str()),
+            CellValue::Blob(b) => query.bind(b.as_slice()),
+        };
+    }
+    query
+}
+
+struct Columns(MySqlRow);
+
+impl Row for Columns {
+    fn cell(&self, index: usize) -> Result<CellRef<'_>> {
+        let wrong = |e: sqlx::Error| Error::internal(format!("column {index}: {e}"));
+        let raw = self.0.try_get_raw(index).map_err(wrong)?;
+        if raw.is_null() {
+            return Ok(CellRef::Null);
+        }
+        let info = self.0.column(index).type_info();
+        // Asked first, because a column with a binary *collation* calls itself VARBINARY.
+        if <str as Type<sqlx::MySql>>::compatible(info) {
+            let text = self.0.try_get_unchecked::<&str, _>(index).map_err(wrong)?;
+            return Ok(CellRef::Text(Cow::Borrowed(text)));
+        }
+        let name = info.name();
+        if name.contains("INT") || name == "BOOLEAN" {
+            return Ok(CellRef::Int(
+                self.0.try_get_unchecked(index).map_err(wrong)?,
+            ));
+        }
+        match name {
+            "FLOAT" | "DOUBLE" => Ok(CellRef::Real(
+                self.0.try_get_unchecked(index).map_err(wrong)?,
+            )),
+            // Sums of integers are decimals here.
+            "DECIMAL" => {
+                let text = self.0.try_get_unchecked::<&str, _>(index).map_err(wrong)?;
+                match text.parse::<i64>() {
+                    Ok(int) => Ok(CellRef::Int(int)),
+                    Err(_) => Ok(CellRef::Real(text.parse().map_err(Error::internal)?)),
+                }
+            }
+            "BINARY" | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => {
+                let bytes = self.0.try_get_unchecked::<&[u8], _>(index).map_err(wrong)?;
+                Ok(CellRef::Blob(Cow::Borrowed(bytes)))
+            }
+            other => Err(Error::internal(format!(
+                "column {index} has the unknown type {other}"
+            ))),
+        }
+    }
+}
