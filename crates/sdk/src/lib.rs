@@ -1,1 +1,14 @@
-//! sdk
+//! A service's way to its neighbours: one [`Sdk`], over HTTP or straight into the neighbour's router.
+//!
+//! The token is the user's (with the service's own beside it) or the service's own; the bytes are the same in both
+//! shapes. Typed methods live in one file per neighbour.
+
+mod client;
+mod fault;
+mod keystone;
+mod transport;
+
+pub use client::{Answer, Caller, Sdk, ServiceCredentials};
+pub use http::Method;
+pub use keystone::KeystoneTokens;
+pub use transport::{Http, InProcess, Transport};

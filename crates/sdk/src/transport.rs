@@ -1,0 +1,117 @@
+//! How a request reaches a neighbour: its router in this process, or HTTP.
+
+use base::{Error, Result};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use oslo_http::{Body, Endpoint, Reply};
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// Carries requests. `service` is the catalog's type (`identity`, `network`, …); the path is the service's own.
+pub trait Transport: Send + Sync + 'static {
+    /// Sends one request; a neighbour that cannot be reached is [`base::Kind::Unavailable`].
+    fn send<'a>(
+        &'a self,
+        service: &'a str,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Result<Reply>>;
+}
+
+/// Neighbours of the same process, called without a socket.
+#[derive(Clone, Default)]
+pub struct InProcess {
+    endpoints: Arc<RwLock<HashMap<String, Arc<dyn Endpoint>>>>,
+}
+
+impl InProcess {
+    /// Makes a service reachable.
+    pub fn register(&self, service: &str, endpoint: Arc<dyn Endpoint>) {
+        if let Ok(mut map) = self.endpoints.write() {
+            map.insert(service.to_string(), endpoint);
+        }
+    }
+}
+
+impl Transport for InProcess {
+    fn send<'a>(
+        &'a self,
+        service: &'a str,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Result<Reply>> {
+        Box::pin(async move {
+            let endpoint = self
+                .endpoints
+                .read()
+                .ok()
+                .and_then(|m| m.get(service).cloned());
+            let endpoint = endpoint.ok_or_else(|| {
+                Error::unavailable(format!("The {service} service is not running."))
+            })?;
+            Ok(endpoint.call(request).await)
+        })
+    }
+}
+
+/// Neighbours on other hosts.
+pub struct Http {
+    client: reqwest::Client,
+    urls: HashMap<String, String>,
+}
+
+impl Http {
+    /// `urls`: service type to `http://host:port`, without a path.
+    pub fn new(urls: HashMap<String, String>) -> Result<Http> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .read_timeout(Duration::from_secs(60))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(Error::internal)?;
+        Ok(Http { client, urls })
+    }
+}
+
+impl Transport for Http {
+    fn send<'a>(
+        &'a self,
+        service: &'a str,
+        request: http::Request<Body>,
+    ) -> BoxFuture<'a, Result<Reply>> {
+        Box::pin(async move {
+            let url = self.urls.get(service).ok_or_else(|| {
+                Error::unavailable(format!("No endpoint of the {service} service is known."))
+            })?;
+            let (mut parts, body) = request.into_parts();
+            parts.headers.remove("host");
+            let length = body.length();
+            let mut out = self
+                .client
+                .request(
+                    parts.method,
+                    format!("{}{}", url.trim_end_matches('/'), parts.uri),
+                )
+                .headers(parts.headers);
+            if length != Some(0) {
+                out = out.body(reqwest::Body::wrap_stream(body.into_stream()));
+            }
+            let down = |e: reqwest::Error| {
+                Error::unavailable(format!("The {service} service does not answer.")).log(e)
+            };
+            let response = out.send().await.map_err(down)?;
+            let (status, headers, length) = (
+                response.status(),
+                response.headers().clone(),
+                response.content_length(),
+            );
+            let stream = response
+                .bytes_stream()
+                .map(|piece| piece.map_err(std::io::Error::other));
+            Ok(Reply {
+                status,
+                headers,
+                body: Body::stream(stream, length),
+            })
+        })
+    }
+}
