@@ -1,1 +1,3 @@
-//! nova-types
+//! Compute: the contract between nova and its compute hosts.
+
+pub mod rpc;
