@@ -1,3 +1,3 @@
-//! Compute: the contract between nova and its compute hosts.
+//! Nova's contract as others see it: the messages between conductor and compute agents ([`rpc`]).
 
 pub mod rpc;
