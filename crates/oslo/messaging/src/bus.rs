@@ -1,0 +1,280 @@
+//! The handle that everybody holds: call, cast, fanout, notify, serve.
+
+use crate::dispatch::{Dispatcher, Endpoint};
+use crate::envelope::Request;
+use crate::in_process::InProcess;
+use crate::notify::{self, Notification, NotificationHandler, Priority};
+use crate::server::ServerHandle;
+use crate::target::Target;
+use crate::transport::{Route, Sources, Transport};
+use base::{Error, Kind, Result};
+use oslo_context::RequestContext;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a bus does when nobody says otherwise.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a call waits for its answer (upstream's `rpc_response_timeout`).
+    pub call_timeout: Duration,
+    /// How long a message waits for a server to appear before it is refused with 503.
+    pub patience: Duration,
+    /// How many messages a server handles at once (upstream's `executor_thread_pool_size`).
+    pub concurrency: usize,
+    /// The exchange of notifications (upstream's `control_exchange`).
+    pub control_exchange: String,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            call_timeout: Duration::from_secs(60),
+            patience: Duration::from_millis(500),
+            concurrency: 64,
+            control_exchange: "openstack".to_string(),
+        }
+    }
+}
+
+/// The bus. Clones are the same bus.
+#[derive(Clone)]
+pub struct Bus {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    transport: Box<dyn Transport>,
+    options: Options,
+}
+
+impl From<&Bus> for Bus {
+    fn from(bus: &Bus) -> Bus {
+        bus.clone()
+    }
+}
+
+impl Bus {
+    /// A bus inside this process; every such bus is a world of its own.
+    pub fn in_process() -> Bus {
+        Bus::in_process_with(Options::default())
+    }
+
+    /// The same with other options.
+    pub fn in_process_with(options: Options) -> Bus {
+        Bus::over(Box::new(InProcess::new()), options)
+    }
+
+    pub(crate) fn over(transport: Box<dyn Transport>, options: Options) -> Bus {
+        Bus {
+            inner: Arc::new(Inner { transport, options }),
+        }
+    }
+
+    /// What the bus does when nobody says otherwise.
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Asks one server and waits for its answer, for as long as [`Options::call_timeout`].
+    ///
+    /// Nobody there is 503 (`MessageUndeliverable`); no answer in time is 504 (`MessagingTimeout`), and then
+    /// whether the work was done is not known.
+    pub async fn call(
+        &self,
+        ctx: &RequestContext,
+        target: &Target,
+        method: &str,
+        args: Value,
+    ) -> Result<Value> {
+        self.call_within(ctx, target, method, args, self.inner.options.call_timeout)
+            .await
+    }
+
+    /// The same with another timeout.
+    pub async fn call_within(
+        &self,
+        ctx: &RequestContext,
+        target: &Target,
+        method: &str,
+        args: Value,
+        timeout: Duration,
+    ) -> Result<Value> {
+        if target.fanout {
+            return Err(Error::internal(format!(
+                "{method} is a call and cannot fan out"
+            )));
+        }
+        let transport = &self.inner.transport;
+        let msg_id = base::new_hex_id();
+        let mut waiting = transport.replies().expect(&msg_id);
+        let mut request = request(ctx, target, method, args);
+        request.msg_id = Some(msg_id.clone());
+        request.reply_q = Some(transport.reply_queue().to_string());
+        let body = request.encode()?;
+        let route = route(target);
+        let patience = self.inner.options.patience.min(timeout);
+        let exchange = async {
+            transport.send(&route, body, patience).await?;
+            match (&mut waiting.receiver).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Error::internal("the table of calls lost a call")),
+            }
+        };
+        match tokio::time::timeout(timeout, exchange).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let words = format!("Timed out waiting for a reply to message ID {msg_id}");
+                let log = format!(
+                    "{method} on {} did not answer within {timeout:?}",
+                    target.queue()
+                );
+                Err(Error::new(Kind::Timeout, words)
+                    .class("MessagingTimeout")
+                    .log(log))
+            }
+        }
+    }
+
+    /// Tells one server (all, if the target fans out) and does not wait for the work. Nobody there is 503;
+    /// a fan-out to nobody is fine.
+    pub async fn cast(
+        &self,
+        ctx: &RequestContext,
+        target: &Target,
+        method: &str,
+        args: Value,
+    ) -> Result<()> {
+        let body = request(ctx, target, method, args).encode()?;
+        self.inner
+            .transport
+            .send(&route(target), body, self.inner.options.patience)
+            .await
+    }
+
+    /// Tells all servers of the topic.
+    pub async fn fanout(
+        &self,
+        ctx: &RequestContext,
+        target: &Target,
+        method: &str,
+        args: Value,
+    ) -> Result<()> {
+        self.cast(ctx, &target.clone().fanout(), method, args).await
+    }
+
+    /// Serves a topic as `target.server`: takes from the topic, the topic of this server, and its fan-outs.
+    pub async fn serve(
+        &self,
+        target: &Target,
+        dispatcher: Arc<dyn Dispatcher>,
+    ) -> Result<ServerHandle> {
+        self.serve_with(target, dispatcher, self.inner.options.concurrency)
+            .await
+    }
+
+    /// The same with another bound on handlers that run at once.
+    pub async fn serve_with(
+        &self,
+        target: &Target,
+        dispatcher: Arc<dyn Dispatcher>,
+        concurrency: usize,
+    ) -> Result<ServerHandle> {
+        let mut queues = vec![target.topic.clone()];
+        if target.server.is_some() {
+            queues.push(target.queue());
+        }
+        let sources = Sources {
+            exchange: target.exchange.clone(),
+            queues,
+            fanout: Some(target.topic.clone()),
+            notifications: false,
+        };
+        self.inner
+            .transport
+            .listen(sources, Arc::new(Endpoint::new(dispatcher)), concurrency)
+            .await
+    }
+
+    /// Tells whoever listens (billing, audit) that something happened. Never fails the caller: a lost notification
+    /// is logged.
+    pub async fn notify(
+        &self,
+        ctx: &RequestContext,
+        publisher_id: &str,
+        priority: Priority,
+        event_type: &str,
+        payload: Value,
+    ) {
+        let notification = Notification::new(publisher_id, priority, event_type, payload);
+        let route = Route::Notification {
+            exchange: self.inner.options.control_exchange.clone(),
+            queue: notify::queue(priority),
+        };
+        let sent = match notification.encode(ctx) {
+            Ok(body) => {
+                self.inner
+                    .transport
+                    .send(&route, body, self.inner.options.patience)
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sent {
+            tracing::warn!(request.id = %ctx.request_id, %error, "the notification {event_type} was lost");
+        }
+    }
+
+    /// Listens to notifications of every priority. Several listeners share them.
+    pub async fn listen_notifications(
+        &self,
+        handler: Arc<dyn NotificationHandler>,
+    ) -> Result<ServerHandle> {
+        let sources = Sources {
+            exchange: self.inner.options.control_exchange.clone(),
+            queues: Priority::ALL.iter().map(|p| notify::queue(*p)).collect(),
+            fanout: None,
+            notifications: true,
+        };
+        let accept = Arc::new(notify::Listener::new(handler));
+        self.inner
+            .transport
+            .listen(sources, accept, self.inner.options.concurrency)
+            .await
+    }
+
+    /// Hands over bytes as they are; for conformance suites.
+    #[doc(hidden)]
+    pub async fn send_raw(&self, target: &Target, body: Vec<u8>) -> Result<()> {
+        self.inner
+            .transport
+            .send(&route(target), body, self.inner.options.patience)
+            .await
+    }
+}
+
+fn request(ctx: &RequestContext, target: &Target, method: &str, args: Value) -> Request {
+    Request {
+        ctx: ctx.clone(),
+        method: method.to_string(),
+        args,
+        namespace: target.namespace.clone(),
+        version: target.version.clone(),
+        msg_id: None,
+        reply_q: None,
+        unique_id: base::new_hex_id(),
+    }
+}
+
+fn route(target: &Target) -> Route {
+    if target.fanout {
+        Route::Fanout {
+            topic: target.topic.clone(),
+        }
+    } else {
+        Route::Queue {
+            exchange: target.exchange.clone(),
+            queue: target.queue(),
+        }
+    }
+}

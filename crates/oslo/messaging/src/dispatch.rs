@@ -1,0 +1,172 @@
+//! From bytes to a handler and back: duplicates, versions, panics, spans. The same for both transports.
+
+use crate::envelope::{Reply, Request};
+use crate::seen::Seen;
+use async_trait::async_trait;
+use base::{Error, Kind, Result};
+use futures::FutureExt;
+use oslo_context::RequestContext;
+use serde_json::Value;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tracing::Instrument;
+
+/// How many messages a server remembers to recognise duplicates.
+const REMEMBERED: usize = 4096;
+
+/// What a server does with messages.
+#[async_trait]
+pub trait Dispatcher: Send + Sync + 'static {
+    /// Runs one method. `args` is an object keyed by parameter.
+    async fn dispatch(&self, ctx: RequestContext, method: &str, args: Value) -> Result<Value>;
+
+    /// The version of the interface that is served; requests for a newer minor or another major are refused.
+    /// `None` accepts all.
+    fn version(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// An answer on its way to the queue of a caller.
+pub(crate) struct Answer {
+    pub reply_q: String,
+    pub msg_id: String,
+    pub body: Vec<u8>,
+}
+
+/// What a transport gives bytes to.
+#[async_trait]
+pub(crate) trait Accept: Send + Sync + 'static {
+    /// Handles the message to its end.
+    async fn accept(&self, body: &[u8]) -> Option<Answer>;
+}
+
+/// A dispatcher with what surrounds it.
+pub(crate) struct Endpoint {
+    dispatcher: Arc<dyn Dispatcher>,
+    seen: Seen,
+}
+
+impl Endpoint {
+    pub(crate) fn new(dispatcher: Arc<dyn Dispatcher>) -> Endpoint {
+        Endpoint {
+            dispatcher,
+            seen: Seen::new(REMEMBERED),
+        }
+    }
+
+    async fn run(
+        &self,
+        ctx: RequestContext,
+        method: &str,
+        version: Option<&str>,
+        args: Value,
+    ) -> Result<Value> {
+        check_version(self.dispatcher.version(), version, method)?;
+        let call = AssertUnwindSafe(self.dispatcher.dispatch(ctx, method, args)).catch_unwind();
+        match call.await {
+            Ok(outcome) => outcome,
+            Err(panic) => Err(Error::internal(format!(
+                "{method} panicked: {}",
+                panic_words(&*panic)
+            ))),
+        }
+    }
+}
+
+#[async_trait]
+impl Accept for Endpoint {
+    async fn accept(&self, body: &[u8]) -> Option<Answer> {
+        let request = match Request::decode(body) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::error!(%error, "a message that cannot be read was dropped");
+                return None;
+            }
+        };
+        if !self.seen.first_time(&request.unique_id) {
+            tracing::debug!(unique_id = %request.unique_id, "a duplicate was dropped");
+            return None;
+        }
+        let Request {
+            ctx,
+            method,
+            args,
+            version,
+            msg_id,
+            reply_q,
+            ..
+        } = request;
+        let span = tracing::info_span!("rpc", request.id = %ctx.request_id, rpc.method = %method);
+        let outcome = self
+            .run(ctx, &method, version.as_deref(), args)
+            .instrument(span.clone())
+            .await;
+        let _entered = span.enter();
+        if let Err(error) = &outcome {
+            let quiet = msg_id.is_some() && error.kind() != Kind::Internal;
+            if quiet {
+                tracing::debug!(?error, "{method} answered with an error");
+            } else {
+                tracing::error!(?error, "{method} failed");
+            }
+        }
+        let (msg_id, reply_q) = (msg_id?, reply_q?);
+        match Reply::encode(&msg_id, &outcome) {
+            Ok(body) => Some(Answer {
+                reply_q,
+                msg_id,
+                body,
+            }),
+            Err(error) => {
+                tracing::error!(%error, "an answer that cannot be written was dropped");
+                None
+            }
+        }
+    }
+}
+
+/// Upstream's rule: same major, and a minor that is not newer than ours.
+fn check_version(served: Option<&str>, asked: Option<&str>, method: &str) -> Result<()> {
+    let (Some(served), Some(asked)) = (served, asked) else {
+        return Ok(());
+    };
+    let numbers = |text: &str| -> Option<(u32, u32)> {
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    let fits = match (numbers(served), numbers(asked)) {
+        (Some(served), Some(asked)) => served.0 == asked.0 && asked.1 <= served.1,
+        _ => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let words =
+        format!("Endpoint does not support RPC version {asked}. Attempted method: {method}");
+    Err(Error::new(Kind::NotImplemented, words).class("UnsupportedVersion"))
+}
+
+/// The words of a panic.
+pub(crate) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    if let Some(words) = panic.downcast_ref::<&str>() {
+        return (*words).to_string();
+    }
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .unwrap_or_else(|| "no words".to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        let fits = |served, asked| check_version(Some(served), Some(asked), "m").is_ok();
+        assert!(fits("6.2", "6.0") && fits("6.2", "6.2"));
+        assert!(!fits("6.2", "6.3") && !fits("6.2", "5.0") && !fits("6.2", "x"));
+        assert!(check_version(None, Some("9.9"), "m").is_ok());
+    }
+}
