@@ -27,7 +27,7 @@ pub use cond::{
 };
 pub use db::{Db, Dialect};
 pub use fault::{DUPLICATE, MARKER_NOT_FOUND, REFERENCE, is_duplicate};
-pub use migrate::Migration;
+pub use migrate::{Migration, create_database};
 pub use options::{Options, Synchronous};
 pub use sea_query;
 pub use stats::Stats;

@@ -5,7 +5,7 @@ use crate::fault;
 use crate::mysql::MySql;
 use crate::tx::{Conn, Tx};
 use base::{Error, Result, Timestamp};
-use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, Row};
 
 /// One step of a schema. `sql` is portable: VARCHAR(n), TEXT, BIGINT, DOUBLE, BLOB, BOOLEAN; text in keys is
 /// VARCHAR(255) at most; every statement ends with `;` at the end of a line. A published migration never changes.
@@ -73,6 +73,21 @@ impl Db {
         })
         .await
     }
+}
+
+/// Creates the database that a mysql url names, if it is missing.
+pub async fn create_database(url: &str) -> Result<()> {
+    let (server, name) = crate::mysql::server_of(url)?;
+    let mut conn = server
+        .connect()
+        .await
+        .map_err(|e| fault::mysql(e, "connect").0)?;
+    let name = name.replace('`', "``");
+    let sql =
+        format!("CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
+    raw(&mut conn, &sql).await?;
+    let _ = conn.close().await;
+    Ok(())
 }
 
 fn has_table(tx: &mut Tx, name: &str) -> Result<bool> {

@@ -43,9 +43,7 @@ pub(crate) struct MySql {
 
 impl MySql {
     pub(crate) fn open(url: &str, options: &Options) -> Result<MySql> {
-        let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-        let connect = MySqlConnectOptions::from_str(&format!("mysql://{rest}"))
-            .map_err(|_| Error::bad_request("The mysql url is malformed."))?
+        let connect = parse(url)?
             .charset("utf8mb4")
             .collation("utf8mb4_bin")
             .pipes_as_concat(false)
@@ -107,6 +105,26 @@ impl MySql {
     }
 }
 
+fn parse(url: &str) -> Result<MySqlConnectOptions> {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    // The reason is left out: it could quote the password.
+    MySqlConnectOptions::from_str(&format!("mysql://{rest}"))
+        .map_err(|_| Error::bad_request("The mysql url is malformed."))
+}
+
+/// The server of a url, and the database it names.
+pub(crate) fn server_of(url: &str) -> Result<(MySqlConnectOptions, String)> {
+    let options = parse(url)?;
+    let name = options.get_database().unwrap_or_default().to_string();
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let host = place.rsplit_once('/').map_or(place, |(host, _)| host);
+    Ok((
+        parse(&format!("mysql://{host}/?{query}"))?.disable_statement_logging(),
+        name,
+    ))
+}
+
 /// Counts a waiting caller, also one that gives up.
 struct Waiting<'a>(&'a AtomicUsize);
 
@@ -143,9 +161,17 @@ where
         if let Err(e) = &result {
             tracing::debug!(error = %e, attempt, "running a database closure again");
         }
-        std::thread::sleep(pause(attempt));
+        back_off(attempt);
         attempt += 1;
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a blocking thread of our own, nothing to wait for"
+)]
+fn back_off(attempt: u32) {
+    std::thread::sleep(pause(attempt));
 }
 
 /// 10, 20, 40 … ms, each up to doubled by chance so that two rivals do not meet again.

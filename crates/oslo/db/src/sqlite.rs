@@ -8,6 +8,7 @@ use crate::stats::Counters;
 use crate::table::Row;
 use crate::tx::{self, Tx};
 use base::{CellRef, CellValue, Error, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};
 use std::borrow::Cow;
@@ -164,6 +165,14 @@ fn connect(path: Option<&Path>, options: &Options, writer: bool) -> Result<Conne
     let conn = opened.map_err(|e| fault::sqlite(e, "open"))?;
     conn.busy_timeout(options.busy_timeout)
         .map_err(|e| fault::sqlite(e, "busy_timeout"))?;
+    // Or SQLite takes a misspelt column for text, and a condition silently matches nothing.
+    for strict in [
+        DbConfig::SQLITE_DBCONFIG_DQS_DML,
+        DbConfig::SQLITE_DBCONFIG_DQS_DDL,
+    ] {
+        conn.set_db_config(strict, false)
+            .map_err(|e| fault::sqlite(e, "strict quotes"))?;
+    }
     conn.set_prepared_statement_cache_capacity(options.statement_cache);
     let synchronous = match options.synchronous {
         Synchronous::Normal => "NORMAL",

@@ -1,1 +1,3 @@
 //! oslo-testing
+
+pub mod db;

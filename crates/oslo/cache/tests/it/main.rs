@@ -1,0 +1,201 @@
+//! The same promises from memory and from real Memcached servers, and what happens when one of those dies.
+
+use oslo_cache::{Cache, MOST_BYTES};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(60);
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    async fn start() -> Server {
+        // A port that was free a moment ago; if somebody took it meanwhile, another is tried.
+        for _ in 0..10 {
+            let port = std::net::TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
+            if let Some(server) = Server::try_start(port).await {
+                return server;
+            }
+        }
+        panic!("memcached does not start");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test's own server")]
+    async fn try_start(port: u16) -> Option<Server> {
+        let address = format!("127.0.0.1:{port}");
+        let child = Command::new("memcached")
+            .args([
+                "-l",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-U",
+                "0",
+                "-u",
+                "root",
+                "-m",
+                "16",
+            ])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("install the package memcached to run this test");
+        let mut server = Server { child, address };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline && server.child.try_wait().unwrap().is_none() {
+            if tokio::net::TcpStream::connect(&server.address)
+                .await
+                .is_ok()
+            {
+                return Some(server);
+            }
+            tokio::task::yield_now().await;
+        }
+        None
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn over(servers: &[&Server], dead_time: Duration) -> Cache {
+    let addresses: Vec<_> = servers.iter().map(|s| s.address.clone()).collect();
+    Cache::memcached(&addresses, Duration::from_secs(2), dead_time).unwrap()
+}
+
+async fn suite(cache: Cache) {
+    let strange_key = "a key\r\nwith ünïcode \0 and length ".repeat(50);
+    for (key, value) in [
+        ("plain", b"value".to_vec()),
+        (strange_key.as_str(), b"\r\nEND\r\n".to_vec()),
+        ("empty", vec![]),
+        ("large", (0..MOST_BYTES).map(|n| n as u8).collect()),
+    ] {
+        assert_eq!(cache.get(key).await, None);
+        cache.set(key, &value, LONG).await;
+        assert!(cache.get(key).await == Some(value));
+        cache.delete(key).await;
+        cache.delete(key).await;
+        assert_eq!(cache.get(key).await, None);
+    }
+
+    cache.set("k", b"old", LONG).await;
+    cache.set("k", &vec![0; MOST_BYTES + 1], LONG).await;
+    assert_eq!(
+        cache.get("k").await,
+        None,
+        "too large a value never leaves the old one behind"
+    );
+
+    cache.set_json("j", &vec![1, 2, 3], LONG).await;
+    assert_eq!(cache.get_json::<Vec<u8>>("j").await, Some(vec![1, 2, 3]));
+    assert_eq!(cache.get_json::<String>("j").await, None);
+
+    cache.set("short", b"x", Duration::from_millis(300)).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while cache.get("short").await.is_some() {
+        assert!(Instant::now() < deadline, "it never expires");
+        tokio::task::yield_now().await;
+    }
+
+    let tasks: Vec<_> = (0..50)
+        .map(|n| {
+            let cache = cache.clone();
+            tokio::spawn(async move {
+                let key = format!("many {n}");
+                cache.set(&key, key.as_bytes(), LONG).await;
+                cache.get(&key).await == Some(key.clone().into_bytes())
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert!(task.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn memory() {
+    suite(Cache::memory(16 << 20)).await;
+    let small = Cache::memory(10_000);
+    for n in 0..1000 {
+        small.set(&n.to_string(), &[0; 1000], LONG).await;
+    }
+    let mut kept = 0;
+    for n in 0..1000 {
+        kept += usize::from(small.get(&n.to_string()).await.is_some());
+    }
+    assert!(kept < 500, "{kept} kept: the bound does not hold");
+}
+
+#[tokio::test]
+async fn memcached() {
+    let server = Server::start().await;
+    suite(over(&[&server], LONG)).await;
+}
+
+#[tokio::test]
+async fn several_servers_share_and_one_dies() {
+    let (mut one, two) = (Server::start().await, Server::start().await);
+    let both = over(&[&one, &two], LONG);
+    suite(both.clone()).await;
+    for n in 0..100 {
+        both.set(&n.to_string(), b"x", LONG).await;
+    }
+    // Another process lists the servers in another order and finds the same.
+    let other = over(&[&two, &one], LONG);
+    let only_two = over(&[&two], LONG);
+    let mut on_two = 0;
+    for n in 0..100 {
+        assert!(other.get(&n.to_string()).await.is_some());
+        on_two += usize::from(only_two.get(&n.to_string()).await.is_some());
+    }
+    assert!(
+        (20..=80).contains(&on_two),
+        "{on_two} of 100 on the second server"
+    );
+
+    one.kill();
+    let mut found = 0;
+    for n in 0..100 {
+        found += usize::from(both.get(&n.to_string()).await.is_some());
+    }
+    assert_eq!(found, on_two, "the other server's keys are where they were");
+    for n in 0..100 {
+        both.set(&n.to_string(), b"y", LONG).await;
+        assert_eq!(both.get(&n.to_string()).await.as_deref(), Some(&b"y"[..]));
+    }
+}
+
+#[tokio::test]
+async fn a_dead_or_silent_server_costs_one_timeout() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let cache = Cache::memcached(&[address], Duration::from_millis(50), LONG).unwrap();
+    let start = Instant::now();
+    for _ in 0..100 {
+        cache.set("k", b"v", LONG).await;
+        assert_eq!(cache.get("k").await, None);
+        cache.delete("k").await;
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(Cache::memcached(&[], LONG, LONG).is_err());
+}
