@@ -1,1 +1,2 @@
 //! neutron-types
+pub mod rpc;
