@@ -12,6 +12,7 @@ mod migrate;
 mod mysql;
 mod options;
 mod page;
+mod pause;
 mod queue;
 mod sqlite;
 mod stats;

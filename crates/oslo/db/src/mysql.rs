@@ -3,6 +3,7 @@
 
 use crate::fault::{self, Trouble};
 use crate::options::Options;
+use crate::pause::back_off;
 use crate::stats::Counters;
 use crate::table::Row;
 use crate::tx::{self, Tx};
@@ -15,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -164,23 +165,6 @@ where
         back_off(attempt);
         attempt += 1;
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a blocking thread of our own, nothing to wait for"
-)]
-fn back_off(attempt: u32) {
-    std::thread::sleep(pause(attempt));
-}
-
-/// 10, 20, 40 … ms, each up to doubled by chance so that two rivals do not meet again.
-fn pause(attempt: u32) -> Duration {
-    let base = 10u64 << attempt.min(6);
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Duration::from_millis(base / 2 + u64::from(now.subsec_micros()) % base)
 }
 
 fn attempt_once<T, F>(

@@ -3,11 +3,12 @@
 
 use crate::fault;
 use crate::options::{Options, Synchronous};
+use crate::pause::back_off;
 use crate::queue::Queue;
 use crate::stats::Counters;
 use crate::table::Row;
 use crate::tx::{self, Tx};
-use base::{CellRef, CellValue, Error, Result};
+use base::{CellRef, CellValue, Error, Kind, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};
@@ -16,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 const GROUP: usize = 64;
@@ -180,7 +182,7 @@ fn connect(path: Option<&Path>, options: &Options, writer: bool) -> Result<Conne
     };
     let mut pragmas = String::new();
     if path.is_some() && writer {
-        pragmas.push_str("PRAGMA journal_mode = WAL;");
+        write_ahead(&conn, options.busy_timeout)?;
     }
     pragmas.push_str(&format!(
         "PRAGMA synchronous = {synchronous};
@@ -197,6 +199,23 @@ fn connect(path: Option<&Path>, options: &Options, writer: bool) -> Result<Conne
     conn.execute_batch(&pragmas)
         .map_err(|e| fault::sqlite(e, "pragmas"))?;
     Ok(conn)
+}
+
+/// Switches the file to a write-ahead log. For this alone SQLite does not wait while another process does the
+/// same, so we do.
+fn write_ahead(conn: &Connection, patience: Duration) -> Result<()> {
+    let deadline = Instant::now() + patience;
+    let mut attempt = 0;
+    loop {
+        let done = conn.execute_batch("PRAGMA journal_mode = WAL");
+        match done.map_err(|e| fault::sqlite(e, "journal_mode")) {
+            Err(e) if e.kind() == Kind::Unavailable && Instant::now() < deadline => {
+                back_off(attempt);
+                attempt += 1;
+            }
+            other => return other,
+        }
+    }
 }
 
 fn write_loop(conn: Connection, jobs: &Queue<Box<dyn Job>>, counters: Arc<Counters>) {

@@ -51,7 +51,7 @@ async fn mariadb() {
 }
 
 #[tokio::test]
-async fn a_killed_caller_and_a_closed_handle() {
+async fn a_closed_handle_is_unavailable() {
     let db = Db::open("sqlite::memory:").await.unwrap();
     db.close().await;
     assert_eq!(db.ping().await.unwrap_err().kind(), base::Kind::Unavailable);
@@ -62,4 +62,55 @@ async fn urls_are_checked() {
     for url in ["postgresql://a/b", "nonsense", "sqlite://"] {
         assert!(Db::open(url).await.is_err(), "{url}");
     }
+}
+
+/// As several processes on a laptop do when they start together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_open_one_new_file() {
+    let scratch = Scratch::new().unwrap();
+    for round in 0..20 {
+        let url = scratch.sqlite(&format!("new-{round}"));
+        let openers: Vec<_> = (0..8)
+            .map(|_| {
+                let url = url.clone();
+                tokio::spawn(async move { Db::open(&url).await?.ping().await })
+            })
+            .collect();
+        for opener in openers {
+            opener.await.unwrap().unwrap();
+        }
+    }
+}
+
+/// A write whose caller went away before it began is not begun; what was begun is finished.
+#[tokio::test]
+async fn callers_may_go_away() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Barrier};
+    let db = Db::open("sqlite::memory:").await.unwrap();
+    let (gate, begun) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
+    let started = Arc::new(tokio::sync::Notify::new());
+    let (held, first, starting) = (gate.clone(), db.clone(), started.clone());
+    let hold = move |_: &mut oslo_db::Tx| {
+        starting.notify_one();
+        held.wait();
+        Ok(())
+    };
+    let first = tokio::spawn(async move { first.write(hold).await });
+    started.notified().await;
+    let (second, flag) = (db.clone(), begun.clone());
+    let mark = move |_: &mut oslo_db::Tx| {
+        flag.store(true, Ordering::SeqCst);
+        Ok(())
+    };
+    let second = tokio::spawn(async move { second.write(mark).await });
+    while db.stats().queued == 0 {
+        tokio::task::yield_now().await;
+    }
+    second.abort();
+    assert!(second.await.unwrap_err().is_cancelled());
+    gate.wait();
+    first.await.unwrap().unwrap();
+    db.ping().await.unwrap();
+    assert!(!begun.load(Ordering::SeqCst));
 }
