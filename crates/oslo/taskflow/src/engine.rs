@@ -1,0 +1,293 @@
+//! The engine: finds flows that can run, and runs only so many at once.
+
+use crate::fault::Faults;
+use crate::flow::{Flow, FlowId};
+use crate::kind::{Kind, Typed};
+use crate::row::{self, Direction, FlowRow};
+use crate::run;
+use base::{Error, Result, Timestamp};
+use oslo_db::{Db, Tx};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Looks for flows that nobody woke the engine for: of crashed engines, or after a pause.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Runs durable flows. Clones are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub db: Db,
+    host: String,
+    /// The host and this life of it.
+    pub owner: String,
+    pub lease: Duration,
+    /// The first pause before something is tried again.
+    pub pause: Duration,
+    kinds: RwLock<HashMap<&'static str, Arc<dyn Kind>>>,
+    permits: Arc<Semaphore>,
+    pub wake: Notify,
+    finished: Notify,
+    last_submit: AtomicI64,
+    started: AtomicBool,
+    pub stopping: CancellationToken,
+    /// Ends everything at once, as a crash would.
+    pub killed: CancellationToken,
+    tasks: TaskTracker,
+    pub faults: Option<Faults>,
+}
+
+/// An engine in the making.
+pub struct Builder {
+    db: Db,
+    host: String,
+    concurrency: usize,
+    lease: Duration,
+    pause: Duration,
+    kinds: HashMap<&'static str, Arc<dyn Kind>>,
+    pub(crate) faults: Option<Faults>,
+}
+
+impl Builder {
+    /// Lets the engine run flows of a kind.
+    pub fn register<F: Flow>(mut self, deps: Arc<F::Deps>) -> Builder {
+        self.kinds.insert(F::NAME, Arc::new(Typed::<F>::new(deps)));
+        self
+    }
+
+    /// How many flows run at once; 32 otherwise.
+    pub fn concurrency(mut self, concurrency: usize) -> Builder {
+        self.concurrency = concurrency.max(1);
+        self
+    }
+
+    /// How long a flow belongs to an engine that is not heard of; 30 s otherwise.
+    pub fn lease(mut self, lease: Duration) -> Builder {
+        self.lease = lease;
+        self
+    }
+
+    /// The first pause before something is tried again, doubled each time up to a minute; 200 ms otherwise.
+    pub fn pause(mut self, pause: Duration) -> Builder {
+        self.pause = pause;
+        self
+    }
+
+    /// The engine; it runs nothing before [`Engine::start`].
+    pub fn build(self) -> Engine {
+        let inner = Inner {
+            db: self.db,
+            owner: format!("{}:{}", self.host, base::new_hex_id()),
+            host: self.host,
+            lease: self.lease,
+            pause: self.pause,
+            kinds: RwLock::new(self.kinds),
+            permits: Arc::new(Semaphore::new(self.concurrency)),
+            wake: Notify::new(),
+            finished: Notify::new(),
+            last_submit: AtomicI64::new(0),
+            started: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+            killed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            faults: self.faults,
+        };
+        Engine {
+            inner: Arc::new(inner),
+        }
+    }
+}
+
+impl Engine {
+    /// An engine on a database. `host` names this process and no other one that runs at the same time: flows that
+    /// an earlier process of this name left behind are resumed at once.
+    pub fn builder(db: Db, host: &str) -> Builder {
+        Builder {
+            db,
+            host: host.to_string(),
+            concurrency: 32,
+            lease: Duration::from_secs(30),
+            pause: Duration::from_millis(200),
+            kinds: HashMap::new(),
+            faults: None,
+        }
+    }
+
+    /// Lets the engine run flows of a kind, for deps that hold the engine itself. Before [`Engine::start`].
+    pub fn register<F: Flow>(&self, deps: Arc<F::Deps>) {
+        let kind = Arc::new(Typed::<F>::new(deps));
+        self.inner
+            .kinds
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(F::NAME, kind);
+    }
+
+    /// Writes a flow into the caller's transaction. Call [`Engine::wake`] after the commit.
+    pub fn submit<F: Flow>(&self, tx: &mut Tx, flow: &F) -> Result<FlowId> {
+        let created_at = self.inner.next_time();
+        let row = FlowRow {
+            id: base::new_id(),
+            name: F::NAME.to_string(),
+            resource_id: flow.resource_id().to_string(),
+            request_id: flow.request_id().to_string(),
+            state_json: serde_json::to_string(flow)?,
+            step: 0,
+            direction: Direction::Do,
+            attempts: 0,
+            owner: String::new(),
+            lease_until: Timestamp(0),
+            error_json: None,
+            created_at,
+            updated_at: created_at,
+        };
+        tx.insert(&row)?;
+        Ok(row.id)
+    }
+
+    /// Looks for new flows now.
+    pub fn wake(&self) {
+        self.inner.wake.notify_one();
+    }
+
+    /// Resumes what an earlier life left behind and runs flows until [`Engine::stop`]. Once is enough.
+    pub fn start(&self) {
+        if !self.inner.started.swap(true, Ordering::SeqCst) {
+            let inner = self.inner.clone();
+            self.inner.tasks.spawn(async move { inner.serve().await });
+        }
+    }
+
+    /// Takes no more flows, lets running steps end, and gives the flows back.
+    pub async fn stop(&self) {
+        self.inner.stopping.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// Ends at once wherever it is, as a crash would; for tests.
+    pub async fn kill(&self) {
+        self.inner.killed.cancel();
+        self.stop().await;
+    }
+
+    /// How many flows of the registered kinds are not finished.
+    pub async fn pending(&self) -> Result<u64> {
+        let names = self.inner.names();
+        self.inner.db.read(move |tx| row::pending(tx, &names)).await
+    }
+
+    /// Returns when no flow of the registered kinds is left, or after `timeout` with 504; for tests.
+    pub async fn wait_idle(&self, timeout: Duration) -> Result<()> {
+        let idle = async {
+            loop {
+                let finished = self.inner.finished.notified();
+                if self.pending().await? == 0 {
+                    return Ok(());
+                }
+                // Another engine may finish the last one, and tells nobody here.
+                let _ = tokio::time::timeout(Duration::from_millis(50), finished).await;
+            }
+        };
+        let late = |_| {
+            Error::new(
+                base::Kind::Timeout,
+                format!("Flows still run after {timeout:?}."),
+            )
+        };
+        tokio::time::timeout(timeout, idle).await.map_err(late)?
+    }
+}
+
+impl Inner {
+    /// Now, but later than every submit before: the order of flows of one resource.
+    fn next_time(&self) -> Timestamp {
+        let now = Timestamp::now().0;
+        let last = self
+            .last_submit
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| {
+                Some(now.max(last + 1))
+            });
+        Timestamp(now.max(last.unwrap_or_default() + 1))
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        self.kinds
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .copied()
+            .collect()
+    }
+
+    async fn serve(self: &Arc<Self>) {
+        let mut stolen = false;
+        while !self.stopping.is_cancelled() {
+            if let Err(error) = self.round(&mut stolen).await {
+                tracing::error!(%error, "the table of flows cannot be read; tried again");
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                () = self.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    /// Starts what can be started.
+    async fn round(self: &Arc<Self>, stolen: &mut bool) -> Result<()> {
+        if !*stolen {
+            let (host, owner) = (self.host.clone(), self.owner.clone());
+            let count = self
+                .db
+                .write(move |tx| row::steal(tx, &host, &owner))
+                .await?;
+            *stolen = true;
+            if count > 0 {
+                tracing::info!("resuming {count} flows of an earlier life of this host");
+            }
+        }
+        let room = self.permits.available_permits();
+        if room == 0 {
+            return Ok(());
+        }
+        let (names, owner, lease) = (self.names(), self.owner.clone(), self.lease);
+        let claimed = self
+            .db
+            .write(move |tx| row::claim(tx, &names, &owner, lease, room))
+            .await?;
+        for row in claimed {
+            let kind = self
+                .kinds
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(row.name.as_str())
+                .cloned();
+            let (Some(kind), Ok(permit)) = (kind, self.permits.clone().acquire_owned().await)
+            else {
+                continue;
+            };
+            let inner = self.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = inner.killed.cancelled() => {}
+                    () = run::run(&inner, &*kind, row) => {}
+                }
+                drop(permit);
+                inner.finished.notify_waiters();
+                // The next of this resource, or one for which there was no room.
+                inner.wake.notify_one();
+            });
+        }
+        Ok(())
+    }
+}

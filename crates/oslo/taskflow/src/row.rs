@@ -1,0 +1,159 @@
+//! The table of flows: submit, claim, save, finish. Every change after the claim is a compare-and-swap on the owner.
+
+use base::{Error, Kind, Result, Timestamp};
+use oslo_db::{Tx, all, eq, is_in, ne, prefix, set};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::time::Duration;
+
+base::str_enum! {
+    /// Forwards or backwards.
+    pub(crate) enum Direction {
+        Do = "do",
+        Undo = "undo",
+    }
+}
+
+oslo_db::table! {
+    /// A flow that is not finished. `step` is the next to run; going back, -1 means that only `reverted` is left.
+    /// Without owner, `lease_until` is when it may run next.
+    pub(crate) struct FlowRow in "flows" {
+        pub id: String,
+        pub name: String,
+        pub resource_id: String,
+        pub request_id: String,
+        pub state_json: String,
+        pub step: i64,
+        pub direction: Direction,
+        pub attempts: i64,
+        pub owner: String,
+        pub lease_until: Timestamp,
+        pub error_json: Option<String>,
+        pub created_at: Timestamp,
+        pub updated_at: Timestamp,
+    }
+
+    /// What choosing needs: states can be large.
+    struct Waiting in "flows" {
+        id: String,
+        name: String,
+        resource_id: String,
+        owner: String,
+        lease_until: Timestamp,
+    }
+}
+
+/// Claims up to `room` flows: of each resource the oldest, if nobody runs one of that resource.
+pub(crate) fn claim(
+    tx: &mut Tx,
+    names: &[&'static str],
+    owner: &str,
+    lease: Duration,
+    room: usize,
+) -> Result<Vec<FlowRow>> {
+    let now = Timestamp::now();
+    let by_age = [("created_at", base::Dir::Asc), ("id", base::Dir::Asc)];
+    let waiting = tx.select_sorted::<Waiting>(oslo_db::everything(), &by_age, None)?;
+    let running = |w: &Waiting| !w.owner.is_empty() && w.lease_until > now;
+    let mut taken: HashSet<String> = waiting
+        .iter()
+        .filter(|w| running(w))
+        .map(|w| w.resource_id.clone())
+        .collect();
+    let mut claimed = Vec::new();
+    for flow in waiting {
+        // Also the resource of a flow that may not run yet is taken: the younger ones wait behind it.
+        let first = taken.insert(flow.resource_id.clone());
+        if !first || flow.lease_until > now || !names.contains(&flow.name.as_str()) {
+            continue;
+        }
+        if claimed.len() >= room {
+            break;
+        }
+        let unchanged = all([
+            eq("id", &flow.id),
+            eq("owner", &flow.owner),
+            eq("lease_until", flow.lease_until),
+        ]);
+        let values = [set("owner", owner), set("lease_until", now.plus(lease))];
+        if tx.update::<FlowRow>(unchanged, &values)? == 1
+            && let Some(row) = tx.find::<FlowRow>(eq("id", &flow.id))?
+        {
+            claimed.push(row);
+        }
+    }
+    Ok(claimed)
+}
+
+/// Frees what earlier lives on the same host held; says how many.
+pub(crate) fn steal(tx: &mut Tx, host: &str, owner: &str) -> Result<u64> {
+    let earlier = all([prefix("owner", &format!("{host}:")), ne("owner", owner)]);
+    tx.update::<FlowRow>(
+        earlier,
+        &[set("owner", ""), set("lease_until", Timestamp(0))],
+    )
+}
+
+/// Renews the lease; false if it was lost.
+pub(crate) fn renew(tx: &mut Tx, id: &str, owner: &str, lease: Duration) -> Result<bool> {
+    let values = [set("lease_until", Timestamp::now().plus(lease))];
+    Ok(tx.update::<FlowRow>(all([eq("id", id), eq("owner", owner)]), &values)? == 1)
+}
+
+/// Saves everything a step changed, in one write; false if the lease was lost. `row.owner` may be empty then: a
+/// flow that waits until `row.lease_until`.
+pub(crate) fn save(tx: &mut Tx, row: &FlowRow, owner: &str) -> Result<bool> {
+    let values = [
+        set("state_json", &row.state_json),
+        set("step", row.step),
+        set("direction", row.direction),
+        set("attempts", row.attempts),
+        set("owner", &row.owner),
+        set("lease_until", row.lease_until),
+        set("error_json", row.error_json.clone()),
+        set("updated_at", Timestamp::now()),
+    ];
+    Ok(tx.update::<FlowRow>(all([eq("id", &row.id), eq("owner", owner)]), &values)? == 1)
+}
+
+/// Forgets a finished flow.
+pub(crate) fn finish(tx: &mut Tx, id: &str, owner: &str) -> Result<bool> {
+    Ok(tx.delete::<FlowRow>(all([eq("id", id), eq("owner", owner)]))? == 1)
+}
+
+/// How many flows of these names are not finished.
+pub(crate) fn pending(tx: &mut Tx, names: &[&'static str]) -> Result<u64> {
+    tx.count::<FlowRow>(is_in("name", names.iter()))
+}
+
+/// An error as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    kind: String,
+    message: String,
+    class: Option<String>,
+    log: String,
+}
+
+pub(crate) fn error_to_json(error: &Error) -> Result<String> {
+    Ok(serde_json::to_string(&Kept {
+        kind: error.kind().name().to_string(),
+        message: error.message().to_string(),
+        class: error.error_class().map(str::to_string),
+        log: error.log_message().to_string(),
+    })?)
+}
+
+pub(crate) fn error_from_json(json: Option<&str>) -> Error {
+    let Some(kept) = json.and_then(|j| serde_json::from_str::<Kept>(j).ok()) else {
+        return Error::internal("the error of the flow was not kept");
+    };
+    let mut error = Error::new(Kind::from_name(&kept.kind), &kept.message);
+    if kept.log != kept.message {
+        error = error.log(kept.log);
+    }
+    match kept.class {
+        Some(class) => error.class(class),
+        None => error,
+    }
+}

@@ -1,0 +1,367 @@
+//! Toy flows on SQLite.
+
+use base::{Error, Kind, Result};
+use oslo_db::Db;
+use oslo_taskflow::testkit::{Outcome, flow_survives};
+use oslo_taskflow::{BoxFuture, Engine, Flow, MIGRATIONS, Step};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// The world that toy flows change.
+#[derive(Default)]
+struct World {
+    things: Mutex<BTreeSet<String>>,
+    log: Mutex<Vec<String>>,
+    status: Mutex<String>,
+    fail: Mutex<Vec<Kind>>,
+    gate: Option<Semaphore>,
+    running: Mutex<(usize, usize)>,
+}
+
+impl World {
+    fn log(&self, words: impl Into<String>) {
+        self.log.lock().unwrap().push(words.into());
+    }
+    fn logged(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Make {
+    id: String,
+    tag: String,
+    made: Option<String>,
+}
+
+impl Make {
+    fn new(id: &str, tag: &str) -> Make {
+        Make {
+            id: id.into(),
+            tag: tag.into(),
+            made: None,
+        }
+    }
+}
+
+async fn claim(flow: &mut Make, world: Arc<World>) -> Result<()> {
+    world
+        .things
+        .lock()
+        .unwrap()
+        .insert(format!("claim {}", flow.id));
+    Ok(())
+}
+
+async fn unclaim(flow: &mut Make, world: Arc<World>) -> Result<()> {
+    world
+        .things
+        .lock()
+        .unwrap()
+        .remove(&format!("claim {}", flow.id));
+    Ok(())
+}
+
+async fn make(flow: &mut Make, world: Arc<World>) -> Result<()> {
+    world.log(format!("make {}", flow.tag));
+    {
+        let mut running = world.running.lock().unwrap();
+        running.0 += 1;
+        running.1 = running.1.max(running.0);
+    }
+    if let Some(gate) = &world.gate {
+        gate.acquire().await.unwrap().forget();
+    }
+    world.running.lock().unwrap().0 -= 1;
+    let failure = world.fail.lock().unwrap().pop();
+    match failure {
+        Some(Kind::Gone) => panic!("fell over"),
+        Some(kind) => {
+            return Err(Error::new(kind, "no luck")
+                .class("NoLuck")
+                .log("really none"));
+        }
+        None => {}
+    }
+    world
+        .things
+        .lock()
+        .unwrap()
+        .insert(format!("thing {}", flow.id));
+    flow.made = Some(flow.id.clone());
+    Ok(())
+}
+
+async fn unmake(flow: &mut Make, world: Arc<World>) -> Result<()> {
+    world.log(format!("unmake {}", flow.tag));
+    // The do may have happened without its state: by the id of the resource, not by `made`.
+    world
+        .things
+        .lock()
+        .unwrap()
+        .remove(&format!("thing {}", flow.id));
+    flow.made = None;
+    Ok(())
+}
+
+async fn publish(flow: &mut Make, world: Arc<World>) -> Result<()> {
+    assert!(flow.made.is_some(), "the state of earlier steps is here");
+    *world.status.lock().unwrap() = "available".to_string();
+    Ok(())
+}
+
+impl Flow for Make {
+    const NAME: &'static str = "make";
+    type Deps = World;
+
+    fn steps() -> Vec<Step<Make>> {
+        vec![
+            Step::new("claim", |f, w| Box::pin(claim(f, w))).undo(|f, w| Box::pin(unclaim(f, w))),
+            Step::new("make", |f, w| Box::pin(make(f, w)))
+                .undo(|f, w| Box::pin(unmake(f, w)))
+                .retries(2),
+            Step::new("publish", |flow: &mut Make, world: Arc<World>| {
+                Box::pin(async move { publish(flow, world).await })
+            }),
+        ]
+    }
+
+    fn resource_id(&self) -> &str {
+        &self.id
+    }
+
+    fn request_id(&self) -> &str {
+        "req-1"
+    }
+
+    fn reverted(&self, world: Arc<World>, error: Error) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            *world.status.lock().unwrap() = "error".to_string();
+            world.log(format!(
+                "reverted: {} {:?} {error}",
+                error.message(),
+                error.error_class()
+            ));
+            Ok(())
+        })
+    }
+}
+
+async fn database() -> Db {
+    let db = Db::open("sqlite::memory:").await.unwrap();
+    db.migrate("taskflow", MIGRATIONS).await.unwrap();
+    db
+}
+
+fn engine(db: &Db, host: &str, world: &Arc<World>) -> Engine {
+    let engine = Engine::builder(db.clone(), host).register::<Make>(world.clone());
+    engine.pause(Duration::from_millis(1)).build()
+}
+
+async fn submit(db: &Db, engine: &Engine, id: &str, tag: &str) {
+    let (writer, id, tag) = (engine.clone(), id.to_string(), tag.to_string());
+    db.write(move |tx| writer.submit(tx, &Make::new(&id, &tag)))
+        .await
+        .unwrap();
+    engine.wake();
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let waiting = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(SOON, waiting).await.unwrap();
+}
+
+fn world_with_gate() -> Arc<World> {
+    Arc::new(World {
+        gate: Some(Semaphore::new(0)),
+        ..World::default()
+    })
+}
+
+#[tokio::test]
+async fn the_toy_survives_everything() {
+    let setup = || async {
+        (
+            database().await,
+            Make::new("7", "a"),
+            Arc::new(World::default()),
+        )
+    };
+    flow_survives(setup, |_db, world: Arc<World>, outcome| async move {
+        let things: Vec<String> = world.things.lock().unwrap().iter().cloned().collect();
+        let status = world.status.lock().unwrap().clone();
+        match outcome {
+            Outcome::Finished => assert_eq!((things.len(), status.as_str()), (2, "available")),
+            Outcome::Reverted => {
+                assert_eq!((things.len(), status.as_str()), (0, "error"), "{things:?}")
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn transient_errors_are_tried_again_and_others_not() {
+    let db = database().await;
+    let world = Arc::new(World::default());
+    *world.fail.lock().unwrap() = vec![Kind::Timeout, Kind::Unavailable];
+    let engine = engine(&db, "h", &world);
+    engine.start();
+    submit(&db, &engine, "7", "a").await;
+    engine.wait_idle(SOON).await.unwrap();
+    assert_eq!(world.logged(), ["make a", "make a", "make a"]);
+    assert_eq!(*world.status.lock().unwrap(), "available");
+
+    world.log.lock().unwrap().clear();
+    *world.fail.lock().unwrap() = vec![Kind::Conflict];
+    submit(&db, &engine, "8", "b").await;
+    engine.wait_idle(SOON).await.unwrap();
+    assert_eq!(
+        world.logged(),
+        [
+            "make b",
+            "unmake b",
+            "reverted: no luck Some(\"NoLuck\") really none"
+        ]
+    );
+    assert!(!world.things.lock().unwrap().contains("claim 8"));
+
+    world.log.lock().unwrap().clear();
+    *world.fail.lock().unwrap() = vec![Kind::Gone];
+    submit(&db, &engine, "9", "c").await;
+    engine.wait_idle(SOON).await.unwrap();
+    assert!(
+        world.logged()[2].ends_with("make panicked: fell over"),
+        "{:?}",
+        world.logged()
+    );
+
+    world.log.lock().unwrap().clear();
+    *world.fail.lock().unwrap() = vec![Kind::Timeout; 3];
+    submit(&db, &engine, "10", "d").await;
+    engine.wait_idle(SOON).await.unwrap();
+    assert_eq!(
+        world.logged().iter().filter(|l| *l == "make d").count(),
+        3,
+        "two retries, no more"
+    );
+    assert_eq!(*world.status.lock().unwrap(), "error");
+}
+
+#[tokio::test]
+async fn one_resource_in_order_others_beside_it_within_bounds() {
+    let db = database().await;
+    let world = world_with_gate();
+    let builder = Engine::builder(db.clone(), "h").register::<Make>(world.clone());
+    let engine = builder.concurrency(2).build();
+    engine.start();
+    for (id, tag) in [("7", "a"), ("7", "b"), ("7", "c"), ("8", "d"), ("9", "e")] {
+        submit(&db, &engine, id, tag).await;
+    }
+    until(|| world.logged().len() == 2).await;
+    assert_eq!(engine.pending().await.unwrap(), 5);
+    world.gate.as_ref().unwrap().add_permits(5);
+    engine.wait_idle(SOON).await.unwrap();
+    let seven: Vec<String> = world
+        .logged()
+        .into_iter()
+        .filter(|l| !l.ends_with(['d', 'e']))
+        .collect();
+    assert_eq!(seven, ["make a", "make b", "make c"]);
+    assert_eq!(
+        world.running.lock().unwrap().1,
+        2,
+        "two at once, never more"
+    );
+}
+
+#[tokio::test]
+async fn a_stopped_engine_gives_back_and_a_dead_one_is_inherited() {
+    let db = database().await;
+    let world = world_with_gate();
+    let first = engine(&db, "h1", &world);
+    first.start();
+    submit(&db, &first, "7", "a").await;
+    until(|| world.logged().len() == 1).await;
+    first.kill().await;
+    assert_eq!(first.pending().await.unwrap(), 1);
+
+    // The same host at once.
+    let second = engine(&db, "h1", &world);
+    second.start();
+    until(|| world.logged().len() == 2).await;
+    let stopping = tokio::spawn({
+        let second = second.clone();
+        async move { second.stop().await }
+    });
+    world.gate.as_ref().unwrap().add_permits(1);
+    stopping.await.unwrap();
+    assert_eq!(
+        second.pending().await.unwrap(),
+        1,
+        "the step ended, the flow did not"
+    );
+
+    // Another host without waiting for a lease: it was given back.
+    let third = engine(&db, "h2", &world);
+    third.start();
+    third.wait_idle(SOON).await.unwrap();
+    assert_eq!(
+        world.logged(),
+        ["make a", "make a"],
+        "the ended step is not run again"
+    );
+    assert_eq!(*world.status.lock().unwrap(), "available");
+}
+
+#[tokio::test]
+async fn leases_keep_others_away_until_they_end() {
+    let db = database().await;
+    let world = world_with_gate();
+    let lease = Duration::from_millis(300);
+    let build = |host: &str| {
+        let builder = Engine::builder(db.clone(), host).register::<Make>(world.clone());
+        builder.lease(lease).build()
+    };
+    let (first, second) = (build("h1"), build("h2"));
+    first.start();
+    submit(&db, &first, "7", "a").await;
+    until(|| world.logged().len() == 1).await;
+    second.start();
+    second.wake();
+    assert!(
+        second.wait_idle(lease * 3).await.is_err(),
+        "renewed, so it is not taken"
+    );
+    assert_eq!(world.logged().len(), 1);
+    first.kill().await;
+    until(|| world.logged().len() == 2).await;
+    world.gate.as_ref().unwrap().add_permits(1);
+    second.wait_idle(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rolled_back_submit_never_happened() {
+    let db = database().await;
+    let world = Arc::new(World::default());
+    let engine = engine(&db, "h", &world);
+    let writer = engine.clone();
+    let outcome: Result<()> = db
+        .write(move |tx| {
+            writer.submit(tx, &Make::new("7", "a"))?;
+            Err(Error::conflict("quota"))
+        })
+        .await;
+    assert!(outcome.is_err());
+    assert_eq!(engine.pending().await.unwrap(), 0);
+}
