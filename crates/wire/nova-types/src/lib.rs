@@ -1,3 +1,3 @@
-//! Nova's contract as others see it: the messages between conductor and compute agents ([`rpc`]).
+//! Compute: the contract between nova and its compute hosts.
 
 pub mod rpc;
