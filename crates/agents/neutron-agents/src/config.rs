@@ -1,0 +1,143 @@
+//! The `[neutron_agents]` section, and the same as checked types.
+
+use base::{Error, Result, Secret};
+use host_netns::{IfName, Tag};
+use ipnet::IpNet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+oslo_config::section! {
+    /// Neutron's agents on this host: bridges and security groups, DHCP, routers, metadata.
+    pub struct NeutronAgentsConf in "neutron_agents" {
+        /// Name of this host in the cloud; empty means the machine's own.
+        pub host: String = String::new(),
+        /// Which agents run here: `l2`, `dhcp`, `l3`, `metadata`.
+        pub agents: Vec<String> = vec!["l2".into(), "dhcp".into(), "l3".into(), "metadata".into()],
+        /// `bridge` (kernel bridges, VXLAN, nft) or `fake` (touches nothing).
+        pub l2_driver: String = "bridge".into(),
+        /// Where the agents keep their files.
+        pub state_path: PathBuf = "/var/lib/ferrostack/neutron".into(),
+        /// Tells several clouds on one machine apart: names of nft tables, alias of devices.
+        pub tag: String = "default".into(),
+        /// Bridge of the external network; made if it is not there.
+        pub external_bridge: String = "br-ex".into(),
+        /// The physical network that this bridge is.
+        pub physical_network: String = "public".into(),
+        /// Addresses of the host on that bridge, if the agent is to give it any.
+        pub external_bridge_cidr: Vec<String> = vec![],
+        /// Whether the host translates what leaves the external network for the world.
+        pub external_masquerade: bool = false,
+        /// The host's address for tunnels; without it there are none.
+        pub local_ip: Option<String> = None,
+        /// UDP port of VXLAN.
+        pub vxlan_udp_port: u16 = 4789,
+        /// Seconds between heartbeats.
+        pub report_interval: u64 = 30,
+        /// Seconds between looks at the whole host when nobody wakes the agents.
+        pub resync_interval: u64 = 30,
+        /// Seconds that a DHCP lease lives.
+        pub dhcp_lease_duration: u32 = 86400,
+        /// Name servers that DHCP servers ask about names they do not know.
+        pub dnsmasq_dns_servers: Vec<String> = vec![],
+        /// Nova's metadata API.
+        pub nova_metadata_url: String = "http://127.0.0.1:8775".into(),
+        /// Signs the instance's id on the way to nova.
+        pub metadata_proxy_shared_secret: Secret = Secret::default(),
+    }
+}
+
+/// The section, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub host: String,
+    pub l2: bool,
+    pub dhcp: bool,
+    pub l3: bool,
+    pub metadata: bool,
+    pub fake: bool,
+    pub state_path: PathBuf,
+    pub tag: Tag,
+    pub external_bridge: IfName,
+    pub physical_network: String,
+    pub external_addresses: Vec<IpNet>,
+    pub external_masquerade: bool,
+    pub local_ip: Option<IpAddr>,
+    pub vxlan_port: u16,
+    pub report_interval: Duration,
+    pub resync_interval: Duration,
+    pub lease_seconds: u32,
+    pub forwarders: Vec<IpAddr>,
+    pub metadata_address: String,
+    pub metadata_secret: Secret,
+}
+
+impl NeutronAgentsConf {
+    /// Checks what the file says.
+    pub fn settings(&self) -> Result<Settings> {
+        let bad = |what: &str, text: &str| {
+            Error::bad_request(format!("[neutron_agents] {what}: '{text}' makes no sense"))
+        };
+        let address = |what: &'static str| {
+            move |text: &String| text.parse::<IpAddr>().map_err(|_| bad(what, text))
+        };
+        for agent in &self.agents {
+            if !["l2", "dhcp", "l3", "metadata"].contains(&agent.as_str()) {
+                return Err(bad("agents", agent));
+            }
+        }
+        let runs = |name: &str| self.agents.iter().any(|a| a == name);
+        let metadata_address = self
+            .nova_metadata_url
+            .strip_prefix("http://")
+            .map(|t| t.trim_end_matches('/'));
+        let metadata_address = metadata_address.filter(|t| t.contains(':') && !t.contains('/'));
+        let host = match self.host.as_str() {
+            "" => nix::unistd::gethostname()
+                .map_err(Error::internal)?
+                .to_string_lossy()
+                .into_owned(),
+            name => name.to_string(),
+        };
+        Ok(Settings {
+            host,
+            l2: runs("l2"),
+            dhcp: runs("dhcp"),
+            l3: runs("l3"),
+            metadata: runs("metadata"),
+            fake: match self.l2_driver.as_str() {
+                "fake" => true,
+                "bridge" => false,
+                other => return Err(bad("l2_driver", other)),
+            },
+            state_path: std::path::absolute(&self.state_path)?,
+            tag: Tag::parse(&self.tag)?,
+            external_bridge: IfName::parse(&self.external_bridge)?,
+            physical_network: self.physical_network.clone(),
+            external_addresses: self
+                .external_bridge_cidr
+                .iter()
+                .map(|t| t.parse().map_err(|_| bad("external_bridge_cidr", t)))
+                .collect::<Result<_>>()?,
+            external_masquerade: self.external_masquerade,
+            local_ip: self
+                .local_ip
+                .as_ref()
+                .map(address("local_ip"))
+                .transpose()?,
+            vxlan_port: self.vxlan_udp_port,
+            report_interval: Duration::from_secs(self.report_interval.max(1)),
+            resync_interval: Duration::from_secs(self.resync_interval.max(1)),
+            lease_seconds: self.dhcp_lease_duration,
+            forwarders: self
+                .dnsmasq_dns_servers
+                .iter()
+                .map(address("dnsmasq_dns_servers"))
+                .collect::<Result<_>>()?,
+            metadata_address: metadata_address
+                .ok_or_else(|| bad("nova_metadata_url", &self.nova_metadata_url))?
+                .to_string(),
+            metadata_secret: self.metadata_proxy_shared_secret.clone(),
+        })
+    }
+}

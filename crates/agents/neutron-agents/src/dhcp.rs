@@ -1,0 +1,26 @@
+//! A network's DHCP server: namespace, wire, dnsmasq.
+
+use crate::bridge::Links;
+use crate::config::Settings;
+use crate::leg;
+use crate::plan::Dhcp;
+use base::Result;
+use host_netns::ns;
+
+/// Makes it so.
+pub async fn ensure(dhcp: &Dhcp, links: &Links, settings: &Settings) -> Result<()> {
+    ns::ensure(&dhcp.namespace).await?;
+    leg::ensure(
+        &dhcp.namespace,
+        std::slice::from_ref(&dhcp.leg),
+        links,
+        settings,
+    )
+    .await?;
+    leg::ensure_routes(&dhcp.namespace, &dhcp.routes).await?;
+    if dhcp.server.subnets.is_empty() {
+        host_netns::dnsmasq::remove(&dhcp.server.folder).await
+    } else {
+        dhcp.server.ensure().await
+    }
+}

@@ -1,0 +1,51 @@
+//! A router: namespace, legs, forwarding, translation, routes, advertisements.
+
+use crate::bridge::Links;
+use crate::config::Settings;
+use crate::leg;
+use crate::plan::{Router, metadata_net};
+use base::Result;
+use host_netns::link::Batch;
+use host_netns::{IfName, announce, nat, nft, ns, radvd};
+use ipnet::IpNet;
+
+/// Makes it so.
+pub async fn ensure(router: &Router, links: &Links, settings: &Settings) -> Result<()> {
+    let namespace = &router.namespace;
+    ns::ensure(namespace).await?;
+    // Translation before forwarding: nothing may leave untranslated.
+    nft::apply(Some(namespace), &nat::transaction(&router.nat)).await?;
+    let forward = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|k| (k.to_string(), "1"));
+    ns::sysctl(namespace, forward.into()).await?;
+    if settings.metadata {
+        let lo = IfName::parse("lo")?;
+        let inner = crate::bridge::links(Some(namespace)).await?;
+        if inner
+            .get("lo")
+            .is_none_or(|l| !l.addresses.contains(&metadata_net()))
+        {
+            let mut batch = Batch::new();
+            batch.add_address(&lo, &metadata_net());
+            batch.run(Some(namespace)).await?;
+        }
+    }
+    let fresh = leg::ensure(namespace, &router.legs, links, settings).await?;
+    leg::ensure_routes(namespace, &router.routes).await?;
+    for (leg, addresses) in fresh {
+        let four = addresses
+            .iter()
+            .filter_map(|a| {
+                if let IpNet::V4(n) = a {
+                    Some(n.addr())
+                } else {
+                    None
+                }
+            })
+            .collect();
+        announce::addresses(namespace, &leg.device, leg.mac, four).await?;
+    }
+    match &router.radvd {
+        Some(radvd) => radvd.ensure().await,
+        None => radvd::remove(&settings.state_path.join("routers").join(router.id.as_str())).await,
+    }
+}
