@@ -188,7 +188,6 @@ impl Bus {
             exchange: target.exchange.clone(),
             queues,
             fanout: Some(target.topic.clone()),
-            notifications: false,
         };
         self.inner
             .transport
@@ -234,7 +233,6 @@ impl Bus {
             exchange: self.inner.options.control_exchange.clone(),
             queues: Priority::ALL.iter().map(|p| notify::queue(*p)).collect(),
             fanout: None,
-            notifications: true,
         };
         let accept = Arc::new(notify::Listener::new(handler));
         self.inner

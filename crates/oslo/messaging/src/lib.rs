@@ -12,6 +12,7 @@ mod failure;
 mod in_process;
 mod interface;
 mod notify;
+mod rabbit;
 mod seen;
 mod server;
 mod target;
@@ -22,6 +23,7 @@ pub use client::Client;
 pub use dispatch::Dispatcher;
 pub use interface::{Args, serve};
 pub use notify::{Notification, NotificationHandler, Priority};
+pub use rabbit::RabbitConfig;
 pub use server::ServerHandle;
 pub use target::Target;
 

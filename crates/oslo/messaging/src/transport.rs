@@ -28,7 +28,6 @@ pub(crate) struct Sources {
     pub exchange: String,
     pub queues: Vec<String>,
     pub fanout: Option<String>,
-    pub notifications: bool,
 }
 
 /// In-process or RabbitMQ.

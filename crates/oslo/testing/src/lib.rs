@@ -1,3 +1,4 @@
 //! oslo-testing
 
+pub mod bus;
 pub mod db;

@@ -146,3 +146,44 @@ async fn strangers_are_refused_politely() {
     let answer = bus.call(&ctx, &target, "spawn", spec).await.unwrap();
     assert_eq!(answer["size"], 1, "an optional argument may be missing");
 }
+
+/// A client in one process and a server in another.
+pub async fn across(here: &Bus, there: &Bus) {
+    let ctx = RequestContext {
+        user_id: Some("ann".into()),
+        ..RequestContext::anonymous()
+    };
+    let server = ToyClient::serve(there, "far", Arc::new(Toy::default()))
+        .await
+        .unwrap();
+    let spec = ToyClient::new(here)
+        .spawn(
+            &ctx,
+            Spec {
+                name: "s".into(),
+                size: 3,
+            },
+            None,
+        )
+        .await
+        .unwrap();
+    assert_eq!(spec.name, "s for ann on ");
+    server.stop().await;
+}
+
+pub async fn serve_toy(bus: &Bus) -> oslo_messaging::ServerHandle {
+    ToyClient::serve(bus, "host1", Arc::new(Toy::default()))
+        .await
+        .unwrap()
+}
+
+/// Asks until the toy answers.
+pub async fn answers_again(bus: &Bus) {
+    let client = ToyClient::new(bus)
+        .server("host1")
+        .timeout(std::time::Duration::from_secs(2));
+    let asking = async { while client.seen(&RequestContext::anonymous()).await.is_err() {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), asking)
+        .await
+        .expect("it comes back");
+}

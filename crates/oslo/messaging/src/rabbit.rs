@@ -1,0 +1,194 @@
+//! RabbitMQ, with the exchanges and queues that oslo.messaging uses, so that its processes and ours can talk.
+//!
+//! One connection publishes (confirmed) and takes the answers; each server has one of its own. Both come back by
+//! themselves. A message is acknowledged after its handler ran, so a crash redelivers it.
+
+mod config;
+mod link;
+mod serve;
+
+pub use config::RabbitConfig;
+
+use crate::bus::{Bus, Options};
+use crate::dispatch::{Accept, Answer};
+use crate::server::{Runner, ServerHandle};
+use crate::transport::{Replies, Route, Sources, Transport, nobody};
+use async_trait::async_trait;
+use base::{Error, Result};
+use lapin::ExchangeKind;
+use link::Link;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+impl Bus {
+    /// A bus over RabbitMQ. Returns at once; the connection is made, and made again, in the background.
+    pub fn rabbit(config: RabbitConfig, options: Options) -> Result<Bus> {
+        if config.urls.is_empty() {
+            return Err(Error::internal("no url of a message broker is configured"));
+        }
+        let shared = Arc::new(Shared {
+            config,
+            reply_queue: format!("reply_{}", base::new_hex_id()),
+            replies: Arc::default(),
+            link: watch::Sender::new(None),
+        });
+        let stop = CancellationToken::new();
+        let (keeper, token) = (shared.clone(), stop.clone());
+        tokio::spawn(async move { token.run_until_cancelled(link::keep(&keeper)).await });
+        Ok(Bus::over(
+            Box::new(Rabbit {
+                shared,
+                _stop: stop.drop_guard(),
+            }),
+            options,
+        ))
+    }
+}
+
+/// See the module.
+struct Rabbit {
+    shared: Arc<Shared>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+pub(super) struct Shared {
+    config: RabbitConfig,
+    reply_queue: String,
+    replies: Arc<Replies>,
+    link: watch::Sender<Option<Arc<Link>>>,
+}
+
+/// A message with its way.
+struct Parcel<'a> {
+    exchange: &'a str,
+    kind: Option<ExchangeKind>,
+    /// A queue to declare and bind first, so that the message waits there for listeners to come.
+    keep: bool,
+    key: &'a str,
+    mandatory: bool,
+    body: &'a [u8],
+}
+
+impl Shared {
+    /// Publishes, over a new connection if need be; false if no queue took it.
+    async fn publish(&self, parcel: &Parcel<'_>) -> Result<bool> {
+        let deadline = Instant::now() + self.config.broker_patience;
+        let mut links = self.link.subscribe();
+        loop {
+            let wait = links.wait_for(Option::is_some);
+            let link = match tokio::time::timeout_at(deadline, wait).await {
+                Ok(Ok(link)) => link.clone(),
+                _ => return Err(Error::unavailable("The message broker does not answer.")),
+            };
+            let Some(link) = link else { continue };
+            match link.publish(parcel, &self.config).await {
+                Ok(routed) => return Ok(routed),
+                Err(error) if Instant::now() >= deadline || link::is_refusal(&error) => {
+                    return Err(
+                        Error::unavailable("The message broker refused a message.").log(error)
+                    );
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "publishing failed and is tried again");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, answer: Answer) {
+        let parcel = Parcel {
+            exchange: "",
+            kind: None,
+            keep: false,
+            key: &answer.reply_q,
+            mandatory: true,
+            body: &answer.body,
+        };
+        match self.publish(&parcel).await {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!(msg_id = %answer.msg_id, "the caller is gone"),
+            Err(error) => tracing::error!(msg_id = %answer.msg_id, %error, "an answer was lost"),
+        }
+    }
+}
+
+#[async_trait]
+impl Transport for Rabbit {
+    async fn send(&self, route: &Route, body: Vec<u8>, patience: Duration) -> Result<()> {
+        let fanout;
+        let parcel = match route {
+            Route::Queue { exchange, queue } => Parcel {
+                exchange,
+                kind: Some(ExchangeKind::Topic),
+                keep: false,
+                key: queue,
+                mandatory: true,
+                body: &body,
+            },
+            Route::Fanout { topic } => {
+                fanout = format!("{topic}_fanout");
+                let kind = Some(ExchangeKind::Fanout);
+                Parcel {
+                    exchange: &fanout,
+                    kind,
+                    keep: false,
+                    key: topic,
+                    mandatory: false,
+                    body: &body,
+                }
+            }
+            Route::Notification { exchange, queue } => {
+                let kind = Some(ExchangeKind::Topic);
+                Parcel {
+                    exchange,
+                    kind,
+                    keep: true,
+                    key: queue,
+                    mandatory: false,
+                    body: &body,
+                }
+            }
+        };
+        let deadline = Instant::now() + patience;
+        while !self.shared.publish(&parcel).await? {
+            if Instant::now() >= deadline {
+                return Err(nobody(parcel.key));
+            }
+            tokio::time::sleep((patience / 5).max(Duration::from_millis(10))).await;
+        }
+        Ok(())
+    }
+
+    async fn listen(
+        &self,
+        sources: Sources,
+        accept: Arc<dyn Accept>,
+        concurrency: usize,
+    ) -> Result<ServerHandle> {
+        let runner = Runner::new(accept, concurrency);
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let (ready, is_ready) = oneshot::channel();
+        let prefetch = u16::try_from(concurrency).unwrap_or(u16::MAX).max(1);
+        let server = serve::Server::new(self.shared.clone(), sources, runner, prefetch);
+        tasks.spawn(server.run(stop.clone(), ready));
+        let handle = ServerHandle::new(tasks, move || stop.cancel());
+        match tokio::time::timeout(self.shared.config.broker_patience, is_ready).await {
+            Ok(Ok(())) => Ok(handle),
+            _ => Err(Error::unavailable("The message broker does not answer.")),
+        }
+    }
+
+    fn reply_queue(&self) -> &str {
+        &self.shared.reply_queue
+    }
+
+    fn replies(&self) -> &Arc<Replies> {
+        &self.shared.replies
+    }
+}

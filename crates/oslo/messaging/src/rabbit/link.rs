@@ -1,0 +1,212 @@
+//! The connection that publishes and takes answers.
+
+use super::{Parcel, RabbitConfig, Shared};
+use futures::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
+    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
+};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// One life of the connection.
+pub(crate) struct Link {
+    _connection: Connection,
+    channel: Channel,
+    declared: Mutex<HashSet<String>>,
+}
+
+/// Keeps a link up for ever.
+pub(super) async fn keep(shared: &Shared) {
+    loop {
+        let connection = connect(&shared.config, "publish").await;
+        if let Err(error) = live(shared, connection).await {
+            tracing::warn!(%error, "the connection to the message broker broke");
+        }
+        shared.link.send_replace(None);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn live(shared: &Shared, connection: Connection) -> lapin::Result<()> {
+    let channel = connection.create_channel().await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
+    let queue = &shared.reply_queue;
+    let options = QueueDeclareOptions::default();
+    channel
+        .queue_declare(queue.as_str().into(), options, transient(&shared.config))
+        .await?;
+    let consume = BasicConsumeOptions::default();
+    let mut answers = channel
+        .basic_consume(
+            queue.as_str().into(),
+            "".into(),
+            consume,
+            FieldTable::default(),
+        )
+        .await?;
+    let link = Link {
+        _connection: connection,
+        channel,
+        declared: Mutex::default(),
+    };
+    shared.link.send_replace(Some(Arc::new(link)));
+    while let Some(answer) = answers.next().await {
+        let answer = answer?;
+        shared.replies.resolve(&answer.data);
+        answer.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}
+
+impl Link {
+    /// Publishes and waits for the broker's word; false if no queue took the message.
+    pub(super) async fn publish(
+        &self,
+        parcel: &Parcel<'_>,
+        config: &RabbitConfig,
+    ) -> lapin::Result<bool> {
+        if let Some(kind) = &parcel.kind {
+            self.declare(parcel, kind, config).await?;
+        }
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_content_encoding("utf-8".into())
+            .with_delivery_mode(2);
+        let options = BasicPublishOptions {
+            mandatory: parcel.mandatory,
+            ..BasicPublishOptions::default()
+        };
+        let confirm = self
+            .channel
+            .basic_publish(
+                parcel.exchange.into(),
+                parcel.key.into(),
+                options,
+                parcel.body,
+                properties,
+            )
+            .await?;
+        Ok(matches!(confirm.await?, Confirmation::Ack(None)))
+    }
+
+    async fn declare(
+        &self,
+        parcel: &Parcel<'_>,
+        kind: &ExchangeKind,
+        config: &RabbitConfig,
+    ) -> lapin::Result<()> {
+        // An exchange of fan-outs goes when the last server goes: it is declared each time.
+        let lasting = *kind == ExchangeKind::Topic;
+        let name = format!(
+            "{} {}",
+            parcel.exchange,
+            if parcel.keep { parcel.key } else { "" }
+        );
+        if lasting
+            && self
+                .declared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&name)
+        {
+            return Ok(());
+        }
+        exchange(&self.channel, parcel.exchange, kind, config).await?;
+        if parcel.keep {
+            queue(&self.channel, parcel.exchange, parcel.key, config).await?;
+        }
+        if lasting {
+            self.declared
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(name);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the broker understood and will not: to try again would not help.
+pub(super) fn is_refusal(error: &lapin::Error) -> bool {
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if (400..=499).contains(&e.get_id()))
+}
+
+/// Connects to the first broker that answers, for as long as it takes.
+pub(super) async fn connect(config: &RabbitConfig, what: &str) -> Connection {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        for url in &config.urls {
+            let name = format!("ferrostack {what}");
+            let properties = ConnectionProperties::default().with_connection_name(name.into());
+            match Connection::connect(url, properties).await {
+                Ok(connection) => return connection,
+                // Not the url: it holds a password.
+                Err(error) => tracing::debug!(%error, "a message broker does not answer"),
+            }
+        }
+        tracing::warn!("no message broker answers; trying again in {pause:?}");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Declares an exchange as upstream does.
+pub(super) async fn exchange(
+    channel: &Channel,
+    name: &str,
+    kind: &ExchangeKind,
+    config: &RabbitConfig,
+) -> lapin::Result<()> {
+    let fanout = *kind == ExchangeKind::Fanout;
+    let options = ExchangeDeclareOptions {
+        durable: config.durable && !fanout,
+        auto_delete: fanout,
+        ..ExchangeDeclareOptions::default()
+    };
+    channel
+        .exchange_declare(name.into(), kind.clone(), options, FieldTable::default())
+        .await
+}
+
+/// Declares and binds a queue of a topic.
+pub(super) async fn queue(
+    channel: &Channel,
+    exchange: &str,
+    name: &str,
+    config: &RabbitConfig,
+) -> lapin::Result<()> {
+    let options = QueueDeclareOptions {
+        durable: config.durable,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(name.into(), options, FieldTable::default())
+        .await?;
+    let bind = QueueBindOptions::default();
+    channel
+        .queue_bind(
+            name.into(),
+            exchange.into(),
+            name.into(),
+            bind,
+            FieldTable::default(),
+        )
+        .await
+}
+
+/// The arguments of a queue that goes some time after its process.
+pub(super) fn transient(config: &RabbitConfig) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    let ttl = i32::try_from(config.transient_ttl.as_millis()).unwrap_or(i32::MAX);
+    arguments.insert("x-expires".into(), AMQPValue::LongInt(ttl));
+    arguments
+}

@@ -1,0 +1,117 @@
+//! Buses for tests: a private RabbitMQ broker, started from the installed package and gone with the test.
+
+use base::{Error, Result};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A RabbitMQ broker of one's own. Killed when dropped.
+pub struct RabbitMq {
+    broker: Option<Child>,
+    epmd: Child,
+    folder: PathBuf,
+    ports: [u16; 3],
+}
+
+impl RabbitMq {
+    /// Starts a broker; without the package the error says what to install.
+    pub async fn start() -> Result<RabbitMq> {
+        let folder = std::env::temp_dir().join(format!("rmq-{}", base::new_hex_id()));
+        std::fs::create_dir_all(&folder)?;
+        let ports = [free_port()?, free_port()?, free_port()?];
+        // Erlang's name service would outlive the broker if the broker started it.
+        let epmd = program("epmd")
+            .args(["-port", &ports[2].to_string(), "-address", "127.0.0.1"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| missing("epmd", &e))?;
+        let mut server = RabbitMq {
+            broker: None,
+            epmd,
+            folder,
+            ports,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts the broker again after [`RabbitMq::kill`], with the data and the port it had.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let in_folder = |name: &str| self.folder.join(name);
+        let [port, dist, epmd] = self.ports.map(|p| p.to_string());
+        let broker = program("/usr/lib/rabbitmq/bin/rabbitmq-server")
+            .env("HOME", &self.folder)
+            .env("RABBITMQ_NODENAME", format!("test{port}@localhost"))
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", port)
+            .env("RABBITMQ_DIST_PORT", dist)
+            .env("ERL_EPMD_PORT", epmd)
+            .env("RABBITMQ_MNESIA_BASE", in_folder("data"))
+            .env("RABBITMQ_LOG_BASE", in_folder("log"))
+            .env("RABBITMQ_PID_FILE", in_folder("pid"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", in_folder("plugins"))
+            .env("RABBITMQ_CONFIG_FILE", in_folder("none"))
+            // The script becomes the broker instead of watching it, so that it can be killed; it ends with its input.
+            .env("RABBITMQ_ALLOW_INPUT", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| missing("rabbitmq-server", &e))?;
+        let broker = self.broker.insert(broker);
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while std::net::TcpStream::connect(("127.0.0.1", self.ports[0])).is_err() {
+            if broker.try_wait()?.is_some() || Instant::now() > deadline {
+                return Err(Error::internal("rabbitmq-server does not start"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// The `transport_url` of the broker.
+    pub fn url(&self) -> String {
+        format!("rabbit://guest:guest@127.0.0.1:{}/", self.ports[0])
+    }
+
+    /// Stops the broker as a crash would; its data stays for [`RabbitMq::restart`].
+    pub fn kill(&mut self) {
+        if let Some(mut broker) = self.broker.take() {
+            // Both fail only when it is gone already.
+            let _ = broker.kill();
+            let _ = broker.wait();
+        }
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = self.epmd.kill();
+        let _ = self.epmd.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+// The broker binds it a moment later; nothing else on a test machine takes it meanwhile.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own broker; privsep is for the cloud's programs"
+)]
+fn program(name: &str) -> Command {
+    Command::new(name)
+}
+
+fn missing(program: &str, error: &std::io::Error) -> Error {
+    Error::internal(format!(
+        "cannot start {program} ({error}): install the package rabbitmq-server (Debian, Fedora) to run this test"
+    ))
+}
