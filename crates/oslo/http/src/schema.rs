@@ -48,6 +48,8 @@ pub enum Wording {
     FieldAttribute,
     /// `Invalid input for field 'NAME': REASON` (keystone).
     Field,
+    /// `JSON does not validate: REASON`, `Invalid query string parameters: REASON` (placement).
+    Placement,
 }
 
 /// All schemas of a service, by `METHOD /path/{}/… action`.
@@ -61,7 +63,11 @@ fn key(method: &str, path: &str, action: Option<&str>) -> String {
     let mut out = format!("{method} ");
     for segment in path.split('/').filter(|s| !s.is_empty()) {
         out.push('/');
-        out.push_str(if segment.starts_with('{') { "{}" } else { segment });
+        out.push_str(if segment.starts_with('{') {
+            "{}"
+        } else {
+            segment
+        });
     }
     if let Some(action) = action {
         out.push(' ');
@@ -78,27 +84,52 @@ impl Schemas {
         for (name, operation) in raw {
             let mut parts = name.splitn(3, ' ');
             let (method, path) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-            let entries = OperationSchemas { body: entries(operation.body)?, query: entries(operation.query)? };
+            let entries = OperationSchemas {
+                body: entries(operation.body)?,
+                query: entries(operation.query)?,
+            };
             operations.insert(key(method, path, parts.next()), entries);
         }
-        Ok(Schemas { operations, wording })
+        Ok(Schemas {
+            operations,
+            wording,
+        })
     }
 
     /// The schemas of one operation, moved out to live beside its route.
-    pub(crate) fn take(&mut self, method: &str, path: &str, action: Option<&str>) -> Option<OperationSchemas> {
+    pub(crate) fn take(
+        &mut self,
+        method: &str,
+        path: &str,
+        action: Option<&str>,
+    ) -> Option<OperationSchemas> {
         self.operations.remove(&key(method, path, action))
     }
 
     /// What remains shared once the operations are taken: the wording.
     pub(crate) fn share(&mut self) -> Arc<Schemas> {
-        Arc::new(Schemas { operations: HashMap::new(), wording: self.wording })
+        Arc::new(Schemas {
+            operations: HashMap::new(),
+            wording: self.wording,
+        })
     }
 
-    pub(crate) fn check_body(&self, schemas: &OperationSchemas, version: Microversion, body: &Value) -> Result<()> {
+    pub(crate) fn check_body(
+        &self,
+        schemas: &OperationSchemas,
+        version: Microversion,
+        body: &Value,
+    ) -> Result<()> {
         self.check(&schemas.body, version, body)
+            .map_err(|e| self.prefixed("JSON does not validate: ", e))
     }
 
-    pub(crate) fn check_query(&self, schemas: &OperationSchemas, version: Microversion, query: &crate::Query) -> Result<()> {
+    pub(crate) fn check_query(
+        &self,
+        schemas: &OperationSchemas,
+        version: Microversion,
+        query: &crate::Query,
+    ) -> Result<()> {
         if schemas.query.is_empty() {
             return Ok(());
         }
@@ -107,30 +138,54 @@ impl Schemas {
         let entry = pick(&schemas.query, version);
         let single = entry.is_some_and(|e| !e.source.get().contains("\"array\""));
         if single {
-            let map = query.0.iter().map(|(k, v)| (k.clone(), Value::String(v.clone()))).collect();
-            return self.check(&schemas.query, version, &Value::Object(map));
+            let map = query
+                .0
+                .iter()
+                .map(|(k, v)| (k.clone(), Value::String(v.clone())))
+                .collect();
+            return self
+                .check(&schemas.query, version, &Value::Object(map))
+                .map_err(|e| self.prefixed("Invalid query string parameters: ", e));
         }
         self.check(&schemas.query, version, &lists)
     }
 
+    /// placement says in which part of the request the mistake is.
+    fn prefixed(&self, prefix: &str, error: Error) -> Error {
+        match self.wording {
+            Wording::Placement => Error::bad_request(format!("{prefix}{}", error.message())),
+            _ => error,
+        }
+    }
+
     fn check(&self, entries: &[Entry], version: Microversion, value: &Value) -> Result<()> {
-        let Some(entry) = pick(entries, version) else { return Ok(()) };
+        let Some(entry) = pick(entries, version) else {
+            return Ok(());
+        };
         let compiled = entry.compiled.get_or_init(|| compile(entry.source.get()));
-        let Some(validator) = compiled else { return Ok(()) };
+        let Some(validator) = compiled else {
+            return Ok(());
+        };
         if validator.is_valid(value) {
             return Ok(());
         }
         // Upstream reports the "best match": the shallowest error.
         let mut errors: Vec<_> = validator.iter_errors(value).collect();
         errors.sort_by_key(|e| e.instance_path().as_str().matches('/').count());
-        let Some(error) = errors.first() else { return Ok(()) };
+        let Some(error) = errors.first() else {
+            return Ok(());
+        };
         let reason = reason(error);
         let path = error.instance_path().as_str().to_string();
         let name = path.rsplit('/').next().unwrap_or("");
         let message = match (self.wording, name) {
+            (Wording::Placement, _) => placement_words(entry.source.get(), error, reason),
             (_, "") => reason,
             (Wording::FieldAttribute, _) => {
-                format!("Invalid input for field/attribute {name}. Value: {}. {reason}", python_str(error.instance()))
+                format!(
+                    "Invalid input for field/attribute {name}. Value: {}. {reason}",
+                    python_str(error.instance())
+                )
             }
             (Wording::Field, _) => format!("Invalid input for field '{name}': {reason}"),
         };
@@ -138,15 +193,55 @@ impl Schemas {
     }
 }
 
+/// What Python's `str()` of a validation error starts with: the reason, then where in the schema.
+fn placement_words(
+    source: &str,
+    error: &jsonschema::ValidationError<'_>,
+    reason: String,
+) -> String {
+    let path = error.schema_path().as_str().to_string();
+    let (parent, keyword) = path.rsplit_once('/').unwrap_or(("", &path));
+    let schema: Value = serde_json::from_str(source).unwrap_or_default();
+    let patterns = schema.pointer(parent).and_then(|s| s.get("patternProperties"));
+    let reason = match (error.kind(), patterns.and_then(Value::as_object)) {
+        (ValidationErrorKind::AdditionalProperties { unexpected }, Some(patterns)) => {
+            let names: Vec<String> = unexpected.iter().map(|n| format!("'{n}'")).collect();
+            let verb = if names.len() == 1 { "does" } else { "do" };
+            let regexes: Vec<String> = patterns.keys().map(|k| format!("'{k}'")).collect();
+            format!(
+                "{} {verb} not match any of the regexes: {}",
+                names.join(", "),
+                regexes.join(", ")
+            )
+        }
+        _ => reason,
+    };
+    let steps: Vec<String> = parent
+        .split('/')
+        .skip(1)
+        .map(|step| format!("['{}']", step.replace("~1", "/").replace("~0", "~")))
+        .collect();
+    format!("{reason}\n\nFailed validating '{keyword}' in schema{}", steps.concat())
+}
+
 fn entries(list: Vec<Versioned>) -> Result<Vec<Entry>> {
     let parse = |t: Option<String>| t.map(|t| Microversion::parse(&t)).transpose();
     list.into_iter()
-        .map(|v| Ok(Entry { min: parse(v.min)?, max: parse(v.max)?, source: v.schema, compiled: OnceLock::new() }))
+        .map(|v| {
+            Ok(Entry {
+                min: parse(v.min)?,
+                max: parse(v.max)?,
+                source: v.schema,
+                compiled: OnceLock::new(),
+            })
+        })
         .collect()
 }
 
 fn pick(entries: &[Entry], version: Microversion) -> Option<&Entry> {
-    entries.iter().find(|e| e.min.is_none_or(|m| version >= m) && e.max.is_none_or(|m| version <= m))
+    entries
+        .iter()
+        .find(|e| e.min.is_none_or(|m| version >= m) && e.max.is_none_or(|m| version <= m))
 }
 
 fn compile(source: &str) -> Option<Validator> {
@@ -156,14 +251,28 @@ fn compile(source: &str) -> Option<Validator> {
         .should_validate_formats(true)
         .with_format("uuid", base::id::is_uuid_like)
         .with_format("regex", |t: &str| regex::Regex::new(t).is_ok())
-        .with_format("base64", |t: &str| t.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=\r\n -_".contains(&b)))
+        .with_format("base64", |t: &str| {
+            t.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+/=\r\n -_".contains(&b))
+        })
         .with_format("name", |t: &str| is_name(t) && t.trim() == t)
         .with_format("name_with_leading_trailing_spaces", is_name)
-        .with_format("az_name", |t: &str| is_name(t) && !t.contains(':') && t.trim() == t)
-        .with_format("az_name_with_leading_trailing_spaces", |t: &str| is_name(t) && !t.contains(':'))
-        .with_format("name_skip_leading_trailing_spaces", |t: &str| (1..=255).contains(&t.trim().chars().count()))
-        .with_format("name_non_mandatory_remove_white_spaces", |t: &str| t.trim().chars().count() <= 255)
-        .with_format("description_non_mandatory_remove_white_spaces", |t: &str| t.trim().chars().count() <= 255)
+        .with_format("az_name", |t: &str| {
+            is_name(t) && !t.contains(':') && t.trim() == t
+        })
+        .with_format("az_name_with_leading_trailing_spaces", |t: &str| {
+            is_name(t) && !t.contains(':')
+        })
+        .with_format("name_skip_leading_trailing_spaces", |t: &str| {
+            (1..=255).contains(&t.trim().chars().count())
+        })
+        .with_format("name_non_mandatory_remove_white_spaces", |t: &str| {
+            t.trim().chars().count() <= 255
+        })
+        .with_format(
+            "description_non_mandatory_remove_white_spaces",
+            |t: &str| t.trim().chars().count() <= 255,
+        )
         .with_format("date-time", |t: &str| base::Timestamp::parse(t).is_ok())
         .build(&schema);
     match built {
@@ -183,11 +292,16 @@ fn is_name(text: &str) -> bool {
 fn reason(error: &jsonschema::ValidationError<'_>) -> String {
     let value = python(error.instance());
     match error.kind() {
-        ValidationErrorKind::Required { property } => format!("{} is a required property", python(property)),
+        ValidationErrorKind::Required { property } => {
+            format!("{} is a required property", python(property))
+        }
         ValidationErrorKind::AdditionalProperties { unexpected } => {
             let names: Vec<String> = unexpected.iter().map(|u| format!("'{u}'")).collect();
             let verb = if names.len() == 1 { "was" } else { "were" };
-            format!("Additional properties are not allowed ({} {verb} unexpected)", names.join(", "))
+            format!(
+                "Additional properties are not allowed ({} {verb} unexpected)",
+                names.join(", ")
+            )
         }
         ValidationErrorKind::Type { kind } => {
             let names: Vec<String> = match kind {
@@ -196,18 +310,34 @@ fn reason(error: &jsonschema::ValidationError<'_>) -> String {
             };
             format!("{value} is not of type {}", names.join(", "))
         }
-        ValidationErrorKind::MinLength { .. } | ValidationErrorKind::MinItems { .. } => format!("{value} is too short"),
-        ValidationErrorKind::MaxLength { .. } | ValidationErrorKind::MaxItems { .. } => format!("{value} is too long"),
+        ValidationErrorKind::MinLength { .. } | ValidationErrorKind::MinItems { .. } => {
+            format!("{value} is too short")
+        }
+        ValidationErrorKind::MaxLength { .. } | ValidationErrorKind::MaxItems { .. } => {
+            format!("{value} is too long")
+        }
         ValidationErrorKind::Pattern { pattern } => format!("{value} does not match '{pattern}'"),
-        ValidationErrorKind::Enum { options } => format!("{value} is not one of {}", python(options)),
-        ValidationErrorKind::Minimum { limit } => format!("{value} is less than the minimum of {limit}"),
-        ValidationErrorKind::Maximum { limit } => format!("{value} is greater than the maximum of {limit}"),
+        ValidationErrorKind::Enum { options } => {
+            format!("{value} is not one of {}", python(options))
+        }
+        ValidationErrorKind::Minimum { limit } => {
+            format!("{value} is less than the minimum of {limit}")
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            format!("{value} is greater than the maximum of {limit}")
+        }
         ValidationErrorKind::Format { format } => format!("{value} is not a '{format}'"),
         ValidationErrorKind::UniqueItems => format!("{value} has non-unique elements"),
-        ValidationErrorKind::MinProperties { .. } => format!("{value} does not have enough properties"),
+        ValidationErrorKind::MinProperties { .. } => {
+            format!("{value} does not have enough properties")
+        }
         ValidationErrorKind::MaxProperties { .. } => format!("{value} has too many properties"),
-        ValidationErrorKind::AnyOf { .. } => format!("{value} is not valid under any of the given schemas"),
-        ValidationErrorKind::OneOfNotValid { .. } => format!("{value} is not valid under any of the given schemas"),
+        ValidationErrorKind::AnyOf { .. } => {
+            format!("{value} is not valid under any of the given schemas")
+        }
+        ValidationErrorKind::OneOfNotValid { .. } => {
+            format!("{value} is not valid under any of the given schemas")
+        }
         _ => error.to_string(),
     }
 }
@@ -220,14 +350,28 @@ fn python(value: &Value) -> String {
         Value::Bool(false) => "False".into(),
         Value::Number(n) => n.to_string(),
         Value::String(s) => {
-            let quote = if s.contains('\'') && !s.contains('"') { '"' } else { '\'' };
+            let quote = if s.contains('\'') && !s.contains('"') {
+                '"'
+            } else {
+                '\''
+            };
             let inner = s.replace('\\', "\\\\").replace('\n', "\\n");
-            let inner = if quote == '\'' { inner.replace('\'', "\\'") } else { inner };
+            let inner = if quote == '\'' {
+                inner.replace('\'', "\\'")
+            } else {
+                inner
+            };
             format!("{quote}{inner}{quote}")
         }
-        Value::Array(list) => format!("[{}]", list.iter().map(python).collect::<Vec<_>>().join(", ")),
+        Value::Array(list) => format!(
+            "[{}]",
+            list.iter().map(python).collect::<Vec<_>>().join(", ")
+        ),
         Value::Object(map) => {
-            let pairs: Vec<String> = map.iter().map(|(k, v)| format!("'{k}': {}", python(v))).collect();
+            let pairs: Vec<String> = map
+                .iter()
+                .map(|(k, v)| format!("'{k}': {}", python(v)))
+                .collect();
             format!("{{{}}}", pairs.join(", "))
         }
     }
@@ -256,20 +400,31 @@ mod tests {
 
     fn check(version: Microversion, body: Value) -> String {
         let mut s = schemas();
-        let op = s.take("POST", "/v2.1/servers/{server_id}/action", Some("reboot")).unwrap();
-        s.check_body(&op, version, &body).err().map(|e| e.message().to_string()).unwrap_or_default()
+        let op = s
+            .take("POST", "/v2.1/servers/{server_id}/action", Some("reboot"))
+            .unwrap();
+        s.check_body(&op, version, &body)
+            .err()
+            .map(|e| e.message().to_string())
+            .unwrap_or_default()
     }
 
     #[test]
     fn words_are_upstreams() {
         let v = Microversion(2, 1);
         assert_eq!(check(v, json!({})), "'reboot' is a required property");
-        assert_eq!(check(v, json!({"reboot": {}, "x": 1})), "Additional properties are not allowed ('x' was unexpected)");
+        assert_eq!(
+            check(v, json!({"reboot": {}, "x": 1})),
+            "Additional properties are not allowed ('x' was unexpected)"
+        );
         assert_eq!(
             check(v, json!({"reboot": {"type": "FIRM"}})),
             "Invalid input for field/attribute type. Value: FIRM. 'FIRM' is not one of ['HARD', 'SOFT']"
         );
-        assert_eq!(check(v, json!({"reboot": {"n": ""}})), "Invalid input for field/attribute n. Value: . '' is too short");
+        assert_eq!(
+            check(v, json!({"reboot": {"n": ""}})),
+            "Invalid input for field/attribute n. Value: . '' is too short"
+        );
         assert_eq!(check(v, json!({"reboot": {"type": "HARD"}})), "");
         assert_eq!(check(Microversion(2, 10), json!({"anything": 1})), "");
     }

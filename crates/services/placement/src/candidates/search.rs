@@ -1,0 +1,300 @@
+//! The search: tree by tree, so that a limit ends it early.
+//!
+//! A tree's candidates draw on its own providers and on sharing providers of its aggregates. The group without suffix
+//! may be spread over several of them; a group with a suffix is served by one.
+
+use super::params::Qualities;
+use super::request::{Group, Request};
+use crate::index::{Index, Provider};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// One way to serve the whole request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Candidate<'a> {
+    /// Provider, class, amount.
+    pub amounts: BTreeMap<&'a str, BTreeMap<&'a str, i64>>,
+    /// Suffix to the providers that serve the group.
+    pub mappings: BTreeMap<&'a str, BTreeSet<&'a str>>,
+}
+
+/// One way to serve one group.
+struct Choice<'a> {
+    parts: Vec<(&'a Provider, &'a str, i64)>,
+    providers: BTreeSet<&'a str>,
+}
+
+/// A hostile query must not keep a core busy: so many combinations are looked at, then no more.
+const MOST_STEPS: usize = 500_000;
+
+struct Search<'a> {
+    index: &'a Index,
+    request: &'a Request,
+    seen: HashSet<Candidate<'a>>,
+    found: Vec<Candidate<'a>>,
+    limit: usize,
+    steps: usize,
+}
+
+/// All candidates, or the first `limit` of them.
+pub fn search<'a>(index: &'a Index, request: &'a Request) -> Vec<Candidate<'a>> {
+    let mut lenders: HashMap<&str, Vec<&Provider>> = HashMap::new();
+    for sharing in index.sharing() {
+        let roots: BTreeSet<&str> = index.anchors(sharing).collect();
+        for root in roots.into_iter().filter(|r| *r != sharing.root) {
+            lenders.entry(root).or_default().push(sharing);
+        }
+    }
+    let limit = request.limit.unwrap_or(usize::MAX);
+    let mut search = Search {
+        index,
+        request,
+        seen: HashSet::new(),
+        found: Vec::new(),
+        limit,
+        steps: 0,
+    };
+    let nobody = Vec::new();
+    for (root, tree) in index.trees() {
+        if search.full() {
+            break;
+        }
+        let lent = lenders.get(root.as_str()).unwrap_or(&nobody);
+        let own = tree.values().map(|p| p.as_ref());
+        search.tree(root, own.chain(lent.iter().copied()));
+    }
+    if search.steps >= MOST_STEPS {
+        tracing::warn!("allocation candidates: stopped after {MOST_STEPS} combinations");
+    }
+    search.found
+}
+
+impl<'a> Search<'a> {
+    fn full(&self) -> bool {
+        self.found.len() >= self.limit || self.steps >= MOST_STEPS
+    }
+
+    fn tree(&mut self, root: &str, members: impl Iterator<Item = &'a Provider> + Clone) {
+        let traits = &self.request.root;
+        let root = self.index.get(root);
+        if !root.is_none_or(|r| has_traits(r, &traits.required) && lacks(r, &traits.forbidden)) {
+            return;
+        }
+        let mut choices = Vec::with_capacity(self.request.groups.len());
+        for group in &self.request.groups {
+            let options = if group.suffix.is_empty() {
+                self.spread(group, members.clone())
+            } else {
+                self.alone(group, members.clone())
+            };
+            if options.is_empty() {
+                return;
+            }
+            choices.push(options);
+        }
+        self.combine(&choices, &mut Vec::new());
+    }
+
+    /// Aggregates, forbidden traits and tree: what each provider must satisfy by itself.
+    fn admits(&self, group: &Group, provider: &Provider) -> bool {
+        let in_tree = match &group.in_tree {
+            Some(id) => self.index.get(id).is_some_and(|p| p.root == provider.root),
+            None => true,
+        };
+        in_tree
+            && lacks(provider, &group.qualities.forbidden)
+            && in_aggregates(self.index, provider, &group.qualities)
+    }
+
+    fn alone(
+        &self,
+        group: &'a Group,
+        members: impl Iterator<Item = &'a Provider>,
+    ) -> Vec<Choice<'a>> {
+        let serves = |p: &&Provider| {
+            group
+                .resources
+                .iter()
+                .all(|(class, amount)| p.fits(class, *amount))
+                && self.admits(group, p)
+                && has_traits(p, &group.qualities.required)
+        };
+        let choice = |p: &'a Provider| Choice {
+            parts: group
+                .resources
+                .iter()
+                .map(|(c, n)| (p, c.as_str(), *n))
+                .collect(),
+            providers: BTreeSet::from([p.id.as_str()]),
+        };
+        members.filter(serves).map(choice).collect()
+    }
+
+    fn spread(
+        &mut self,
+        group: &'a Group,
+        members: impl Iterator<Item = &'a Provider> + Clone,
+    ) -> Vec<Choice<'a>> {
+        let mut per_class: Vec<(&'a str, i64, Vec<&'a Provider>)> = Vec::new();
+        for (class, amount) in &group.resources {
+            let able = members
+                .clone()
+                .filter(|p| p.fits(class, *amount) && self.admits(group, p));
+            let able: Vec<&Provider> = able.collect();
+            if able.is_empty() {
+                return Vec::new();
+            }
+            per_class.push((class, *amount, able));
+        }
+        let mut found = Vec::new();
+        let mut picked = vec![0usize; per_class.len()];
+        loop {
+            self.steps += 1;
+            if self.full() {
+                return found;
+            }
+            let parts: Vec<(&'a Provider, &'a str, i64)> = per_class
+                .iter()
+                .zip(&picked)
+                .map(|((c, n, able), i)| (able[*i], *c, *n))
+                .collect();
+            let together = |any: &Vec<String>| {
+                any.iter()
+                    .any(|t| parts.iter().any(|p| p.0.traits.contains(t)))
+            };
+            if group.qualities.required.iter().all(together) {
+                let providers = parts.iter().map(|p| p.0.id.as_str()).collect();
+                found.push(Choice { parts, providers });
+            }
+            // The next combination, last class fastest.
+            let mut at = per_class.len();
+            loop {
+                if at == 0 {
+                    return found;
+                }
+                at -= 1;
+                picked[at] += 1;
+                if picked[at] < per_class[at].2.len() {
+                    break;
+                }
+                picked[at] = 0;
+            }
+        }
+    }
+
+    fn combine(&mut self, choices: &[Vec<Choice<'a>>], picked: &mut Vec<usize>) {
+        if picked.len() < choices.len() {
+            for i in 0..choices[picked.len()].len() {
+                if self.full() {
+                    return;
+                }
+                picked.push(i);
+                if !self.request.isolate || self.isolated(choices, picked) {
+                    self.combine(choices, picked);
+                }
+                picked.pop();
+            }
+            return;
+        }
+        self.steps += 1;
+        let picked: Vec<&Choice<'a>> = choices.iter().zip(picked).map(|(c, i)| &c[*i]).collect();
+        if let Some(candidate) = self.candidate(&picked)
+            && !self.seen.contains(&candidate)
+        {
+            self.seen.insert(candidate.clone());
+            self.found.push(candidate);
+        }
+    }
+
+    /// Whether the last picked choice shares no provider with another group that has a suffix and resources.
+    fn isolated(&self, choices: &[Vec<Choice<'a>>], picked: &[usize]) -> bool {
+        let counts = |i: usize| {
+            let group = &self.request.groups[i];
+            !group.suffix.is_empty() && !group.resources.is_empty()
+        };
+        let last = picked.len() - 1;
+        if !counts(last) {
+            return true;
+        }
+        let mine = &choices[last][picked[last]].providers;
+        (0..last)
+            .filter(|i| counts(*i))
+            .all(|i| choices[i][picked[i]].providers.is_disjoint(mine))
+    }
+
+    fn candidate(&self, picked: &[&Choice<'a>]) -> Option<Candidate<'a>> {
+        let mut amounts: BTreeMap<&'a str, BTreeMap<&'a str, i64>> = BTreeMap::new();
+        let mut involved: BTreeMap<&'a str, &'a Provider> = BTreeMap::new();
+        for (provider, class, amount) in picked.iter().flat_map(|c| &c.parts) {
+            *amounts
+                .entry(&provider.id)
+                .or_default()
+                .entry(class)
+                .or_insert(0) += amount;
+            involved.insert(&provider.id, provider);
+        }
+        // Groups that fit one by one may be too much together.
+        let fits = |id: &&str, classes: &BTreeMap<&str, i64>| {
+            involved
+                .get(id)
+                .is_some_and(|p| classes.iter().all(|(c, n)| p.fits(c, *n)))
+        };
+        if picked.len() > 1 && !amounts.iter().all(|(id, classes)| fits(id, classes)) {
+            return None;
+        }
+        if !self.request.nested {
+            let roots: BTreeSet<&str> = involved.values().map(|p| p.root.as_str()).collect();
+            if roots.len() < involved.len() {
+                return None;
+            }
+        }
+        let mut mappings = BTreeMap::new();
+        for (group, choice) in self.request.groups.iter().zip(picked) {
+            mappings.insert(group.suffix.as_str(), choice.providers.clone());
+        }
+        let together = |suffixes: &BTreeSet<String>| {
+            let ids: BTreeSet<&str> = suffixes
+                .iter()
+                .filter_map(|s| mappings.get(s.as_str()))
+                .flatten()
+                .copied()
+                .collect();
+            ids.iter()
+                .any(|top| ids.iter().all(|id| self.is_below(id, top)))
+        };
+        if !self.request.same_subtree.iter().all(together) {
+            return None;
+        }
+        Some(Candidate { amounts, mappings })
+    }
+
+    /// Whether `top` is `id` or one of its ancestors.
+    fn is_below(&self, id: &str, top: &str) -> bool {
+        let mut at = Some(id);
+        while let Some(id) = at {
+            if id == top {
+                return true;
+            }
+            at = self.index.get(id).and_then(|p| p.parent.as_deref());
+        }
+        false
+    }
+}
+
+pub fn has_traits(provider: &Provider, required: &[Vec<String>]) -> bool {
+    required
+        .iter()
+        .all(|any| any.iter().any(|t| provider.traits.contains(t)))
+}
+
+pub fn lacks(provider: &Provider, forbidden: &[String]) -> bool {
+    !forbidden.iter().any(|t| provider.traits.contains(t))
+}
+
+pub fn in_aggregates(index: &Index, provider: &Provider, qualities: &Qualities) -> bool {
+    let any = |list: &Vec<String>| list.iter().any(|a| index.in_aggregate(provider, a));
+    qualities.member_of.iter().all(any)
+        && !qualities
+            .not_member_of
+            .iter()
+            .any(|a| index.in_aggregate(provider, a))
+}

@@ -1,0 +1,6 @@
+//! Placement as its callers see it, in process.
+
+mod cloud;
+mod fixtures;
+mod gabbi;
+mod stories;
