@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The table of locks, for the database that holds them.
 pub const MIGRATIONS: &[Migration] = &[Migration {
-    id: "2026-11-23-initial",
+    id: "2026-11-23-leader",
     sql: include_str!("../migrations/2026-11-23-initial.sql"),
 }];
 
