@@ -1,0 +1,99 @@
+//! HTTP in, HTTP out: a noun per file. Handlers parse, authorise, run one transaction and show.
+
+pub(crate) mod auth_scopes;
+pub(crate) mod domains;
+pub(crate) mod fields;
+pub(crate) mod list;
+pub(crate) mod projects;
+pub(crate) mod tags;
+pub(crate) mod tokens;
+pub(crate) mod versions;
+
+use crate::Keystone;
+use crate::db::Extra;
+use base::{Error, Result};
+use oslo_http::{Reply, Req};
+use serde_json::{Map, Value, json};
+
+/// All that a failed proof of identity ever says.
+pub(crate) fn unauthorized() -> Error {
+    Error::unauthorized("The request you have made requires authentication.")
+}
+
+/// `http://host/v3`, as callers see us.
+pub(crate) fn base_url(keystone: &Keystone, req: &Req) -> String {
+    let base = keystone
+        .conf
+        .keystone
+        .public_endpoint
+        .as_deref()
+        .unwrap_or(&req.base_url);
+    format!("{}/v3", base.trim_end_matches('/').trim_end_matches("/v3"))
+}
+
+/// `{"links": {"self": …}}` for a resource at `path` (`users/ID`).
+pub(crate) fn self_link(base: &str, path: &str) -> Value {
+    json!({"self": format!("{base}/{path}")})
+}
+
+/// `{key: view}` with a status.
+pub(crate) fn one(status: u16, key: &str, view: Value) -> Result<Reply> {
+    let mut body = Map::new();
+    body.insert(key.to_string(), view);
+    Reply::json(status, &body)
+}
+
+/// Adds the attributes of `extra` that the view does not have itself.
+pub(crate) fn with_extra(mut view: Value, extra: &Extra) -> Value {
+    if let Some(map) = view.as_object_mut() {
+        for (name, value) in extra {
+            map.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    view
+}
+
+/// The `options` after a change: null takes an option away.
+pub(crate) fn merged_options(old: &Extra, change: Option<Extra>) -> Extra {
+    let mut options = old.clone();
+    for (name, value) in change.into_iter().flatten() {
+        if value.is_null() {
+            options.remove(&name);
+        } else {
+            options.insert(name, value);
+        }
+    }
+    options
+}
+
+fn is_immutable(options: &Extra) -> bool {
+    options
+        .get("immutable")
+        .and_then(Value::as_bool)
+        .unwrap_or(false)
+}
+
+/// 403 for changes of what is marked immutable, unless the change is to take that mark away.
+pub(crate) fn check_mutable(kind: &str, id: &str, options: &Extra, change: &Extra) -> Result<()> {
+    let unlocks = change.len() == 1
+        && change
+            .get("options")
+            .and_then(|o| o.get("immutable"))
+            .is_some_and(|v| v == &Value::Bool(false) || v.is_null());
+    if is_immutable(options) && !unlocks {
+        return Err(Error::forbidden(format!(
+            "Unable to update immutable {kind} resource: `{id}. Set resource option \"immutable\" to false first."
+        )));
+    }
+    Ok(())
+}
+
+/// 403 for the deletion of what is marked immutable.
+pub(crate) fn check_deletable(kind: &str, id: &str, options: &Extra) -> Result<()> {
+    if is_immutable(options) {
+        return Err(Error::forbidden(format!(
+            "Unable to delete immutable {kind} resource: `{id}. Set resource option \"immutable\" to false first."
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! `/v3/auth/tokens`: log in, ask about a token, end it.
+
+use crate::Keystone;
+use crate::api::fields::expecting;
+use crate::api::unauthorized;
+use crate::db::missing;
+use crate::db::revocations::{self, Revoke};
+use crate::policy::{Target, enforce};
+use crate::token::cache::Validated;
+use crate::token::issue::{Ask, DomainName, Named, Wanted};
+use crate::token::payload;
+use base::{Error, Kind, Result, Secret};
+use oslo_http::{Reply, Req};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SUBJECT: &str = "x-subject-token";
+
+fn answer(status: u16, token: &str, valid: &Validated, with_catalog: bool) -> Result<Reply> {
+    Ok(Reply::empty(status)
+        .header("content-type", "application/json")
+        .header(SUBJECT, token)
+        .header("vary", "X-Auth-Token")
+        .with_body(valid.body(with_catalog)?))
+}
+
+/// `POST /v3/auth/tokens`
+pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let body = req
+        .json
+        .as_ref()
+        .ok_or_else(|| expecting("auth", "request body"))?;
+    let ask = parse(body)?;
+    let (token, valid) = keystone.issue(ask).await?;
+    answer(201, &token, &valid, !req.query.has("nocatalog"))
+}
+
+fn subject(req: &Req) -> Result<String> {
+    let token = req.header(SUBJECT).filter(|t| !t.is_empty());
+    token
+        .map(str::to_string)
+        .ok_or_else(|| expecting("X-Subject-Token", "headers"))
+}
+
+/// The token found, if the caller may know about it. The rule is asked first even for tokens that mean nothing, so
+/// that nobody learns which do.
+fn permit(req: &Req, rule: &str, found: Result<Arc<Validated>>) -> Result<Arc<Validated>> {
+    let owner = found
+        .as_ref()
+        .ok()
+        .map_or("", |v| v.claims.user_id.as_str());
+    enforce(
+        req,
+        rule,
+        Target::new().set("token", json!({"user_id": owner})),
+    )?;
+    found
+}
+
+/// `GET /v3/auth/tokens` and `HEAD`.
+pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let grace = match req.query.flag("allow_expired") {
+        Some(true) => Duration::from_secs(keystone.conf.token.allow_expired_window),
+        _ => Duration::ZERO,
+    };
+    let token = subject(&req)?;
+    let found = keystone.validated_within(&token, grace).await;
+    let valid = permit(&req, "identity:validate_token", found)?;
+    answer(200, &token, &valid, !req.query.has("nocatalog"))
+}
+
+/// `DELETE /v3/auth/tokens`
+pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let found = keystone.validated(&subject(&req)?).await;
+    let valid = permit(&req, "identity:revoke_token", found)?;
+    let audit_id = valid
+        .claims
+        .audit_ids
+        .first()
+        .cloned()
+        .ok_or_else(|| missing("token", "-"))?;
+    let (now, keep) = (keystone.clock.now(), keystone.revocations_last());
+    keystone
+        .write(move |tx| revocations::add(tx, Revoke::Token(&audit_id), now, keep))
+        .await?;
+    Ok(Reply::empty(204))
+}
+
+fn invalid(field: &str, why: &str) -> Error {
+    Error::bad_request(format!("Invalid input for field '{field}': {why}"))
+}
+
+fn object<'v>(value: &'v Value, field: &str) -> Result<&'v Value> {
+    if value.is_object() {
+        Ok(value)
+    } else {
+        Err(invalid(field, "the value is not of type 'object'"))
+    }
+}
+
+fn text(value: &Value, field: &str) -> Result<Option<String>> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(t) if t.len() <= 255 => Ok(Some(t.clone())),
+        Value::String(_) => Err(invalid(field, "the value is too long")),
+        _ => Err(invalid(field, "the value is not of type 'string'")),
+    }
+}
+
+/// The proofs and the scope in a login's body.
+fn parse(body: &Value) -> Result<Ask> {
+    let auth = body
+        .get("auth")
+        .filter(|a| !a.is_null())
+        .ok_or_else(|| expecting("auth", "request body"))?;
+    object(auth, "auth")?;
+    let identity = auth
+        .get("identity")
+        .ok_or_else(|| Error::bad_request("'identity' is a required property"))?;
+    object(identity, "identity")?;
+    let methods = identity
+        .get("methods")
+        .ok_or_else(|| invalid("identity", "'methods' is a required property"))?;
+    let methods = methods
+        .as_array()
+        .ok_or_else(|| invalid("identity/methods", "the value is not of type 'array'"))?;
+    let (mut password, mut token) = (None, None);
+    for method in methods {
+        let name = method
+            .as_str()
+            .ok_or_else(|| invalid("identity/methods", "an item is not of type 'string'"))?;
+        if payload::method(name).is_none() {
+            return Err(Error::unauthorized(
+                "Attempted to authenticate with an unsupported method.",
+            ));
+        }
+        let proof = identity
+            .get(name)
+            .ok_or_else(|| expecting(name, "identity"))?;
+        object(proof, &format!("identity/{name}"))?;
+        match name {
+            "password" => password = Some(parse_password(proof)?),
+            _ => {
+                let id = proof
+                    .get("id")
+                    .and_then(Value::as_str)
+                    .ok_or_else(|| expecting("id", "token"))?;
+                token = Some(Secret::new(id));
+            }
+        }
+    }
+    if password.is_none() && token.is_none() {
+        return Err(unauthorized());
+    }
+    Ok(Ask {
+        password,
+        token,
+        scope: parse_scope(auth.get("scope"))?,
+    })
+}
+
+/// `{"user": {"id" | "name" + "domain", "password"}}`, as in logins and password changes.
+fn parse_password(proof: &Value) -> Result<(Named, Secret)> {
+    let user = proof
+        .get("user")
+        .ok_or_else(|| expecting("user", "password"))?;
+    object(user, "identity/password/user")?;
+    let secret = user
+        .get("password")
+        .and_then(Value::as_str)
+        .ok_or_else(|| expecting("password", "user"))?;
+    let named = parse_named(user, "user")?;
+    Ok((named, Secret::new(secret)))
+}
+
+fn parse_named(value: &Value, what: &str) -> Result<Named> {
+    if let Some(id) = text(&value["id"], &format!("{what}/id"))? {
+        return Ok(Named::Id(id));
+    }
+    let name = text(&value["name"], &format!("{what}/name"))?
+        .ok_or_else(|| expecting("id or name", what))?;
+    let domain = value
+        .get("domain")
+        .filter(|d| !d.is_null())
+        .ok_or_else(|| expecting("domain", what))?;
+    Ok(Named::Name(name, parse_domain(domain)?))
+}
+
+fn parse_domain(value: &Value) -> Result<DomainName> {
+    object(value, "domain")?;
+    if let Some(id) = text(&value["id"], "domain/id")? {
+        return Ok(DomainName::Id(id));
+    }
+    let name =
+        text(&value["name"], "domain/name")?.ok_or_else(|| expecting("id or name", "domain"))?;
+    Ok(DomainName::Name(name))
+}
+
+fn parse_scope(scope: Option<&Value>) -> Result<Wanted> {
+    let scope = match scope {
+        None | Some(Value::Null) => return Ok(Wanted::Default),
+        Some(Value::String(word)) if word == "unscoped" => return Ok(Wanted::Unscoped),
+        Some(scope) => object(scope, "scope")?,
+    };
+    if scope.get("OS-TRUST:trust").is_some() {
+        return Err(Error::new(
+            Kind::NotImplemented,
+            "The action you have requested has not been implemented.",
+        ));
+    }
+    let given = ["project", "domain", "unscoped", "system"]
+        .iter()
+        .filter(|k| scope.get(**k).is_some())
+        .count();
+    if given != 1 {
+        return Err(expecting(
+            "project, domain, OS-TRUST:trust or unscoped",
+            "scope",
+        ));
+    }
+    if scope.get("unscoped").is_some() {
+        return Ok(Wanted::Unscoped);
+    }
+    if let Some(system) = scope.get("system") {
+        let all = system.get("all").and_then(Value::as_bool).unwrap_or(false);
+        return if all {
+            Ok(Wanted::System)
+        } else {
+            Err(expecting("all", "system"))
+        };
+    }
+    if let Some(domain) = scope.get("domain") {
+        return Ok(Wanted::Domain(parse_domain(domain)?));
+    }
+    let project = object(&scope["project"], "scope/project")?;
+    Ok(Wanted::Project(parse_named(project, "project")?))
+}

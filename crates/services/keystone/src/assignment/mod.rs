@@ -1,0 +1,3 @@
+//! Role assignments: what somebody effectively holds, and lists of who holds what.
+
+pub(crate) mod effective;

@@ -1,0 +1,84 @@
+//! Options, by upstream's sections and names.
+
+use base::Result;
+use oslo_config::Config;
+use std::path::PathBuf;
+
+oslo_config::section! {
+    /// The identity service itself.
+    pub struct KeystoneConf in "keystone" {
+        /// The address that links and the version documents show; by default the one a request came to.
+        pub public_endpoint: Option<String> = None,
+        /// At most so many rows in a page of a list.
+        pub max_db_limit: u64 = 1000,
+        /// How deep projects may be nested, domain included.
+        pub max_project_tree_depth: u64 = 5,
+    }
+}
+
+oslo_config::section! {
+    /// Tokens.
+    pub struct TokenConf in "token" {
+        /// How long a token is valid, in seconds.
+        pub expiration: u64 = 86_400,
+        /// How long the meaning of a token is remembered, in seconds. Revocations and changes are seen at once
+        /// in this process and within a second in others.
+        pub cache_time: u64 = 300,
+        /// How many tokens' meanings are remembered.
+        pub cache_size: u64 = 20_000,
+        /// Whether a scoped token may be exchanged for one of another scope.
+        pub allow_rescope_scoped_token: bool = true,
+        /// How long after its end a token is still shown to services that ask for `allow_expired`, in seconds.
+        pub allow_expired_window: u64 = 172_800,
+    }
+}
+
+oslo_config::section! {
+    /// The keys that encrypt tokens.
+    pub struct FernetConf in "fernet_tokens" {
+        /// Directory of numbered key files: 0 is staged, the highest is primary. Without it keys live and die
+        /// with the process.
+        pub key_repository: Option<PathBuf> = None,
+        /// How many keys are kept by a rotation.
+        pub max_active_keys: u64 = 3,
+    }
+}
+
+oslo_config::section! {
+    /// Users and their passwords.
+    pub struct IdentityConf in "identity" {
+        /// The domain of callers who name none.
+        pub default_domain_id: String = "default".to_string(),
+        /// bcrypt's cost: each step doubles the time. 12 if not set; 4 is the least.
+        pub password_hash_rounds: Option<u32> = None,
+        /// Longer passwords are refused; bytes.
+        pub max_password_length: u64 = 4096,
+        /// Passwords that are hashed at the same time.
+        pub password_hash_workers: u64 = 4,
+    }
+}
+
+/// All sections of the identity service.
+#[derive(Clone, Debug, Default)]
+pub struct Conf {
+    /// `[keystone]`
+    pub keystone: KeystoneConf,
+    /// `[token]`
+    pub token: TokenConf,
+    /// `[fernet_tokens]`
+    pub fernet_tokens: FernetConf,
+    /// `[identity]`
+    pub identity: IdentityConf,
+}
+
+impl Conf {
+    /// Takes the sections out of the configuration.
+    pub fn take(config: &Config) -> Result<Conf> {
+        Ok(Conf {
+            keystone: config.section()?,
+            token: config.section()?,
+            fernet_tokens: config.section()?,
+            identity: config.section()?,
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! SQL, a table per file. Every write goes through [`crate::Keystone::write`], which also moves the generation.
+
+pub(crate) mod assignments;
+pub(crate) mod endpoints;
+pub(crate) mod generation;
+pub(crate) mod groups;
+pub(crate) mod implied_roles;
+pub(crate) mod memberships;
+pub(crate) mod projects;
+pub(crate) mod regions;
+pub(crate) mod revocations;
+pub(crate) mod roles;
+pub(crate) mod services;
+pub(crate) mod users;
+
+use base::Error;
+use oslo_db::{Migration, is_duplicate};
+use serde_json::{Map, Value};
+
+/// What upstream keeps in a column named `extra`: attributes that only callers understand.
+pub(crate) type Extra = Map<String, Value>;
+
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    id: "2026-11-23-initial",
+    sql: include_str!("../../migrations/2026-11-23-initial.sql"),
+}];
+
+/// Upstream's words for a name that is taken.
+pub(crate) fn duplicate_name(
+    kind: &str,
+    name: &str,
+    domain_id: Option<&str>,
+    error: Error,
+) -> Error {
+    if !is_duplicate(&error) {
+        return error;
+    }
+    let place = domain_id
+        .map(|d| format!(" at domain ID {d}"))
+        .unwrap_or_default();
+    Error::conflict(format!(
+        "Conflict occurred attempting to store {kind} - Duplicate entry found with name {name}{place}."
+    ))
+}
+
+/// Upstream's words for an id that is taken.
+pub(crate) fn duplicate_id(kind: &str, id: &str, error: Error) -> Error {
+    if !is_duplicate(&error) {
+        return error;
+    }
+    Error::conflict(format!(
+        "Conflict occurred attempting to store {kind} - Duplicate ID, {id}."
+    ))
+}
+
+/// `Could not find user: X.`
+pub(crate) fn missing(kind: &str, id: &str) -> Error {
+    Error::not_found(format!("Could not find {kind}: {id}."))
+}

@@ -1,0 +1,3 @@
+//! Users' secrets.
+
+pub(crate) mod password;

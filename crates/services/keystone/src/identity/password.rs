@@ -1,0 +1,81 @@
+//! Passwords: bcrypt on threads of their own, a few at a time, and as slow for users who do not exist.
+
+use crate::config::IdentityConf;
+use base::{Error, Result, Secret};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+const DEFAULT_ROUNDS: u32 = 12;
+/// bcrypt looks at so many bytes; upstream cuts there too.
+const BCRYPT_MAX: usize = 72;
+
+/// Hashes and compares.
+pub(crate) struct Passwords {
+    rounds: u32,
+    max_length: usize,
+    /// What nobody's password hashes to, at the usual cost.
+    nobody: String,
+    workers: Arc<Semaphore>,
+}
+
+impl Passwords {
+    pub(crate) fn new(conf: &IdentityConf) -> Result<Passwords> {
+        let rounds = conf.password_hash_rounds.unwrap_or(DEFAULT_ROUNDS);
+        if !(4..=31).contains(&rounds) {
+            return Err(Error::bad_request(format!(
+                "[identity] password_hash_rounds is {rounds}, must be 4 to 31"
+            )));
+        }
+        Ok(Passwords {
+            rounds,
+            max_length: usize::try_from(conf.max_password_length).unwrap_or(usize::MAX),
+            nobody: format!("$2b${rounds:02}${}{}", ".".repeat(22), ".".repeat(31)),
+            workers: Arc::new(Semaphore::new(
+                usize::try_from(conf.password_hash_workers.max(1)).unwrap_or(1),
+            )),
+        })
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let permit = Arc::clone(&self.workers)
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(Error::internal)
+    }
+
+    /// The hash to keep.
+    pub(crate) async fn hash(&self, password: &Secret) -> Result<String> {
+        if password.expose().len() > self.max_length {
+            return Err(Error::forbidden(format!(
+                "The password length must be less than or equal to {}. The server could not comply with the request because the password is invalid.",
+                self.max_length
+            )));
+        }
+        let (text, rounds) = (password.clone(), self.rounds);
+        self.run(move || bcrypt::hash(cut(&text), rounds))
+            .await?
+            .map_err(Error::internal)
+    }
+
+    /// Whether the password is the one behind `hash`. Without a hash the answer is no, after the usual time.
+    pub(crate) async fn matches(&self, password: &Secret, hash: Option<&str>) -> Result<bool> {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or(&self.nobody).to_string();
+        let text = password.clone();
+        let too_long = text.expose().len() > self.max_length;
+        let same = self
+            .run(move || bcrypt::verify(cut(&text), &hash).unwrap_or(false))
+            .await?;
+        Ok(same && known && !too_long)
+    }
+}
+
+fn cut(password: &Secret) -> &[u8] {
+    let bytes = password.expose().as_bytes();
+    &bytes[..bytes.len().min(BCRYPT_MAX)]
+}

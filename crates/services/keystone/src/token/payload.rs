@@ -1,0 +1,215 @@
+//! Upstream's token payloads: `[version, user, methods, (scope,) expires, audit ids]`, ids as bytes where they are hex.
+//!
+//! A last element of our own, which upstream ignores, holds the microseconds of the issue, because Fernet's time
+//! has whole seconds: without it a token made in the second of a password change would count as made before it.
+
+use crate::token::Claims;
+use crate::token::msgpack::Pack;
+use base::Timestamp;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// What a token is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Unscoped,
+    Project(String),
+    Domain(String),
+    System,
+}
+
+/// Upstream's bits, by the order of its `[auth] methods`.
+const METHODS: &[(&str, i64)] = &[("password", 2), ("token", 4)];
+
+/// The method of that name, if this cloud knows it.
+pub(crate) fn method(name: &str) -> Option<&'static str> {
+    METHODS.iter().find(|(n, _)| *n == name).map(|(n, _)| *n)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let plain = text.len() == 32
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if !plain {
+        return None;
+    }
+    (0..16)
+        .map(|i| u8::from_str_radix(&text[i * 2..i * 2 + 2], 16).ok())
+        .collect()
+}
+
+/// `[true, bytes]` or `[false, text]`.
+fn pack_id(id: &str) -> Pack {
+    match unhex(id) {
+        Some(bytes) => Pack::Array(vec![Pack::Bool(true), Pack::Bytes(bytes)]),
+        None => Pack::Array(vec![Pack::Bool(false), Pack::Text(id.to_string())]),
+    }
+}
+
+fn unpack_id(pack: &Pack) -> Option<String> {
+    match pack {
+        Pack::Array(pair) => match pair.as_slice() {
+            [Pack::Bool(_), value] => unpack_id(value),
+            _ => None,
+        },
+        Pack::Bytes(b) if b.len() == 16 => Some(hex(b)),
+        Pack::Bytes(b) => String::from_utf8(b.clone()).ok(),
+        Pack::Text(t) => Some(t.clone()),
+        _ => None,
+    }
+}
+
+/// Domain ids stand without the pair.
+fn pack_domain(id: &str) -> Pack {
+    unhex(id).map_or_else(|| Pack::Text(id.to_string()), Pack::Bytes)
+}
+
+pub(crate) fn write(claims: &Claims) -> Vec<u8> {
+    let methods = METHODS
+        .iter()
+        .filter(|(n, _)| claims.methods.contains(n))
+        .map(|(_, bit)| bit)
+        .sum();
+    let (version, scope) = match &claims.scope {
+        Scope::Unscoped => (0, None),
+        Scope::Domain(id) => (1, Some(pack_domain(id))),
+        Scope::Project(id) => (2, Some(pack_id(id))),
+        Scope::System => (8, Some(Pack::Text("all".into()))),
+    };
+    let audit = claims
+        .audit_ids
+        .iter()
+        .map(|a| match URL_SAFE_NO_PAD.decode(a) {
+            Ok(bytes) => Pack::Bytes(bytes),
+            Err(_) => Pack::Text(a.clone()),
+        });
+    let mut items = vec![
+        Pack::Int(version),
+        pack_id(&claims.user_id),
+        Pack::Int(methods),
+    ];
+    items.extend(scope);
+    items.push(Pack::Float(claims.expires_at.0 as f64 / 1e6));
+    items.push(Pack::Array(audit.collect()));
+    items.push(Pack::Int(claims.issued_at.0.rem_euclid(1_000_000)));
+    let mut out = Vec::with_capacity(128);
+    Pack::Array(items).write(&mut out);
+    out
+}
+
+/// Reads a payload that was sealed at `seconds`.
+pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
+    let Some(Pack::Array(items)) = Pack::read(&mut bytes) else {
+        return None;
+    };
+    let mut items = items.into_iter();
+    let Some(Pack::Int(version)) = items.next() else {
+        return None;
+    };
+    let user_id = unpack_id(&items.next()?)?;
+    let Some(Pack::Int(methods)) = items.next() else {
+        return None;
+    };
+    let scope = match version {
+        0 => Scope::Unscoped,
+        1 => Scope::Domain(unpack_id(&items.next()?)?),
+        2 => Scope::Project(unpack_id(&items.next()?)?),
+        8 => {
+            items.next()?;
+            Scope::System
+        }
+        // Trusts, federation, OAuth and application credentials are not offered, so their tokens are not either.
+        _ => return None,
+    };
+    let expires = match items.next()? {
+        Pack::Float(f) if f.is_finite() => f,
+        Pack::Int(i) => i as f64,
+        _ => return None,
+    };
+    let Some(Pack::Array(audit)) = items.next() else {
+        return None;
+    };
+    let audit_ids = audit.into_iter().map(|a| match a {
+        Pack::Bytes(b) => Some(URL_SAFE_NO_PAD.encode(b)),
+        Pack::Text(t) => Some(t),
+        _ => None,
+    });
+    let micros = match items.next() {
+        Some(Pack::Int(i @ 0..1_000_000)) => i,
+        _ => 0,
+    };
+    Some(Claims {
+        user_id,
+        methods: METHODS
+            .iter()
+            .filter(|(_, bit)| methods & bit != 0)
+            .map(|(n, _)| *n)
+            .collect(),
+        scope,
+        issued_at: Timestamp(
+            i64::try_from(seconds)
+                .ok()?
+                .checked_mul(1_000_000)?
+                .checked_add(micros)?,
+        ),
+        expires_at: Timestamp((expires * 1e6).round() as i64),
+        audit_ids: audit_ids.collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scope_survives() {
+        let id = "5b50efd009b540559104ee3c03bbb2b7".to_string();
+        let scopes = [
+            Scope::Unscoped,
+            Scope::Project(id.clone()),
+            Scope::Project("by-hand".into()),
+            Scope::Domain("default".into()),
+            Scope::Domain(id.clone()),
+            Scope::System,
+        ];
+        for scope in scopes {
+            let claims = Claims {
+                user_id: id.clone(),
+                methods: vec!["password", "token"],
+                scope,
+                issued_at: Timestamp(1_767_323_045_000_006),
+                expires_at: Timestamp(1_767_409_445_000_000),
+                audit_ids: vec![crate::token::new_audit_id(), crate::token::new_audit_id()],
+            };
+            let bytes = write(&claims);
+            assert_eq!(read(&bytes, 1_767_323_045), Some(claims));
+            for cut in 0..bytes.len() - 6 {
+                assert_eq!(read(&bytes[..cut], 0), None);
+            }
+        }
+    }
+
+    /// msgpack.packb((2, (True, bytes), 2, (True, bytes), 1447279211.0, [bytes])) as Python writes it.
+    #[test]
+    fn reads_upstreams() {
+        let mut bytes = vec![0x96, 2, 0x92, 0xc3, 0xc4, 16];
+        bytes.extend_from_slice(&[0x11; 16]);
+        bytes.extend_from_slice(&[2, 0x92, 0xc3, 0xc4, 16]);
+        bytes.extend_from_slice(&[0x22; 16]);
+        bytes.push(0xcb);
+        bytes.extend_from_slice(&1_447_279_211.0f64.to_be_bytes());
+        bytes.extend_from_slice(&[0x91, 0xc4, 16]);
+        bytes.extend_from_slice(&[0x33; 16]);
+        let claims = read(&bytes, 1_447_192_811).unwrap();
+        assert_eq!(claims.user_id, "11".repeat(16));
+        assert_eq!(claims.scope, Scope::Project("22".repeat(16)));
+        assert_eq!(claims.methods, ["password"]);
+        assert_eq!(claims.expires_at, Timestamp::from_seconds(1_447_279_211));
+        assert_eq!(claims.audit_ids.len(), 1);
+    }
+}

@@ -1,0 +1,56 @@
+//! Revocations as this process knows them: read from the database when the generation moves.
+
+use crate::db::revocations::RevocationRow;
+use base::Timestamp;
+use std::collections::HashMap;
+
+/// Each thing revoked, with the newest time up to which its tokens are no longer good.
+#[derive(Default)]
+pub(crate) struct Revocations {
+    tokens: HashMap<String, Timestamp>,
+    users: HashMap<String, Timestamp>,
+    projects: HashMap<String, Timestamp>,
+    domains: HashMap<String, Timestamp>,
+}
+
+/// What of a token revocations look at.
+pub(crate) struct Subject<'a> {
+    pub audit_id: &'a str,
+    pub user_id: &'a str,
+    pub project_id: Option<&'a str>,
+    /// Of the user, of the project, of the scope.
+    pub domain_ids: [Option<&'a str>; 3],
+    pub issued_at: Timestamp,
+}
+
+impl Revocations {
+    pub(crate) fn new(rows: Vec<RevocationRow>) -> Revocations {
+        let mut all = Revocations::default();
+        for row in rows {
+            let places = [
+                (&mut all.tokens, row.audit_id),
+                (&mut all.users, row.user_id),
+                (&mut all.projects, row.project_id),
+                (&mut all.domains, row.domain_id),
+            ];
+            for (place, id) in places {
+                if let Some(id) = id {
+                    let before = place.entry(id).or_insert(row.issued_before);
+                    *before = (*before).max(row.issued_before);
+                }
+            }
+        }
+        all
+    }
+
+    pub(crate) fn hit(&self, subject: &Subject<'_>) -> bool {
+        let over = |place: &HashMap<String, Timestamp>, id: Option<&str>| {
+            id.and_then(|id| place.get(id))
+                .is_some_and(|before| subject.issued_at <= *before)
+        };
+        over(&self.tokens, Some(subject.audit_id))
+            || over(&self.users, Some(subject.user_id))
+            || over(&self.projects, subject.project_id)
+            || subject.domain_ids.iter().any(|d| over(&self.domains, *d))
+    }
+}

@@ -1,0 +1,215 @@
+//! From a token to its meaning: remembered, or opened, checked against revocations and looked up.
+
+use crate::Keystone;
+use crate::assignment::effective;
+use crate::db::projects::{self, ProjectRow, ROOT};
+use crate::db::roles::RoleRow;
+use crate::db::users::{self, UserRow};
+use crate::token::cache::{TokenCache, Validated};
+use crate::token::catalog::{self, Substitutions};
+use crate::token::payload::{self, Scope};
+use crate::token::revocations::Subject;
+use crate::token::{Claims, fernet};
+use base::{Error, Result};
+use keystone_types::{CatalogService, DomainRef, ProjectRef, RoleRef, SystemScope, Token, UserRef};
+use oslo_context::RequestContext;
+use oslo_db::Tx;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer texts are no tokens.
+const MAX_TOKEN: usize = 2048;
+
+fn not_found() -> Error {
+    // COMPAT: upstream repeats the token here; we rather do not.
+    Error::not_found("Could not find token.")
+}
+
+/// Who and where, as the database says now.
+pub(crate) struct Facts {
+    pub user: UserRow,
+    pub user_domain: ProjectRow,
+    pub project: Option<ProjectRow>,
+    pub project_domain: Option<ProjectRow>,
+    pub domain: Option<ProjectRow>,
+    pub roles: Vec<RoleRow>,
+    pub catalog: Option<Vec<CatalogService>>,
+}
+
+impl Keystone {
+    /// The meaning of a token that is good now.
+    pub(crate) async fn validated(self: &Arc<Self>, token: &str) -> Result<Arc<Validated>> {
+        self.validated_within(token, Duration::ZERO).await
+    }
+
+    /// The meaning of a token that ended no longer than `grace` ago.
+    pub(crate) async fn validated_within(
+        self: &Arc<Self>,
+        token: &str,
+        grace: Duration,
+    ) -> Result<Arc<Validated>> {
+        if token.is_empty() || token.len() > MAX_TOKEN {
+            return Err(not_found());
+        }
+        self.look_around().await?;
+        let now = self.clock.now().minus(grace);
+        let key = TokenCache::key(token, self.generation_now());
+        if let Some(found) = self.cache.get(&key) {
+            return if found.expires_at() > now {
+                Ok(found)
+            } else {
+                Err(not_found())
+            };
+        }
+        let (bytes, seconds) = fernet::open(&self.keys.all(), token).ok_or_else(not_found)?;
+        let claims = payload::read(&bytes, seconds).ok_or_else(not_found)?;
+        if claims.expires_at <= now {
+            return Err(not_found());
+        }
+        let validated = Arc::new(self.describe(claims).await?);
+        self.cache.insert(key, Arc::clone(&validated));
+        Ok(validated)
+    }
+
+    /// Looks everything up that the claims name. 404 if any of it is gone, disabled or revoked.
+    pub(crate) async fn describe(&self, claims: Claims) -> Result<Validated> {
+        let wanted = claims.clone();
+        let facts = self
+            .db
+            .read(move |tx| facts(tx, &wanted.user_id, &wanted.scope))
+            .await?;
+        let facts = facts.ok_or_else(not_found)?;
+        let subject = Subject {
+            audit_id: claims.audit_ids.first().map_or("", String::as_str),
+            user_id: &claims.user_id,
+            project_id: facts.project.as_ref().map(|p| p.id.as_str()),
+            domain_ids: [
+                Some(facts.user.domain_id.as_str()),
+                facts.project.as_ref().and_then(ProjectRow::domain),
+                facts.domain.as_ref().map(|d| d.id.as_str()),
+            ],
+            issued_at: claims.issued_at,
+        };
+        if self.revocations.load().hit(&subject) {
+            return Err(not_found());
+        }
+        Ok(assemble(claims, facts))
+    }
+}
+
+/// `None` if the user may not be in that scope now: gone, disabled, or without any role there.
+pub(crate) fn facts(tx: &mut Tx, user_id: &str, scope: &Scope) -> Result<Option<Facts>> {
+    let Some(user) = users::find(tx, user_id)?.filter(|u| u.enabled) else {
+        return Ok(None);
+    };
+    let Some(user_domain) = enabled_domain(tx, &user.domain_id)? else {
+        return Ok(None);
+    };
+    let mut facts = Facts {
+        user,
+        user_domain,
+        project: None,
+        project_domain: None,
+        domain: None,
+        roles: vec![],
+        catalog: None,
+    };
+    match scope {
+        Scope::Unscoped => return Ok(Some(facts)),
+        Scope::Project(id) => {
+            let Some(project) = projects::find(tx, id)?.filter(|p| p.enabled) else {
+                return Ok(None);
+            };
+            if project.domain_id != ROOT {
+                let Some(domain) = enabled_domain(tx, &project.domain_id)? else {
+                    return Ok(None);
+                };
+                facts.project_domain = Some(domain);
+            }
+            facts.roles = effective::on_project(tx, user_id, &project)?;
+            facts.project = Some(project);
+        }
+        Scope::Domain(id) => {
+            let Some(domain) = enabled_domain(tx, id)? else {
+                return Ok(None);
+            };
+            facts.roles = effective::on_domain(tx, user_id, id)?;
+            facts.domain = Some(domain);
+        }
+        Scope::System => facts.roles = effective::on_system(tx, user_id)?,
+    }
+    if facts.roles.is_empty() {
+        return Ok(None);
+    }
+    let project_id = facts.project.as_ref().map(|p| p.id.as_str());
+    facts.catalog = Some(catalog::build(
+        tx,
+        &Substitutions {
+            project_id,
+            user_id,
+        },
+    )?);
+    Ok(Some(facts))
+}
+
+fn enabled_domain(tx: &mut Tx, id: &str) -> Result<Option<ProjectRow>> {
+    Ok(projects::find_domain(tx, id)?.filter(|d| d.enabled))
+}
+
+fn domain_ref(domain: &ProjectRow) -> DomainRef {
+    DomainRef {
+        id: domain.id.clone(),
+        name: domain.name.clone(),
+    }
+}
+
+fn assemble(claims: Claims, facts: Facts) -> Validated {
+    let scoped = claims.scope != Scope::Unscoped;
+    let system = claims.scope == Scope::System;
+    let roles: Vec<RoleRef> = facts
+        .roles
+        .iter()
+        .map(|r| RoleRef {
+            id: r.id.clone(),
+            name: r.name.clone(),
+        })
+        .collect();
+    let project = facts.project.as_ref().map(|p| ProjectRef {
+        domain: facts.project_domain.as_ref().map(domain_ref),
+        id: p.id.clone(),
+        name: p.name.clone(),
+    });
+    let token = Token {
+        methods: claims.methods.iter().map(|m| m.to_string()).collect(),
+        user: UserRef {
+            domain: domain_ref(&facts.user_domain),
+            id: facts.user.id.clone(),
+            name: facts.user.name.clone(),
+            password_expires_at: None,
+        },
+        audit_ids: claims.audit_ids.clone(),
+        expires_at: claims.expires_at.iso_micros_z(),
+        issued_at: base::Timestamp::from_seconds(claims.issued_at.seconds()).iso_micros_z(),
+        is_domain: facts.project.as_ref().map(|p| p.is_domain),
+        project,
+        domain: facts.domain.as_ref().map(domain_ref),
+        system: system.then_some(SystemScope { all: true }),
+        roles: scoped.then_some(roles),
+        catalog: None,
+    };
+    let context = RequestContext {
+        user_id: Some(facts.user.id.clone()),
+        user_name: Some(facts.user.name.clone()),
+        user_domain_id: Some(facts.user_domain.id.clone()),
+        user_domain_name: Some(facts.user_domain.name.clone()),
+        project_id: facts.project.as_ref().map(|p| p.id.clone()),
+        project_name: facts.project.as_ref().map(|p| p.name.clone()),
+        project_domain_id: facts.project_domain.as_ref().map(|d| d.id.clone()),
+        domain_id: facts.domain.as_ref().map(|d| d.id.clone()),
+        system_scope: system.then(|| "all".to_string()),
+        roles: facts.roles.into_iter().map(|r| r.name).collect(),
+        expires_at: Some(claims.expires_at),
+        ..RequestContext::default()
+    };
+    Validated::new(claims, token, facts.catalog, context)
+}

@@ -1,0 +1,198 @@
+//! A keystone of its own for each story, and a caller who speaks HTTP to it.
+
+use base::{Clock, Secret, Timestamp};
+use keystone::{BootstrapSpec, Bootstrapped, Built, Conf, Deps, EndpointSpec};
+use oslo_db::Db;
+use oslo_http::Body;
+use serde_json::{Value, json};
+
+pub const START: Timestamp = Timestamp(1_767_323_045_250_000);
+
+pub struct Cloud {
+    pub built: Built,
+    pub clock: Clock,
+    pub ids: Bootstrapped,
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: http::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn token(&self) -> String {
+        self.headers
+            .get("x-subject-token")
+            .unwrap_or_else(|| panic!("{}: {}", self.status, self.body))
+            .to_str()
+            .unwrap()
+            .into()
+    }
+
+    pub fn message(&self) -> &str {
+        self.body["error"]["message"].as_str().unwrap_or("")
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Answer {
+        assert_eq!(self.status, status, "{}", self.body);
+        self
+    }
+
+    pub fn id(&self, key: &str) -> String {
+        self.body[key]["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{}", self.body))
+            .to_string()
+    }
+
+    /// The values of `field` of every item of the list `key`.
+    pub fn column(&self, key: &str, field: &str) -> Vec<String> {
+        let items = self.body[key]
+            .as_array()
+            .unwrap_or_else(|| panic!("{}", self.body));
+        items
+            .iter()
+            .map(|i| i[field].as_str().unwrap_or("").to_string())
+            .collect()
+    }
+}
+
+pub fn conf() -> Conf {
+    let mut conf = Conf::default();
+    conf.identity.password_hash_rounds = Some(4);
+    conf
+}
+
+pub fn spec() -> BootstrapSpec {
+    BootstrapSpec {
+        admin_password: "secret".into(),
+        region: "RegionOne".into(),
+        endpoints: vec![
+            EndpointSpec::same("identity", "keystone", "http://cloud/identity"),
+            EndpointSpec::same(
+                "object-store",
+                "swift",
+                "http://cloud/v1/AUTH_%(project_id)s",
+            ),
+        ],
+        service_users: vec![("nova".into(), Secret::new("nova-secret"))],
+    }
+}
+
+impl Cloud {
+    pub async fn new() -> Cloud {
+        Cloud::with(conf()).await
+    }
+
+    pub async fn with(conf: Conf) -> Cloud {
+        let clock = Clock::manual(START);
+        let db = Db::open("sqlite::memory:").await.unwrap();
+        let built = keystone::build(Deps {
+            db,
+            conf,
+            clock: clock.clone(),
+            policy_file: None,
+        })
+        .await
+        .unwrap();
+        let ids = keystone::bootstrap(&built.state, spec()).await.unwrap();
+        Cloud { built, clock, ids }
+    }
+
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Answer {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "keystone.test");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = body.map_or(Body::Empty, Body::from);
+        let reply = self.built.endpoint.call(request.body(body).unwrap()).await;
+        let (status, headers) = (reply.status.as_u16(), reply.headers);
+        let bytes = reply.body.collect(1 << 22).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    pub async fn call(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let body = if body.is_null() {
+            None
+        } else {
+            Some(body.to_string().into_bytes())
+        };
+        self.send(
+            method,
+            path,
+            &[
+                ("x-auth-token", token),
+                ("content-type", "application/json"),
+            ],
+            body,
+        )
+        .await
+    }
+
+    pub async fn get(&self, token: &str, path: &str) -> Answer {
+        self.call(token, "GET", path, Value::Null).await
+    }
+
+    pub async fn auth(&self, identity: Value, scope: Value) -> Answer {
+        let mut auth = json!({"identity": identity});
+        if !scope.is_null() {
+            auth["scope"] = scope;
+        }
+        self.call("", "POST", "/v3/auth/tokens", json!({"auth": auth}))
+            .await
+    }
+
+    pub async fn login(&self, user: &str, password: &str, scope: Value) -> Answer {
+        self.auth(by_password(user, password), scope).await
+    }
+
+    pub async fn admin(&self) -> String {
+        self.login("admin", "secret", self.admin_project())
+            .await
+            .expect(201)
+            .token()
+    }
+
+    pub fn admin_project(&self) -> Value {
+        json!({"project": {"id": self.ids.admin_project_id}})
+    }
+
+    /// Asks about a token, with itself.
+    pub async fn check(&self, token: &str) -> Answer {
+        self.check_as(token, token).await
+    }
+
+    pub async fn check_as(&self, asker: &str, token: &str) -> Answer {
+        self.send(
+            "GET",
+            "/v3/auth/tokens",
+            &[("x-auth-token", asker), ("x-subject-token", token)],
+            None,
+        )
+        .await
+    }
+}
+
+pub fn by_password(user: &str, password: &str) -> Value {
+    json!({"methods": ["password"], "password": {"user": {"name": user, "domain": {"id": "default"}, "password": password}}})
+}
+
+pub fn by_token(token: &str) -> Value {
+    json!({"methods": ["token"], "token": {"id": token}})
+}
