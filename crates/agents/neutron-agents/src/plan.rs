@@ -571,3 +571,7 @@ impl Plan {
             .chain(self.routers.iter().flat_map(|r| &r.legs))
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ use neutron_types::rpc::PortState;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub struct Guest {
@@ -111,17 +112,21 @@ impl Guest {
     }
 }
 
-/// Whether a datagram of `from` reaches `at`.
+/// Whether a datagram of `from` reaches `at`, and whom it seems to be from. Each is told apart from earlier ones that were
+/// held up on the way.
 pub fn reaches(from: &UdpSocket, to: &str, at: &UdpSocket) -> Option<SocketAddr> {
-    for round in 0..3u8 {
-        let sent = [b'?', round];
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let first = NUMBER.fetch_add(3, Ordering::SeqCst);
+    for number in first..first + 3 {
         // A refused neighbour shows as an error of the next send: that is "no" too.
-        if from.send_to(&sent, to).is_err() {
+        if from.send_to(&number.to_be_bytes(), to).is_err() {
             continue;
         }
-        let mut got = [0u8; 16];
-        if let Ok((2, peer)) = at.recv_from(&mut got) {
-            return Some(peer);
+        let mut got = [0u8; 8];
+        while let Ok((8, peer)) = at.recv_from(&mut got) {
+            if u64::from_be_bytes(got) >= first {
+                return Some(peer);
+            }
         }
     }
     None

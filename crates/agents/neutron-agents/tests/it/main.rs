@@ -5,3 +5,4 @@ mod fake;
 mod guest;
 mod real;
 mod server;
+mod six;

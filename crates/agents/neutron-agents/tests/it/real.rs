@@ -1,7 +1,7 @@
 //! The driver that does it, on this machine's kernel. Skipped where we are not root.
 
 use crate::guest::{Guest, reaches};
-use crate::server::{Net, Server, conf, dhcp_host, until};
+use crate::server::{Net, Server, Undo, conf, dhcp_host, until};
 use host_netns::{Mac, Namespace, link, ns};
 use neutron_agents::NeutronAgentsConf;
 use neutron_types::rpc::*;
@@ -55,6 +55,7 @@ async fn a_network_and_its_end() {
         resync_interval: 3600,
         ..conf("real")
     };
+    let _undo = Undo(conf.clone());
     let bus = Bus::in_process();
     let server = Server::default();
     let _serving = server.serve(&bus).await;
@@ -316,5 +317,4 @@ async fn a_network_and_its_end() {
         std::fs::read_dir(conf.state_path.join("dhcp")).is_err(),
         "no files of servers"
     );
-    std::fs::remove_dir_all(&conf.state_path).unwrap();
 }

@@ -202,3 +202,21 @@ pub fn dhcp_host(port: &PortState, hostname: &str) -> DhcpHost {
         extra_dhcp_opts: Vec::new(),
     }
 }
+
+/// Takes down what a test made even when it fails half-way; once is enough, twice does no harm.
+pub struct Undo(pub NeutronAgentsConf);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        let conf = self.0.clone();
+        let work = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(neutron_agents::teardown(&conf)).unwrap();
+            let _ = std::fs::remove_dir_all(&conf.state_path);
+        };
+        let _ = std::thread::spawn(work).join();
+    }
+}
