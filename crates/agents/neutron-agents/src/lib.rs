@@ -25,62 +25,45 @@ use base::Result;
 use driver::Driver;
 use neutron_types::rpc::{AgentApi, AgentClient, PluginClient};
 use oslo_context::RequestContext;
-use oslo_messaging::{Bus, ServerHandle};
+use oslo_messaging::Bus;
+use oslo_service::{CancellationToken, Supervisor};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
-/// The running agents of a host.
-pub struct Agents {
-    cancel: CancellationToken,
-    task: JoinHandle<()>,
-    _server: ServerHandle,
+/// Starts the agents as a worker of `supervisor`, which also ends them. Networks go on without them: what is on the host
+/// stays until [`teardown`].
+pub fn start(bus: &Bus, conf: &NeutronAgentsConf, supervisor: &Supervisor) -> Result<()> {
+    let (bus, settings) = (bus.clone(), conf.settings()?);
+    supervisor.spawn("neutron-agents", move |cancel| {
+        run(bus.clone(), settings.clone(), cancel)
+    });
+    Ok(())
 }
 
-impl Agents {
-    /// Stops the agents. Networks go on: what is on the host stays until [`teardown`].
-    pub async fn stop(self) {
-        self.cancel.cancel();
-        let _ = self.task.await;
-    }
-}
-
-/// Starts the agents; they end when `cancel` is cancelled, or by [`Agents::stop`].
-pub async fn start(
-    bus: &Bus,
-    conf: &NeutronAgentsConf,
-    cancel: CancellationToken,
-) -> Result<Agents> {
-    let settings = conf.settings()?;
+async fn run(bus: Bus, settings: Settings, cancel: CancellationToken) -> Result<()> {
     let driver: Arc<dyn Driver> = if settings.fake {
         Arc::new(fake::FakeDriver::new(settings.clone())?)
     } else {
         Arc::new(bridge::BridgeDriver::new(settings.clone())?)
     };
     let wake = Arc::new(Notify::new());
-    let server = AgentClient::serve(
-        bus,
-        &settings.host,
-        Arc::new(Listener { wake: wake.clone() }),
-    )
-    .await?;
-    let plugin = PluginClient::new(bus.clone());
+    let listener = Arc::new(Listener { wake: wake.clone() });
+    let _listening = AgentClient::serve(&bus, &settings.host, listener).await?;
+    // A server that does not answer must not keep the host from what it knows already.
+    let plugin = PluginClient::new(bus).timeout(Duration::from_secs(10));
     let worker = worker::Worker {
         metadata: metadata::Metadata::new(plugin.clone(), settings.clone()),
         settings,
         driver,
         plugin,
         wake,
-        cancel: cancel.clone(),
+        cancel,
         state: None,
         reported: worker::Reported::default(),
     };
-    Ok(Agents {
-        cancel,
-        task: tokio::spawn(worker.run()),
-        _server: server,
-    })
+    worker.run().await;
+    Ok(())
 }
 
 /// Removes every namespace, bridge, device, table and process that agents of this configuration made on this host.

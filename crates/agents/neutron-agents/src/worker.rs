@@ -7,11 +7,11 @@ use crate::report;
 use base::Result;
 use neutron_types::rpc::{FloatingIpStatus, HostState, PluginClient};
 use oslo_context::RequestContext;
+use oslo_service::CancellationToken;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 const QUICK: Duration = Duration::from_millis(200);
 const SLOW: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 //! Host entries and options are read again on SIGHUP; anything else, or an entry that went away while its lease may live,
 //! needs a new process (it is back in a few hundredths of a second, and leases are kept in a file).
 
-use crate::{Id, IfName, Mac, Namespace, daemon, run};
+use crate::{Id, IfName, Mac, Namespace, daemon, ns, run};
 use base::Result;
 use host_privsep::Program;
 use ipnet::IpNet;
@@ -76,7 +76,7 @@ impl Dnsmasq {
         let folder = self.folder.display();
         let _ = write!(
             out,
-            "no-hosts\nno-resolv\nstrict-order\nbind-dynamic\nuser=root\ngroup=root\ndhcp-authoritative\ndhcp-no-override\n\
+            "no-hosts\nno-resolv\nstrict-order\nbind-dynamic\nuser=root\ngroup=root\ndhcp-authoritative\nquiet-dhcp\nquiet-dhcp6\ndhcp-no-override\n\
              interface={}\nexcept-interface=lo\npid-file={folder}/pid\ndhcp-hostsfile={folder}/hosts\ndhcp-optsfile={folder}/opts\n\
              addn-hosts={folder}/addn_hosts\ndhcp-leasefile={folder}/leases\ndhcp-option-force=option:mtu,{}\nlog-facility={folder}/log\n",
             self.interface, self.mtu
@@ -263,7 +263,7 @@ impl Dnsmasq {
         let conf_path = self.file("conf");
         let running = daemon::find(&self.file("pid"), &conf_path.display().to_string());
         match running {
-            Some(pid) if !conf && !removed => {
+            Some(pid) if !conf && !removed && ns::holds(&self.namespace, pid) => {
                 if soft {
                     daemon::reload(pid);
                 }

@@ -81,6 +81,13 @@ pub fn pids(namespace: &Namespace) -> Vec<i32> {
         .collect()
 }
 
+/// Whether the process lives in this namespace (and not in one of the same name that was removed under it).
+pub fn holds(namespace: &Namespace, pid: i32) -> bool {
+    let key = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let place = key(&path(namespace));
+    place.is_some() && key(Path::new(&format!("/proc/{pid}/ns/net"))) == place
+}
+
 /// Runs `work` on a thread of its own inside the namespace: sockets it opens stay there, the caller does not move.
 pub async fn inside<T: Send + 'static>(
     namespace: &Namespace,

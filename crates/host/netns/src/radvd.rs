@@ -1,6 +1,6 @@
 //! Router advertisements of one router, by `radvd`.
 
-use crate::{IfName, Namespace, daemon, run};
+use crate::{IfName, Namespace, daemon, ns, run};
 use base::Result;
 use host_privsep::Program;
 use ipnet::Ipv6Net;
@@ -73,11 +73,15 @@ impl Radvd {
         let conf = self.folder.join("radvd.conf");
         let changed = daemon::write_if_changed(&conf, &self.conf())?;
         let (conf, pid_file) = (conf.display().to_string(), self.folder.join("radvd.pid"));
-        if let Some(pid) = daemon::find(&pid_file, &conf) {
-            if changed {
-                daemon::reload(pid);
+        match daemon::find(&pid_file, &conf) {
+            Some(pid) if ns::holds(&self.namespace, pid) => {
+                if changed {
+                    daemon::reload(pid);
+                }
+                return Ok(());
             }
-            return Ok(());
+            Some(pid) => daemon::end(pid).await,
+            None => {}
         }
         let _ = std::fs::remove_file(&pid_file);
         let (pid, log) = (

@@ -2,7 +2,8 @@
 
 use crate::server::{Net, Server, conf};
 use oslo_messaging::Bus;
-use tokio_util::sync::CancellationToken;
+use oslo_service::Supervisor;
+use std::time::Duration;
 
 #[tokio::test]
 async fn ports_come_up_and_agents_are_seen() {
@@ -19,9 +20,8 @@ async fn ports_come_up_and_agents_are_seen() {
         l2_driver: "fake".into(),
         ..conf("fake")
     };
-    let agents = neutron_agents::start(&bus, &conf, CancellationToken::new())
-        .await
-        .unwrap();
+    let agents = Supervisor::new();
+    neutron_agents::start(&bus, &conf, &agents).unwrap();
     server
         .want(&bus, |s| {
             s.networks.push(net.state(false));
@@ -34,6 +34,6 @@ async fn ports_come_up_and_agents_are_seen() {
         !server.0.lock().unwrap().up.contains(&off.id),
         "a port that is administratively down is not up"
     );
-    agents.stop().await;
+    assert!(agents.stop(Duration::from_secs(10)).await);
     std::fs::remove_dir_all(&conf.state_path).unwrap();
 }

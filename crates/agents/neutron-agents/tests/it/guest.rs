@@ -132,10 +132,15 @@ pub fn reaches(from: &UdpSocket, to: &str, at: &UdpSocket) -> Option<SocketAddr>
     None
 }
 
+/// Takes a namespace's name away, though what runs in it goes on: what `ip netns delete` does.
+pub fn forget(namespace: &Namespace) {
+    let _ = nix::mount::umount2(&ns::path(namespace), nix::mount::MntFlags::MNT_DETACH);
+    let _ = std::fs::remove_file(ns::path(namespace));
+}
+
 impl Drop for Guest {
     fn drop(&mut self) {
-        // Best effort when a test fails half-way; the story ends guests itself.
-        let _ = nix::mount::umount2(&ns::path(&self.namespace), nix::mount::MntFlags::MNT_DETACH);
-        let _ = std::fs::remove_file(ns::path(&self.namespace));
+        // When a test fails half-way; the story ends guests itself.
+        forget(&self.namespace);
     }
 }

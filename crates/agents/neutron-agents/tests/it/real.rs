@@ -1,15 +1,15 @@
 //! The driver that does it, on this machine's kernel. Skipped where we are not root.
 
-use crate::guest::{Guest, reaches};
+use crate::guest::{Guest, forget, reaches};
 use crate::server::{Net, Server, Undo, conf, dhcp_host, until};
-use host_netns::{Mac, Namespace, link, ns};
+use host_netns::{Mac, Namespace, link, nft, ns};
 use neutron_agents::NeutronAgentsConf;
 use neutron_types::rpc::*;
 use oslo_messaging::Bus;
+use oslo_service::Supervisor;
 use std::net::UdpSocket;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_util::sync::CancellationToken;
 
 fn rule(direction: &str, more: serde_json::Value) -> RuleState {
     let mut value = serde_json::json!({"direction": direction, "ip_version": 4});
@@ -59,9 +59,8 @@ async fn a_network_and_its_end() {
     let bus = Bus::in_process();
     let server = Server::default();
     let _serving = server.serve(&bus).await;
-    let agents = neutron_agents::start(&bus, &conf, CancellationToken::new())
-        .await
-        .unwrap();
+    let agents = Supervisor::new();
+    neutron_agents::start(&bus, &conf, &agents).unwrap();
 
     let group = base::new_id();
     let net = Net::new("10.77.1");
@@ -265,16 +264,40 @@ async fn a_network_and_its_end() {
     let refused = guest_b.http("169.254.169.254:80", request).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 404"), "{refused}");
 
-    // A new agent finds everything as it should be and goes on from there.
-    agents.stop().await;
-    let agents = neutron_agents::start(&bus, &conf, CancellationToken::new())
+    // Agents may end, and somebody may break what they made: the next ones mend it.
+    let spaces = [
+        format!("qdhcp-{}", net.id),
+        format!("qrouter-{}", router.id),
+    ]
+    .map(|n| Namespace::parse(&n).unwrap());
+    assert!(agents.stop(Duration::from_secs(10)).await);
+    forget(&spaces[0]);
+    let table = format!("ferrostack-{}", conf.tag);
+    nft::delete(&[(nft::Family::Bridge, &table), (nft::Family::Inet, &table)])
         .await
         .unwrap();
-    server.0.lock().unwrap().up.clear();
-    server.until("all ports again", |t| t.up.len() == 5).await;
     assert!(
-        reaches(&from_a, "10.77.1.12:5000", &open).is_some(),
-        "nothing was lost"
+        reaches(&from_a, "10.77.1.12:6000", &other).is_some(),
+        "nothing filters now"
+    );
+    server.0.lock().unwrap().up.clear();
+    let agents = Supervisor::new();
+    neutron_agents::start(&bus, &conf, &agents).unwrap();
+    server.until("all ports again", |t| t.up.len() == 5).await;
+    assert!(reaches(&from_a, "10.77.1.12:5000", &open).is_some());
+    assert_eq!(
+        guest_a
+            .dhcp_discover()
+            .await
+            .expect("an offer again")
+            .0
+            .to_string(),
+        "10.77.1.11"
+    );
+    let fresh = guest_a.udp("0.0.0.0:0").await;
+    assert!(
+        reaches(&fresh, "10.77.1.12:6000", &other).is_none(),
+        "filtered again"
     );
     // A rule that goes takes with it what it allowed.
     server
@@ -291,15 +314,10 @@ async fn a_network_and_its_end() {
     }
 
     // Wanted no more, and gone.
-    let spaces = [
-        format!("qdhcp-{}", net.id),
-        format!("qrouter-{}", router.id),
-    ]
-    .map(|n| Namespace::parse(&n).unwrap());
     assert!(spaces.iter().all(ns::exists));
     server.want(&bus, |s| s.routers.clear()).await;
     until("the router's end", || !ns::exists(&spaces[1])).await;
-    agents.stop().await;
+    assert!(agents.stop(Duration::from_secs(10)).await);
     neutron_agents::teardown(&conf).await.unwrap();
     for guest in [&guest_a, &guest_b] {
         ns::delete(&guest.namespace).await.unwrap();

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use neutron_agents::NeutronAgentsConf;
 use neutron_types::rpc::*;
 use oslo_messaging::Bus;
+use oslo_service::Supervisor;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
 
 fn slaac(mac: &str) -> Ipv6Addr {
     let host = Mac::parse(mac).unwrap().link_local().to_bits() & u128::from(u64::MAX);
@@ -53,9 +53,8 @@ async fn guests_number_themselves() {
     let bus = Bus::in_process();
     let server = Server::default();
     let _serving = server.serve(&bus).await;
-    let agents = neutron_agents::start(&bus, &conf, CancellationToken::new())
-        .await
-        .unwrap();
+    let agents = Supervisor::new();
+    neutron_agents::start(&bus, &conf, &agents).unwrap();
     let (net, group) = (Net::new("10.78.1"), base::new_id());
     let six = |last: u8, owner: &str| {
         let mut port = net.port(last, owner, &[&group]);
@@ -152,7 +151,7 @@ async fn guests_number_themselves() {
     daemon::end(first).await;
     until("radvd again", || running().is_some_and(|pid| pid != first)).await;
 
-    agents.stop().await;
+    assert!(agents.stop(Duration::from_secs(10)).await);
     let space = Namespace::parse(&format!("qrouter-{}", router.id)).unwrap();
     assert!(ns::exists(&space), "stopping the agents stops no network");
     neutron_agents::teardown(&conf).await.unwrap();
