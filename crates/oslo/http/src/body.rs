@@ -3,6 +3,7 @@
 use base::{Error, Kind, Result};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
+use sync_wrapper::SyncStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,13 +16,16 @@ pub enum Body {
     /// All of it, in memory.
     Bytes(Bytes),
     /// As it comes. The number is the length in bytes, where known.
-    Stream(BoxStream<'static, std::io::Result<Bytes>>, Option<u64>),
+    Stream(SyncStream<BoxStream<'static, std::io::Result<Bytes>>>, Option<u64>),
 }
 
 impl Body {
     /// A body that comes piece by piece; `length` where known makes `Content-Length`.
-    pub fn stream(stream: impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static, length: Option<u64>) -> Body {
-        Body::Stream(stream.boxed(), length)
+    pub fn stream(
+        stream: impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+        length: Option<u64>,
+    ) -> Body {
+        Body::Stream(SyncStream::new(stream.boxed()), length)
     }
 
     /// Length in bytes, where known.
@@ -46,7 +50,9 @@ impl Body {
                 }
                 let mut all = BytesMut::new();
                 while let Some(piece) = stream.next().await {
-                    let piece = piece.map_err(|e| Error::bad_request("The request body could not be read.").log(e))?;
+                    let piece = piece.map_err(|e| {
+                        Error::bad_request("The request body could not be read.").log(e)
+                    })?;
                     if all.len() + piece.len() > limit {
                         return Err(too_large());
                     }
@@ -62,14 +68,18 @@ impl Body {
         match self {
             Body::Empty => futures::stream::empty().boxed(),
             Body::Bytes(b) => futures::stream::once(async move { Ok(b) }).boxed(),
-            Body::Stream(s, _) => s,
+            Body::Stream(s, _) => s.into_inner(),
         }
     }
 }
 
 impl From<Bytes> for Body {
     fn from(b: Bytes) -> Body {
-        if b.is_empty() { Body::Empty } else { Body::Bytes(b) }
+        if b.is_empty() {
+            Body::Empty
+        } else {
+            Body::Bytes(b)
+        }
     }
 }
 
@@ -89,7 +99,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<std::io::Result<http_body::Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::io::Result<http_body::Frame<Bytes>>>> {
         match &mut *self {
             Body::Empty => Poll::Ready(None),
             Body::Bytes(b) => {
@@ -97,7 +110,9 @@ impl http_body::Body for Body {
                 *self = Body::Empty;
                 Poll::Ready(Some(Ok(http_body::Frame::data(b))))
             }
-            Body::Stream(s, _) => s.poll_next_unpin(cx).map(|o| o.map(|r| r.map(http_body::Frame::data))),
+            Body::Stream(s, _) => s
+                .poll_next_unpin(cx)
+                .map(|o| o.map(|r| r.map(http_body::Frame::data))),
         }
     }
 

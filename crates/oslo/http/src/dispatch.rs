@@ -157,19 +157,33 @@ impl<S: Send + Sync + 'static> Api<S> {
                 let apart = matches!((other.max, route.min), (Some(a), Some(b)) if a < b)
                     || matches!((route.max, other.min), (Some(a), Some(b)) if a < b);
                 if same && !apart {
-                    return Err(Error::internal(format!("two rows for {} {} {:?}", route.method, route.path, route.action)));
+                    return Err(Error::internal(format!(
+                        "two rows for {} {} {:?}",
+                        route.method, route.path, route.action
+                    )));
                 }
             }
             slot.push(index);
             let schema = match (&shared, &mut schemas_taken) {
-                (Some(shared), Some(schemas)) => {
-                    schemas.take(route.method.as_str(), route.path, route.action).map(|s| (Arc::clone(shared), s))
-                }
+                (Some(shared), Some(schemas)) => schemas
+                    .take(route.method.as_str(), route.path, route.action)
+                    .map(|s| (Arc::clone(shared), s)),
                 _ => None,
             };
-            rows.push(Row { route, names, schema });
+            rows.push(Row {
+                route,
+                names,
+                schema,
+            });
         }
-        Ok(Api { state, config, rows, tree, auth, policy })
+        Ok(Api {
+            state,
+            config,
+            rows,
+            tree,
+            auth,
+            policy,
+        })
     }
 
     /// Rows that have a request or query schema, for coverage reports.
@@ -183,15 +197,33 @@ impl<S: Send + Sync + 'static> Api<S> {
             segments.push(percent_decode(segment, false)?);
         }
         let mut values = Vec::new();
-        Ok(walk(&self.tree, &segments, &mut values).map(|rows| Matched { rows: rows.to_vec(), values }))
+        Ok(
+            walk(&self.tree, &segments, &mut values).map(|rows| Matched {
+                rows: rows.to_vec(),
+                values,
+            }),
+        )
     }
 
     fn negotiate(&self, headers: &HeaderMap) -> Result<Microversion> {
-        let Some(range) = &self.config.versions else { return Ok(Microversion(0, 0)) };
-        let modern = headers.get_all("openstack-api-version").iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
-        let modern = modern.filter_map(|v| v.trim().split_once(char::is_whitespace)).find(|(s, _)| s.eq_ignore_ascii_case(range.service_type));
-        let legacy = range.legacy_header.and_then(|h| headers.get(h)).and_then(|v| v.to_str().ok());
-        let Some(wanted) = modern.map(|(_, v)| v.trim()).or(legacy.map(str::trim)) else { return Ok(range.min) };
+        let Some(range) = &self.config.versions else {
+            return Ok(Microversion(0, 0));
+        };
+        let modern = headers
+            .get_all("openstack-api-version")
+            .iter()
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','));
+        let modern = modern
+            .filter_map(|v| v.trim().split_once(char::is_whitespace))
+            .find(|(s, _)| s.eq_ignore_ascii_case(range.service_type));
+        let legacy = range
+            .legacy_header
+            .and_then(|h| headers.get(h))
+            .and_then(|v| v.to_str().ok());
+        let Some(wanted) = modern.map(|(_, v)| v.trim()).or(legacy.map(str::trim)) else {
+            return Ok(range.min);
+        };
         if wanted.eq_ignore_ascii_case("latest") {
             return Ok(range.max);
         }
@@ -206,14 +238,25 @@ impl<S: Send + Sync + 'static> Api<S> {
         Ok(version)
     }
 
-    async fn answer(&self, request: http::Request<Body>, request_id: &str, version: &mut Microversion) -> Result<Reply> {
+    async fn answer(
+        &self,
+        request: http::Request<Body>,
+        request_id: &str,
+        version: &mut Microversion,
+    ) -> Result<Reply> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_string();
         let query = Query::decode(parts.uri.query().unwrap_or(""))?;
         let matched = self.find(&path)?;
-        let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+        let method = if parts.method == Method::HEAD {
+            Method::GET
+        } else {
+            parts.method.clone()
+        };
         let rows = matched.as_ref().map_or(&[][..], |m| &m.rows[..]);
-        let public = rows.iter().any(|i| self.rows[*i].route.method == method && self.rows[*i].route.access == Access::Public);
+        let public = rows.iter().any(|i| {
+            self.rows[*i].route.method == method && self.rows[*i].route.access == Access::Public
+        });
         let negotiated = self.negotiate(&parts.headers);
         *version = *negotiated.as_ref().unwrap_or(version);
 
@@ -225,27 +268,45 @@ impl<S: Send + Sync + 'static> Api<S> {
             self.auth.authenticate(&parts.headers).await?
         };
         ctx.request_id = request_id.to_string();
-        let upstream_id = parts.headers.get("x-openstack-request-id").and_then(|v| v.to_str().ok());
-        ctx.global_request_id = upstream_id.filter(|t| id::is_request_id(t)).map(str::to_string);
+        let upstream_id = parts
+            .headers
+            .get("x-openstack-request-id")
+            .and_then(|v| v.to_str().ok());
+        ctx.global_request_id = upstream_id
+            .filter(|t| id::is_request_id(t))
+            .map(str::to_string);
         if !public {
             self.policy.mark_admin(&mut ctx);
         }
         let version = negotiated?;
 
-        let matched = matched.ok_or_else(|| Error::not_found("The resource could not be found."))?;
-        let of_method: Vec<usize> = matched.rows.iter().copied().filter(|i| self.rows[*i].route.method == method).collect();
+        let matched =
+            matched.ok_or_else(|| Error::not_found("The resource could not be found."))?;
+        let of_method: Vec<usize> = matched
+            .rows
+            .iter()
+            .copied()
+            .filter(|i| self.rows[*i].route.method == method)
+            .collect();
         if of_method.is_empty() {
             return Ok(self.method_not_allowed(&matched.rows, request_id, &parts.headers, version));
         }
-        let serving: Vec<usize> = of_method.into_iter().filter(|i| self.rows[*i].route.serves(version)).collect();
-        let first = *serving.first().ok_or_else(|| Error::not_found("The resource could not be found."))?;
+        let serving: Vec<usize> = of_method
+            .into_iter()
+            .filter(|i| self.rows[*i].route.serves(version))
+            .collect();
+        let first = *serving
+            .first()
+            .ok_or_else(|| Error::not_found("The resource could not be found."))?;
 
         let (bytes, json, stream) = match self.rows[first].route.body {
             BodyKind::Stream => (Bytes::new(), None, body),
             BodyKind::Json => {
                 let bytes = tokio::time::timeout(BODY_TIMEOUT, body.collect(self.config.max_body))
                     .await
-                    .map_err(|_| Error::bad_request("The request body did not arrive in time."))??;
+                    .map_err(|_| {
+                        Error::bad_request("The request body did not arrive in time.")
+                    })??;
                 let json = self.parse_json(&method, &parts.headers, &bytes)?;
                 (bytes, json, Body::Empty)
             }
@@ -282,21 +343,45 @@ impl<S: Send + Sync + 'static> Api<S> {
             enforced: Arc::clone(&enforced),
         };
         let reply = (row.route.handler)(Arc::clone(&self.state), req).await?;
-        if matches!(row.route.access, Access::Inside(_)) && !enforced.load(Ordering::Relaxed) && reply.status.is_success() {
-            return Err(Error::internal(format!("{} {} answered without checking a rule", row.route.method, row.route.path)));
+        if matches!(row.route.access, Access::Inside(_))
+            && !enforced.load(Ordering::Relaxed)
+            && reply.status.is_success()
+        {
+            return Err(Error::internal(format!(
+                "{} {} answered without checking a rule",
+                row.route.method, row.route.path
+            )));
         }
         Ok(reply)
     }
 
-    fn parse_json(&self, method: &Method, headers: &HeaderMap, bytes: &Bytes) -> Result<Option<Value>> {
+    fn parse_json(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        bytes: &Bytes,
+    ) -> Result<Option<Value>> {
         if bytes.is_empty() || matches!(*method, Method::GET | Method::DELETE) {
             return Ok(None);
         }
-        let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/json");
-        let essence = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        let is_json = essence == "application/json" || essence.ends_with("+json") || essence.ends_with("-json-patch");
+        let content_type = headers
+            .get(CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("application/json");
+        let essence = content_type
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase();
+        let is_json = essence == "application/json"
+            || essence.ends_with("+json")
+            || essence.ends_with("-json-patch");
         if self.config.strict_content_type && !is_json {
-            return Err(Error::new(Kind::UnsupportedMediaType, format!("Unsupported Content-Type {essence}")));
+            return Err(Error::new(
+                Kind::UnsupportedMediaType,
+                format!("Unsupported Content-Type {essence}"),
+            ));
         }
         match serde_json::from_slice(bytes) {
             Ok(value) => Ok(Some(value)),
@@ -312,16 +397,33 @@ impl<S: Send + Sync + 'static> Api<S> {
         }
         let body = json.and_then(Value::as_object).filter(|o| o.len() == 1);
         let key = body.and_then(|o| o.keys().next());
-        let Some(key) = key else { return Err(Error::bad_request("Malformed request body")) };
-        let row = rows.iter().copied().find(|i| self.rows[*i].route.action == Some(key.as_str()));
+        let Some(key) = key else {
+            return Err(Error::bad_request("Malformed request body"));
+        };
+        let row = rows
+            .iter()
+            .copied()
+            .find(|i| self.rows[*i].route.action == Some(key.as_str()));
         row.ok_or_else(|| Error::bad_request(format!("There is no such action: {key}")))
     }
 
-    fn method_not_allowed(&self, rows: &[usize], request_id: &str, headers: &HeaderMap, version: Microversion) -> Reply {
-        let mut methods: Vec<&str> = rows.iter().map(|i| self.rows[*i].route.method.as_str()).collect();
+    fn method_not_allowed(
+        &self,
+        rows: &[usize],
+        request_id: &str,
+        headers: &HeaderMap,
+        version: Microversion,
+    ) -> Reply {
+        let mut methods: Vec<&str> = rows
+            .iter()
+            .map(|i| self.rows[*i].route.method.as_str())
+            .collect();
         methods.sort_unstable();
         methods.dedup();
-        let error = Error::new(Kind::MethodNotAllowed, "The method specified is not allowed for this resource.");
+        let error = Error::new(
+            Kind::MethodNotAllowed,
+            "The method specified is not allowed for this resource.",
+        );
         let mut reply = self.fault(&error, request_id, headers, version);
         if let Ok(value) = HeaderValue::from_str(&methods.join(", ")) {
             reply.headers.insert(ALLOW, value);
@@ -329,7 +431,13 @@ impl<S: Send + Sync + 'static> Api<S> {
         reply
     }
 
-    fn fault(&self, error: &Error, request_id: &str, headers: &HeaderMap, version: Microversion) -> Reply {
+    fn fault(
+        &self,
+        error: &Error,
+        request_id: &str,
+        headers: &HeaderMap,
+        version: Microversion,
+    ) -> Reply {
         let cx = FaultContext {
             request_id,
             accept: headers.get(ACCEPT).and_then(|v| v.to_str().ok()),
@@ -348,7 +456,10 @@ impl<S: Send + Sync + 'static> Api<S> {
         let path = request.uri().path().to_string();
         let mut version = self.config.versions.map_or(Microversion(0, 0), |v| v.min);
         let span = tracing::info_span!("request", request.id = %request_id, service = self.config.name, http.method = %method, http.path = %path);
-        let outcome = AssertUnwindSafe(self.answer(request, &request_id, &mut version)).catch_unwind().instrument(span.clone()).await;
+        let outcome = AssertUnwindSafe(self.answer(request, &request_id, &mut version))
+            .catch_unwind()
+            .instrument(span.clone())
+            .await;
         let outcome = outcome.unwrap_or_else(|_| Err(Error::internal("a handler panicked")));
         let mut reply = match outcome {
             Ok(reply) => reply,
@@ -365,24 +476,39 @@ impl<S: Send + Sync + 'static> Api<S> {
             if method == Method::HEAD
                 && let Some(n) = reply.body.length()
             {
-                reply.headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(n));
+                reply
+                    .headers
+                    .insert(http::header::CONTENT_LENGTH, HeaderValue::from(n));
             }
             reply.body = Body::Empty;
         }
         let duration_us = started.elapsed().as_micros() as u64;
-        span.in_scope(|| tracing::info!(status = reply.status.as_u16(), duration_us, "{} {}", method, path));
+        span.in_scope(|| {
+            tracing::info!(
+                status = reply.status.as_u16(),
+                duration_us,
+                "{} {}",
+                method,
+                path
+            )
+        });
         reply
     }
 
     fn dress(&self, reply: &mut Reply, request_id: &str, version: Microversion) {
         let headers = &mut reply.headers;
         if let Ok(value) = HeaderValue::from_str(request_id) {
-            headers.insert(HeaderName::from_static("x-openstack-request-id"), value.clone());
+            headers.insert(
+                HeaderName::from_static("x-openstack-request-id"),
+                value.clone(),
+            );
             for name in self.config.request_id_headers {
                 headers.insert(HeaderName::from_static(name), value.clone());
             }
         }
-        let Some(range) = &self.config.versions else { return };
+        let Some(range) = &self.config.versions else {
+            return;
+        };
         if reply.status == StatusCode::NOT_ACCEPTABLE {
             return;
         }
@@ -391,7 +517,10 @@ impl<S: Send + Sync + 'static> Api<S> {
         }
         headers.append(VARY, HeaderValue::from_static("OpenStack-API-Version"));
         if let Some(legacy) = range.legacy_header
-            && let (Ok(name), Ok(value)) = (HeaderName::from_bytes(legacy.as_bytes()), HeaderValue::from_str(&version.to_string()))
+            && let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(legacy.as_bytes()),
+                HeaderValue::from_str(&version.to_string()),
+            )
         {
             headers.insert(name, value);
             headers.append(VARY, HeaderValue::from_static(legacy));
@@ -404,7 +533,11 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn walk<'t>(node: &'t Node, segments: &[String], values: &mut Vec<String>) -> Option<&'t [usize]> {
     let Some((head, tail)) = segments.split_first() else {
-        return if node.rows.is_empty() { None } else { Some(&node.rows) };
+        return if node.rows.is_empty() {
+            None
+        } else {
+            Some(&node.rows)
+        };
     };
     if let Some(next) = node.literal.get(head.as_str())
         && let Some(found) = walk(next, tail, values)
@@ -426,9 +559,18 @@ fn walk<'t>(node: &'t Node, segments: &[String], values: &mut Vec<String>) -> Op
 }
 
 fn base_url(headers: &HeaderMap) -> String {
-    let host = headers.get(HOST).and_then(|v| v.to_str().ok()).unwrap_or("127.0.0.1");
-    let clean = host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]_".contains(&b));
-    let scheme = headers.get("x-forwarded-proto").and_then(|v| v.to_str().ok()).filter(|s| *s == "https").unwrap_or("http");
+    let host = headers
+        .get(HOST)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("127.0.0.1");
+    let clean = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b".:-[]_".contains(&b));
+    let scheme = headers
+        .get("x-forwarded-proto")
+        .and_then(|v| v.to_str().ok())
+        .filter(|s| *s == "https")
+        .unwrap_or("http");
     format!("{scheme}://{}", if clean { host } else { "127.0.0.1" })
 }
 
@@ -438,7 +580,10 @@ impl<S: Send + Sync + 'static> Endpoint for Api<S> {
     }
 
     fn routes(&self) -> Vec<RouteInfo> {
-        self.rows.iter().map(|r| RouteInfo::from(&r.route)).collect()
+        self.rows
+            .iter()
+            .map(|r| RouteInfo::from(&r.route))
+            .collect()
     }
 
     fn name(&self) -> &'static str {

@@ -22,17 +22,25 @@ pub struct FaultContext<'a> {
 pub type FaultStyle = fn(&Error, &FaultContext<'_>) -> Reply;
 
 fn title(status: u16) -> &'static str {
-    http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error")
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|s| s.canonical_reason())
+        .unwrap_or("Error")
 }
 
 fn finish(status: u16, body: Value, error: &Error, cx: &FaultContext<'_>) -> Reply {
-    let reply = Reply::empty(status).header("content-type", "application/json").with_body(body.to_string());
+    let reply = Reply::empty(status)
+        .header("content-type", "application/json")
+        .with_body(body.to_string());
     challenge(reply, error, cx)
 }
 
 fn challenge(reply: Reply, error: &Error, cx: &FaultContext<'_>) -> Reply {
     if error.kind() == Kind::Unauthorized {
-        return reply.header("www-authenticate", format!("Keystone uri=\"{}\"", cx.identity_uri));
+        return reply.header(
+            "www-authenticate",
+            format!("Keystone uri=\"{}\"", cx.identity_uri),
+        );
     }
     reply
 }
@@ -40,12 +48,17 @@ fn challenge(reply: Reply, error: &Error, cx: &FaultContext<'_>) -> Reply {
 /// `{error: {code, title, message}}` (keystone).
 pub fn wrapped(error: &Error, cx: &FaultContext<'_>) -> Reply {
     let status = error.kind().status();
-    let body = json!({"error": {"code": status, "title": title(status), "message": error.message()}});
+    let body =
+        json!({"error": {"code": status, "title": title(status), "message": error.message()}});
     finish(status, body, error, cx)
 }
 
 fn keyed(error: &Error, cx: &FaultContext<'_>, over_quota: u16, own_key: bool) -> Reply {
-    let status = if error.kind() == Kind::OverQuota { over_quota } else { error.kind().status() };
+    let status = if error.kind() == Kind::OverQuota {
+        over_quota
+    } else {
+        error.kind().status()
+    };
     let key = match status {
         400 => "badRequest",
         401 => "unauthorized",
@@ -68,12 +81,21 @@ fn keyed(error: &Error, cx: &FaultContext<'_>, over_quota: u16, own_key: bool) -
     }
     let message = error.message();
     if error.kind() == Kind::Internal && own_key {
-        inner["message"] = json!(format!("{message}\n<class 'InternalError'> (request {})", cx.request_id));
+        inner["message"] = json!(format!(
+            "{message}\n<class 'InternalError'> (request {})",
+            cx.request_id
+        ));
     }
     let mut body = serde_json::Map::new();
     body.insert(key.to_string(), inner);
-    let charset = if own_key { "application/json; charset=UTF-8" } else { "application/json" };
-    let reply = reply.header("content-type", charset).with_body(Value::Object(body).to_string());
+    let charset = if own_key {
+        "application/json; charset=UTF-8"
+    } else {
+        "application/json"
+    };
+    let reply = reply
+        .header("content-type", charset)
+        .with_body(Value::Object(body).to_string());
     challenge(reply, error, cx)
 }
 
@@ -89,7 +111,11 @@ pub fn keyed_volume(error: &Error, cx: &FaultContext<'_>) -> Reply {
 
 /// `{NeutronError: {type, message, detail}}`, over quota 409 (neutron).
 pub fn typed(error: &Error, cx: &FaultContext<'_>) -> Reply {
-    let status = if error.kind() == Kind::OverQuota { 409 } else { error.kind().status() };
+    let status = if error.kind() == Kind::OverQuota {
+        409
+    } else {
+        error.kind().status()
+    };
     let class = error.error_class().unwrap_or(match error.kind() {
         Kind::BadRequest => "HTTPBadRequest",
         Kind::Unauthorized => "HTTPUnauthorized",
@@ -104,34 +130,53 @@ pub fn typed(error: &Error, cx: &FaultContext<'_>) -> Reply {
         Kind::Unavailable | Kind::Timeout => "HTTPServiceUnavailable",
         _ => "HTTPInternalServerError",
     });
-    let key = if error.kind() == Kind::NotImplemented { "NotImplementedError" } else { "NeutronError" };
+    let key = if error.kind() == Kind::NotImplemented {
+        "NotImplementedError"
+    } else {
+        "NeutronError"
+    };
     let mut body = serde_json::Map::new();
-    body.insert(key.into(), json!({"type": class, "message": error.message(), "detail": ""}));
+    body.insert(
+        key.into(),
+        json!({"type": class, "message": error.message(), "detail": ""}),
+    );
     finish(status, Value::Object(body), error, cx)
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// HTML by default, JSON or text when asked (glance): the stock rendering that its clients parse.
 pub fn html(error: &Error, cx: &FaultContext<'_>) -> Reply {
-    let status = if error.kind() == Kind::OverQuota { 413 } else { error.kind().status() };
+    let status = if error.kind() == Kind::OverQuota {
+        413
+    } else {
+        error.kind().status()
+    };
     let head = format!("{status} {}", title(status));
     let accept = cx.accept.unwrap_or("");
     let reply = Reply::empty(status);
     let reply = if accept.contains("application/json") && !accept.contains("html") {
         let message = format!("{}<br /><br />\n\n\n", escape(error.message()));
         let body = json!({"code": head, "title": title(status), "message": message});
-        reply.header("content-type", "application/json").with_body(body.to_string())
+        reply
+            .header("content-type", "application/json")
+            .with_body(body.to_string())
     } else if accept.starts_with("text/plain") {
-        reply.header("content-type", "text/plain; charset=UTF-8").with_body(format!("{head}\n\n{}\n\n\n", error.message()))
+        reply
+            .header("content-type", "text/plain; charset=UTF-8")
+            .with_body(format!("{head}\n\n{}\n\n\n", error.message()))
     } else {
         let body = format!(
             "<html>\n <head>\n  <title>{head}</title>\n </head>\n <body>\n  <h1>{head}</h1>\n  {}<br /><br />\n\n\n </body>\n</html>",
             escape(error.message())
         );
-        reply.header("content-type", "text/html; charset=UTF-8").with_body(body)
+        reply
+            .header("content-type", "text/html; charset=UTF-8")
+            .with_body(body)
     };
     challenge(reply, error, cx)
 }
@@ -157,12 +202,18 @@ pub fn listed(error: &Error, cx: &FaultContext<'_>) -> Reply {
 
 fn explanation(status: u16) -> &'static str {
     match status {
-        400 => "The server could not comply with the request since it is either malformed or otherwise incorrect.",
-        401 => "This server could not verify that you are authorized to access the document you requested.",
+        400 => {
+            "The server could not comply with the request since it is either malformed or otherwise incorrect."
+        }
+        401 => {
+            "This server could not verify that you are authorized to access the document you requested."
+        }
         403 => "Access was denied to this resource.",
         404 => "The resource could not be found.",
         405 => "The method specified is not allowed for this resource.",
-        406 => "The resource identified by the request is only capable of generating response entities which have content characteristics not acceptable according to the accept headers sent in the request.",
+        406 => {
+            "The resource identified by the request is only capable of generating response entities which have content characteristics not acceptable according to the accept headers sent in the request."
+        }
         409 => "There was a conflict when trying to complete your request.",
         413 => "The body of your request was too large for this server.",
         415 => "The request media type is not supported by this server.",

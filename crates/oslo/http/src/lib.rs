@@ -29,7 +29,10 @@ pub use dispatch::{Api, ApiConfig, Authenticate, Endpoint, VersionRange};
 pub use paging::{PagingRules, next_link, page_link, parse_paging};
 pub use reply::Reply;
 pub use request::{Query, Req, is_true, percent_decode, percent_encode};
-pub use route::{AUTHENTICATED, Access, BodyKind, PUBLIC, Route, RouteInfo, action, delete, get, inside, patch, post, put, route, rule};
+pub use route::{
+    AUTHENTICATED, Access, BodyKind, PUBLIC, Route, RouteInfo, action, delete, get, inside, patch,
+    post, put, route, rule,
+};
 pub use schema::{Schemas, Wording};
 pub use server::{ServerOptions, bind, serve, tls_config};
 

@@ -36,11 +36,15 @@ impl PagingRules {
 }
 
 fn number(query: &Query, name: &str) -> Result<Option<u64>> {
-    let Some(text) = query.get(name).filter(|t| !t.is_empty()) else { return Ok(None) };
+    let Some(text) = query.get(name).filter(|t| !t.is_empty()) else {
+        return Ok(None);
+    };
     match text.parse::<i64>() {
         Ok(n) if n >= 0 => Ok(Some(n as u64)),
         Ok(_) => Err(Error::bad_request(format!("{name} param must be positive"))),
-        Err(_) => Err(Error::bad_request(format!("{name} param must be an integer"))),
+        Err(_) => Err(Error::bad_request(format!(
+            "{name} param must be an integer"
+        ))),
     }
 }
 
@@ -48,7 +52,9 @@ fn direction(text: &str) -> Result<Dir> {
     match text.to_ascii_lowercase().as_str() {
         "asc" => Ok(Dir::Asc),
         "desc" => Ok(Dir::Desc),
-        other => Err(Error::bad_request(format!("Invalid sort direction: {other}"))),
+        other => Err(Error::bad_request(format!(
+            "Invalid sort direction: {other}"
+        ))),
     }
 }
 
@@ -57,14 +63,25 @@ pub fn parse_paging(query: &Query, rules: &PagingRules) -> Result<Paging> {
     let mut wanted: Vec<(String, Option<Dir>)> = Vec::new();
     if let Some(sort) = query.get("sort") {
         for part in sort.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-            let (key, dir) = part.split_once(':').map_or((part, None), |(k, d)| (k, Some(d)));
+            let (key, dir) = part
+                .split_once(':')
+                .map_or((part, None), |(k, d)| (k, Some(d)));
             wanted.push((key.to_string(), dir.map(direction).transpose()?));
         }
     } else {
-        let split = |name| query.all(name).flat_map(|v| v.split(',')).map(str::trim).filter(|v| !v.is_empty()).collect::<Vec<_>>();
+        let split = |name| {
+            query
+                .all(name)
+                .flat_map(|v| v.split(','))
+                .map(str::trim)
+                .filter(|v| !v.is_empty())
+                .collect::<Vec<_>>()
+        };
         let (keys, dirs) = (split("sort_key"), split("sort_dir"));
         if dirs.len() > keys.len().max(1) {
-            return Err(Error::bad_request("Sort direction size exceeds sort key size"));
+            return Err(Error::bad_request(
+                "Sort direction size exceeds sort key size",
+            ));
         }
         let first = dirs.first().map(|d| direction(d)).transpose()?;
         for (i, key) in keys.iter().enumerate() {
@@ -78,7 +95,10 @@ pub fn parse_paging(query: &Query, rules: &PagingRules) -> Result<Paging> {
             return Err(Error::bad_request(format!("Invalid sort key: {key}")));
         };
         if !sort.iter().any(|(c, _)| c == column) {
-            sort.push((column, dir.unwrap_or(rules.default_sort.first().map_or(Dir::Asc, |d| d.1))));
+            sort.push((
+                column,
+                dir.unwrap_or(rules.default_sort.first().map_or(Dir::Asc, |d| d.1)),
+            ));
         }
     }
     if sort.is_empty() {
@@ -97,7 +117,10 @@ pub fn parse_paging(query: &Query, rules: &PagingRules) -> Result<Paging> {
     };
     Ok(Paging {
         sort,
-        marker: query.get("marker").filter(|m| !m.is_empty()).map(str::to_string),
+        marker: query
+            .get("marker")
+            .filter(|m| !m.is_empty())
+            .map(str::to_string),
         limit,
         offset: number(query, "offset")?.filter(|n| *n > 0),
         reverse: query.flag("page_reverse").unwrap_or(false),
@@ -107,7 +130,11 @@ pub fn parse_paging(query: &Query, rules: &PagingRules) -> Result<Paging> {
 /// The absolute link to the page after `page`, if there is one; `id` names the last row.
 pub fn next_link<T>(req: &Req, page: &Page<T>, id: impl Fn(&T) -> String) -> Option<String> {
     let last = page.items.last().filter(|_| page.more)?;
-    Some(page_link(req, &[("marker", &id(last))], &["marker", "offset"]))
+    Some(page_link(
+        req,
+        &[("marker", &id(last))],
+        &["marker", "offset"],
+    ))
 }
 
 /// The request's own absolute link with query pairs replaced.
@@ -129,8 +156,16 @@ mod tests {
     fn sorts_in_every_spelling() {
         let expect = vec![("display_name", Dir::Asc), ("id", Dir::Desc)];
         assert_eq!(parse("sort=name:asc,id:desc").unwrap().sort, expect);
-        assert_eq!(parse("sort_key=name&sort_key=id&sort_dir=asc&sort_dir=desc").unwrap().sort, expect);
-        assert_eq!(parse("sort_key=name&sort_dir=asc").unwrap().sort, vec![("display_name", Dir::Asc), ("id", Dir::Asc)]);
+        assert_eq!(
+            parse("sort_key=name&sort_key=id&sort_dir=asc&sort_dir=desc")
+                .unwrap()
+                .sort,
+            expect
+        );
+        assert_eq!(
+            parse("sort_key=name&sort_dir=asc").unwrap().sort,
+            vec![("display_name", Dir::Asc), ("id", Dir::Asc)]
+        );
         assert_eq!(parse("").unwrap().sort, RULES.default_sort.to_vec());
         assert!(parse("sort_key=password").is_err());
         assert!(parse("sort_dir=up&sort_key=name").is_err());

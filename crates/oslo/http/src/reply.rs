@@ -20,13 +20,18 @@ pub struct Reply {
 impl Reply {
     /// `status` with no body at all.
     pub fn empty(status: u16) -> Reply {
-        Reply { status: StatusCode::from_u16(status).unwrap_or_default(), ..Reply::default() }
+        Reply {
+            status: StatusCode::from_u16(status).unwrap_or_default(),
+            ..Reply::default()
+        }
     }
 
     /// `status` with a JSON body.
     pub fn json(status: u16, body: &impl Serialize) -> Result<Reply> {
         let bytes = serde_json::to_vec(body).map_err(|e| Error::internal(format!("reply: {e}")))?;
-        Ok(Reply::empty(status).header("content-type", "application/json").with_body(bytes))
+        Ok(Reply::empty(status)
+            .header("content-type", "application/json")
+            .with_body(bytes))
     }
 
     /// 200 with a JSON body.
@@ -37,7 +42,9 @@ impl Reply {
     /// `status` with a body of any type.
     pub fn text(status: u16, content_type: &'static str, body: impl Into<Body>) -> Reply {
         let mut reply = Reply::empty(status).with_body(body);
-        reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        reply
+            .headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         reply
     }
 

@@ -41,7 +41,10 @@ pub struct Req {
 impl Req {
     /// A `{name}` of the route's path; the route table guarantees it is there.
     pub fn param(&self, name: &str) -> &str {
-        self.params.iter().find(|(n, _)| *n == name).map_or("", |(_, v)| v)
+        self.params
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map_or("", |(_, v)| v)
     }
 
     /// A header as text.
@@ -57,8 +60,16 @@ impl Req {
 
     /// The value under the body's `key`, as `T` (most bodies are wrapped: `{"server": {…}}`).
     pub fn parse_key<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        let missing = || Error::bad_request(format!("Invalid input: the request body must be an object with the key '{key}'."));
-        let value = self.json.as_ref().and_then(|v| v.get(key)).ok_or_else(missing)?;
+        let missing = || {
+            Error::bad_request(format!(
+                "Invalid input: the request body must be an object with the key '{key}'."
+            ))
+        };
+        let value = self
+            .json
+            .as_ref()
+            .and_then(|v| v.get(key))
+            .ok_or_else(missing)?;
         T::deserialize(value).map_err(|e| Error::bad_request(format!("Invalid request body: {e}")))
     }
 
@@ -103,12 +114,19 @@ impl Query {
 
     /// The last value of `name` (as webob's dict does).
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .rev()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// Every value of `name`, in order.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.0
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// Whether `name` occurs.
@@ -125,7 +143,9 @@ impl Query {
     pub fn to_lists(&self) -> Value {
         let mut map = serde_json::Map::new();
         for (name, value) in &self.0 {
-            let list = map.entry(name.clone()).or_insert_with(|| Value::Array(Vec::new()));
+            let list = map
+                .entry(name.clone())
+                .or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(list) = list {
                 list.push(Value::String(value.clone()));
             }
@@ -138,11 +158,19 @@ impl Query {
         let mut parts: Vec<String> = Vec::new();
         for (name, value) in &self.0 {
             if !drop.contains(&name.as_str()) && !set.iter().any(|(n, _)| n == name) {
-                parts.push(format!("{}={}", percent_encode(name), percent_encode(value)));
+                parts.push(format!(
+                    "{}={}",
+                    percent_encode(name),
+                    percent_encode(value)
+                ));
             }
         }
         for (name, value) in set {
-            parts.push(format!("{}={}", percent_encode(name), percent_encode(value)));
+            parts.push(format!(
+                "{}={}",
+                percent_encode(name),
+                percent_encode(value)
+            ));
         }
         parts.join("&")
     }
@@ -150,7 +178,10 @@ impl Query {
 
 /// oslo.utils' `bool_from_string` with default false: 1, t, true, on, y, yes.
 pub fn is_true(text: &str) -> bool {
-    matches!(text.trim().to_ascii_lowercase().as_str(), "1" | "t" | "true" | "on" | "y" | "yes")
+    matches!(
+        text.trim().to_ascii_lowercase().as_str(),
+        "1" | "t" | "true" | "on" | "y" | "yes"
+    )
 }
 
 /// Decodes `%xx`; malformed or non-UTF-8 sequences are a 400.

@@ -33,7 +33,8 @@ pub enum BodyKind {
     Stream,
 }
 
-pub(crate) type Handler<S> = Arc<dyn Fn(Arc<S>, Req) -> BoxFuture<'static, Result<Reply>> + Send + Sync>;
+pub(crate) type Handler<S> =
+    Arc<dyn Fn(Arc<S>, Req) -> BoxFuture<'static, Result<Reply>> + Send + Sync>;
 
 /// A row of the table.
 pub struct Route<S> {
@@ -98,12 +99,20 @@ method_fn!(
 );
 
 /// A row of `POST path` picked by the body's single key.
-pub fn action<S, F, Fut>(path: &'static str, key: &'static str, access: Access, handler: F) -> Route<S>
+pub fn action<S, F, Fut>(
+    path: &'static str,
+    key: &'static str,
+    access: Access,
+    handler: F,
+) -> Route<S>
 where
     F: Fn(Arc<S>, Req) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Reply>> + Send + 'static,
 {
-    Route { action: Some(key), ..route(Method::POST, path, access, handler) }
+    Route {
+        action: Some(key),
+        ..route(Method::POST, path, access, handler)
+    }
 }
 
 /// Shorthand for [`Access::Rule`].
@@ -164,6 +173,13 @@ pub struct RouteInfo {
 
 impl<S> From<&Route<S>> for RouteInfo {
     fn from(r: &Route<S>) -> RouteInfo {
-        RouteInfo { method: r.method.clone(), path: r.path, action: r.action, access: r.access, min: r.min, max: r.max }
+        RouteInfo {
+            method: r.method.clone(),
+            path: r.path,
+            action: r.action,
+            access: r.access,
+            min: r.min,
+            max: r.max,
+        }
     }
 }

@@ -46,23 +46,41 @@ impl Default for ServerOptions {
 pub fn tls_config(cert: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let bad = |what: &Path, e: &dyn std::fmt::Display| Error::internal(format!("{}: {e}", what.display()));
-    let certs = CertificateDer::pem_file_iter(cert).map_err(|e| bad(cert, &e))?.collect::<Result<Vec<_>, _>>().map_err(|e| bad(cert, &e))?;
+    let bad = |what: &Path, e: &dyn std::fmt::Display| {
+        Error::internal(format!("{}: {e}", what.display()))
+    };
+    let certs = CertificateDer::pem_file_iter(cert)
+        .map_err(|e| bad(cert, &e))?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(cert, &e))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(key, &e))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(Error::internal)?;
-    builder.with_no_client_auth().with_single_cert(certs, key).map(Arc::new).map_err(Error::internal)
+    let builder = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(Error::internal)?;
+    builder
+        .with_no_client_auth()
+        .with_single_cert(certs, key)
+        .map(Arc::new)
+        .map_err(Error::internal)
 }
 
 /// Binds an address; port 0 picks a free one.
 pub async fn bind(address: &str) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await.map_err(|e| Error::internal(format!("cannot listen on {address}: {e}")))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|e| Error::internal(format!("cannot listen on {address}: {e}")))?;
     let local = listener.local_addr()?;
     Ok((listener, local))
 }
 
 /// Serves `endpoint` until `stop`; then lets running requests finish within the grace time.
-pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, options: ServerOptions, stop: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    endpoint: Arc<dyn Endpoint>,
+    options: ServerOptions,
+    stop: CancellationToken,
+) {
     let tracker = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(options.max_connections));
     let tls = options.tls.clone().map(tokio_rustls::TlsAcceptor::from);
@@ -85,39 +103,56 @@ pub async fn serve(listener: TcpListener, endpoint: Arc<dyn Endpoint>, options: 
             }
         };
         let _ = socket.set_nodelay(true);
-        let (endpoint, options, stop, tls) = (Arc::clone(&endpoint), options.clone(), stop.clone(), tls.clone());
+        let (endpoint, options, stop, tls) = (
+            Arc::clone(&endpoint),
+            options.clone(),
+            stop.clone(),
+            tls.clone(),
+        );
         tracker.spawn(async move {
             let _slot = slot;
             match tls {
                 None => connection(TokioIo::new(socket), endpoint, &options, stop).await,
-                Some(tls) => match tokio::time::timeout(options.header_timeout, tls.accept(socket)).await {
-                    Ok(Ok(stream)) => connection(TokioIo::new(stream), endpoint, &options, stop).await,
-                    _ => tracing::debug!("a TLS handshake failed"),
-                },
+                Some(tls) => {
+                    match tokio::time::timeout(options.header_timeout, tls.accept(socket)).await {
+                        Ok(Ok(stream)) => {
+                            connection(TokioIo::new(stream), endpoint, &options, stop).await
+                        }
+                        _ => tracing::debug!("a TLS handshake failed"),
+                    }
+                }
             }
         });
     }
     tracker.close();
-    if tokio::time::timeout(options.grace, tracker.wait()).await.is_err() {
+    if tokio::time::timeout(options.grace, tracker.wait())
+        .await
+        .is_err()
+    {
         tracing::warn!("{} connections did not finish in time", tracker.len());
     }
 }
 
-async fn connection<I>(io: I, endpoint: Arc<dyn Endpoint>, options: &ServerOptions, stop: CancellationToken)
-where
+async fn connection<I>(
+    io: I,
+    endpoint: Arc<dyn Endpoint>,
+    options: &ServerOptions,
+    stop: CancellationToken,
+) where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
-    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let endpoint = Arc::clone(&endpoint);
-        async move {
-            let request = request.map(incoming);
-            let reply = endpoint.call(request).await;
-            let mut response = http::Response::new(reply.body);
-            *response.status_mut() = reply.status;
-            *response.headers_mut() = reply.headers;
-            Ok::<_, Infallible>(response)
-        }
-    });
+    let service =
+        hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            let endpoint = Arc::clone(&endpoint);
+            async move {
+                let request = request.map(incoming);
+                let reply = endpoint.call(request).await;
+                let mut response = http::Response::new(reply.body);
+                *response.status_mut() = reply.status;
+                *response.headers_mut() = reply.headers;
+                Ok::<_, Infallible>(response)
+            }
+        });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)

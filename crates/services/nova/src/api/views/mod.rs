@@ -1,0 +1,3 @@
+//! Rows to replies, with microversions.
+
+pub mod server;

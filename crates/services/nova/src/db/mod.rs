@@ -1,0 +1,19 @@
+//! SQL, a table per file.
+
+pub mod actions;
+pub mod aggregates;
+pub mod block_devices;
+pub mod compute_nodes;
+pub mod console_tokens;
+pub mod flavors;
+pub mod instances;
+pub mod keypairs;
+pub mod scheduling;
+pub mod server_groups;
+pub mod services;
+
+use oslo_db::Migration;
+
+/// The schema, oldest first. The shared mechanisms' tables are appended by `lib.rs`.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { id: "2026-11-23-nova", sql: include_str!("../../migrations/2026-11-23-initial.sql") }];

@@ -1,0 +1,59 @@
+//! nova's own services: who runs where, enabled or not, heard from when.
+
+use base::{Cell, Result, Timestamp, new_id};
+use oslo_db::{Tx, all, eq, everything};
+
+oslo_db::table! {
+    /// A service.
+    pub struct ServiceRow in "services" {
+        pub id: String,
+        pub number: i64,
+        pub host: String,
+        pub service_binary: String,
+        pub topic: String,
+        pub disabled: bool,
+        pub disabled_reason: Option<String>,
+        pub forced_down: bool,
+        pub report_count: i64,
+        pub last_seen_up: Option<Timestamp>,
+        pub created_at: Timestamp,
+        pub updated_at: Option<Timestamp>,
+    }
+}
+
+impl ServiceRow {
+    /// Whether it is up: heard from within `service_down_time` and not forced down.
+    pub fn is_up(&self, now: Timestamp, down_after: std::time::Duration) -> bool {
+        !self.forced_down && self.last_seen_up.is_some_and(|t| now.since(t) < down_after)
+    }
+}
+
+/// A heartbeat; the first one makes the row.
+pub fn report(tx: &mut Tx, host: &str, binary: &str, topic: &str, now: Timestamp) -> Result<ServiceRow> {
+    if let Some(row) = find(tx, host, binary)? {
+        let values = [("last_seen_up", now.to_cell()), ("report_count", (row.report_count + 1).to_cell()), ("updated_at", now.to_cell())];
+        tx.update::<ServiceRow>(eq("id", row.id.as_str()), &values)?;
+        return Ok(row);
+    }
+    let row = ServiceRow {
+        id: new_id(),
+        number: tx.count::<ServiceRow>(everything())? as i64 + 1,
+        host: host.into(),
+        service_binary: binary.into(),
+        topic: topic.into(),
+        disabled: false,
+        disabled_reason: None,
+        forced_down: false,
+        report_count: 1,
+        last_seen_up: Some(now),
+        created_at: now,
+        updated_at: None,
+    };
+    tx.insert(&row)?;
+    Ok(row)
+}
+
+/// The service `binary` on `host`.
+pub fn find(tx: &mut Tx, host: &str, binary: &str) -> Result<Option<ServiceRow>> {
+    tx.find(all([eq("host", host), eq("service_binary", binary)]))
+}
