@@ -1,1 +1,191 @@
-//! neutron
+//! Networks, subnets, ports, routers and who may talk to whom (upstream: neutron with ML2, Linux bridge and L3 agents).
+//!
+//! All resources go through one pipeline ([`crud`]) that interprets upstream's attribute maps; a noun says only what is
+//! particular to it. Hosts learn what to do by [`host_state`], which is computed from the tables.
+
+mod agents;
+mod attributes;
+mod availability;
+mod config;
+mod convert;
+mod crud;
+mod db;
+mod fault;
+mod floatingips;
+mod groups;
+mod host_state;
+mod interfaces;
+mod ipam;
+mod list;
+mod networks;
+mod noun;
+mod pipeline;
+mod ports;
+mod quota;
+mod rbac;
+mod reconcile;
+mod routers;
+mod routes;
+mod rpc;
+mod rules;
+mod schedule;
+mod scheduling;
+mod subnets;
+mod tags;
+mod validate;
+mod versions;
+
+pub use config::Conf;
+
+use base::{Clock, Result};
+use db::StateRow;
+use neutron_types::rpc::{AgentClient, PluginClient};
+use noun::Call;
+use oslo_context::RequestContext;
+use oslo_db::{Db, Tx, eq, is_duplicate, set};
+use oslo_http::{Api, ApiConfig, Authenticate, Endpoint};
+use oslo_limit::Limits;
+use oslo_messaging::{Bus, ServerHandle};
+use oslo_policy::Enforcer;
+use oslo_service::Supervisor;
+use sdk::Sdk;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The service's state.
+pub struct Neutron {
+    pub(crate) db: Db,
+    pub(crate) sdk: Sdk,
+    pub(crate) agents: AgentClient,
+    pub(crate) limits: Limits,
+    pub(crate) policy: Arc<Enforcer>,
+    pub(crate) conf: Conf,
+    pub(crate) clock: Clock,
+}
+
+/// What the service needs from outside.
+pub struct Deps {
+    /// Its own database.
+    pub db: Db,
+    /// The bus to its agents.
+    pub bus: Bus,
+    /// The way to its neighbours.
+    pub sdk: Sdk,
+    /// Token to caller.
+    pub auth: Arc<dyn Authenticate>,
+    /// Its options.
+    pub conf: Conf,
+    /// Time.
+    pub clock: Clock,
+    /// Runs its reconcilers.
+    pub supervisor: Arc<Supervisor>,
+    /// The operator's policy.yaml.
+    pub policy_file: Option<PathBuf>,
+    /// The name under which it listens on the bus.
+    pub server_name: String,
+}
+
+/// The running service.
+pub struct Built {
+    /// Its HTTP surface.
+    pub endpoint: Arc<dyn Endpoint>,
+    /// Its state.
+    pub state: Arc<Neutron>,
+    /// Its RPC server; it stops when this is dropped.
+    pub rpc: ServerHandle,
+}
+
+const POLICY: &str = include_str!("../policy.yaml");
+
+/// Starts the service: migrations, RPC, reconcilers; the endpoint is the caller's to serve.
+pub async fn build(deps: Deps) -> Result<Built> {
+    deps.db.migrate("neutron", db::MIGRATIONS).await?;
+    deps.db
+        .migrate("neutron-limits", oslo_limit::MIGRATIONS)
+        .await?;
+    let policy = Arc::new(Enforcer::new(POLICY, deps.policy_file)?);
+    let state = Arc::new(Neutron {
+        db: deps.db,
+        sdk: deps.sdk,
+        agents: AgentClient::new(deps.bus.clone()),
+        limits: quota::limits(&deps.conf),
+        policy: Arc::clone(&policy),
+        conf: deps.conf,
+        clock: deps.clock,
+    });
+    let mut config = ApiConfig::new("neutron", oslo_http::faults::typed);
+    config.identity_uri = state.conf.www_authenticate_uri.clone();
+    let api = Api::new(
+        Arc::clone(&state),
+        config,
+        routes::routes(),
+        deps.auth,
+        policy,
+        None,
+    )?;
+    let plugin = Arc::new(rpc::Plugin::new(Arc::clone(&state)));
+    let rpc = PluginClient::serve(&deps.bus, &deps.server_name, plugin).await?;
+    deps.supervisor.reconcile(
+        Arc::new(reconcile::Reschedule::new(Arc::clone(&state))),
+        None,
+    );
+    Ok(Built {
+        endpoint: Arc::new(api),
+        state,
+        rpc,
+    })
+}
+
+/// How often a change is tried that loses a race for a unique key.
+const ATTEMPTS: usize = 10;
+
+impl Neutron {
+    /// Runs a change; if it touches what hosts do, the revision moves in the same transaction and hosts are told after.
+    pub(crate) async fn change<T, F>(self: &Arc<Self>, call: &Call, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Tx, &Call) -> Result<T> + Send + Sync + 'static,
+    {
+        let work = Arc::new(work);
+        let mut attempt = 1;
+        let (value, revision) = loop {
+            let (inner, work) = (call.clone(), Arc::clone(&work));
+            let outcome = self
+                .db
+                .write(move |tx| {
+                    inner.take_touched();
+                    let value = work(tx, &inner)?;
+                    let revision = if inner.take_touched() {
+                        Some(advance(tx)?)
+                    } else {
+                        None
+                    };
+                    Ok((value, revision))
+                })
+                .await;
+            match outcome {
+                Err(e) if is_duplicate(&e) && attempt < ATTEMPTS => attempt += 1,
+                other => break other?,
+            }
+        };
+        if let Some(revision) = revision {
+            self.announce(&call.ctx, revision).await;
+        }
+        Ok(value)
+    }
+
+    /// Tells all hosts; who misses it asks by itself before long.
+    pub(crate) async fn announce(&self, ctx: &RequestContext, revision: i64) {
+        if let Err(error) = self.agents.fanout().state_changed(ctx, revision).await {
+            tracing::debug!(%error, revision, "nobody was told of the new revision");
+        }
+    }
+}
+
+/// The next revision of the desired state. Last thing in a transaction, because its row is hot.
+fn advance(tx: &mut Tx) -> Result<i64> {
+    let row = tx.find_for_update::<StateRow>(eq("id", 1))?;
+    let next = row.map_or(1, |r| r.revision + 1);
+    tx.update::<StateRow>(eq("id", 1), &[set("revision", next)])?;
+    Ok(next)
+}

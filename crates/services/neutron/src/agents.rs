@@ -1,0 +1,289 @@
+//! Agents: who reports, who is alive, and the availability zones they make.
+
+use crate::db::{AgentRow, DhcpBindingRow, L3BindingRow, PortRow};
+use crate::noun::{Body, BodyExt, Call, Noun, View};
+use crate::{fault, ports, schedule};
+use base::{Error, Json, Result, Timestamp, id};
+use neutron_types::rpc::AgentReport;
+use oslo_db::{Cond, Tx, all, any, eq, ge, is_in, lt};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+pub(crate) struct Agents;
+
+pub(crate) const L2: &[&str] = &["Linux bridge agent", "Open vSwitch agent"];
+pub(crate) const DHCP: &str = "DHCP agent";
+pub(crate) const L3: &str = "L3 agent";
+
+/// Agents that were heard of before this moment are dead.
+fn horizon(call: &Call) -> Timestamp {
+    call.now.minus(call.neutron.conf.agent_down_time())
+}
+
+pub(crate) fn is_alive(call: &Call, agent: &AgentRow) -> bool {
+    agent.heartbeat_at >= horizon(call)
+}
+
+/// Live agents of a kind that take work.
+pub(crate) fn alive(tx: &mut Tx, call: &Call, kind: &str) -> Result<Vec<AgentRow>> {
+    tx.select_sorted::<AgentRow>(
+        all([
+            eq("agent_type", kind),
+            eq("admin_state_up", true),
+            ge("heartbeat_at", horizon(call)),
+        ]),
+        &[("host", base::Dir::Asc)],
+        None,
+    )
+}
+
+pub(crate) fn l2_alive(tx: &mut Tx, call: &Call, host: &str) -> Result<bool> {
+    tx.exists::<AgentRow>(all([
+        eq("host", host),
+        is_in("agent_type", L2.iter().copied()),
+        eq("admin_state_up", true),
+        ge("heartbeat_at", horizon(call)),
+    ]))
+}
+
+impl Noun for Agents {
+    type Row = AgentRow;
+    const MEMBER: &'static str = "agent";
+    const PLURAL: &'static str = "agents";
+    const TAGS: bool = false;
+
+    fn id(row: &AgentRow) -> &str {
+        &row.id
+    }
+
+    fn column(attribute: &str) -> Option<&'static str> {
+        match attribute {
+            "binary" => Some("binary_name"),
+            _ => None,
+        }
+    }
+
+    fn visible(_: &Call) -> Cond {
+        oslo_db::nothing()
+    }
+
+    fn filter(call: &Call, attribute: &str, values: &[String]) -> Result<Option<Cond>> {
+        if attribute != "alive" {
+            return Ok(None);
+        }
+        let mut ways = Vec::new();
+        for value in values {
+            let alive = crate::convert::boolean(&json!(value))?;
+            ways.push(if alive {
+                ge("heartbeat_at", horizon(call))
+            } else {
+                lt("heartbeat_at", horizon(call))
+            });
+        }
+        Ok(Some(any(ways)))
+    }
+
+    fn views(_: &mut Tx, call: &Call, rows: &[AgentRow]) -> Result<Vec<View>> {
+        let time = |t: Timestamp| t.format("%Y-%m-%d %H:%M:%S");
+        let view = |row: &AgentRow| {
+            let body = json!({
+                "id": row.id, "agent_type": row.agent_type, "binary": row.binary_name, "topic": row.topic, "host": row.host,
+                "admin_state_up": row.admin_state_up, "created_at": time(row.created_at), "started_at": time(row.started_at),
+                "heartbeat_timestamp": time(row.heartbeat_at), "alive": is_alive(call, row), "description": row.description,
+                "configurations": row.configurations.0, "availability_zone": row.availability_zone,
+            });
+            View::alone(body.as_object().cloned().unwrap_or_default())
+        };
+        Ok(rows.iter().map(view).collect())
+    }
+
+    fn create(_: &mut Tx, _: &Call, _: &Body) -> Result<String> {
+        Err(Error::not_found("The resource could not be found."))
+    }
+
+    fn update(tx: &mut Tx, call: &Call, mut row: AgentRow, changes: &Body) -> Result<()> {
+        if changes.contains_key("admin_state_up") {
+            row.admin_state_up = changes.flag("admin_state_up");
+        }
+        if changes.contains_key("description") {
+            row.description = changes.maybe_text("description");
+        }
+        call.touch();
+        tx.upsert(&row, &["id"])
+    }
+
+    fn delete(tx: &mut Tx, call: &Call, row: AgentRow) -> Result<()> {
+        let bound = eq("agent_id", row.id.as_str());
+        tx.delete::<DhcpBindingRow>(bound.clone())?;
+        tx.delete::<L3BindingRow>(bound)?;
+        tx.delete::<AgentRow>(eq("id", row.id.as_str()))?;
+        call.touch();
+        Ok(())
+    }
+}
+
+/// Heartbeats of a host. Says whether an agent appeared, came back or moved, so that work waits for it.
+pub(crate) fn report(
+    tx: &mut Tx,
+    call: &Call,
+    host: &str,
+    reports: &[AgentReport],
+) -> Result<bool> {
+    let mut news = false;
+    for report in reports {
+        let known = tx.find::<AgentRow>(all([
+            eq("agent_type", report.agent_type.as_str()),
+            eq("host", host),
+        ]))?;
+        let zone = report.availability_zone.clone();
+        match known {
+            None => {
+                news = true;
+                tx.insert(&AgentRow {
+                    id: id::new_id(),
+                    agent_type: report.agent_type.clone(),
+                    host: host.into(),
+                    binary_name: report.binary.clone(),
+                    topic: report.topic.clone(),
+                    availability_zone: zone.or_else(|| default_zone(&report.agent_type)),
+                    configurations: Json(report.configurations.clone()),
+                    admin_state_up: true,
+                    description: None,
+                    created_at: call.now,
+                    started_at: call.now,
+                    heartbeat_at: call.now,
+                })?;
+            }
+            Some(mut row) => {
+                let moved = row.configurations.0.get("tunneling_ip")
+                    != report.configurations.get("tunneling_ip");
+                news |= !is_alive(call, &row) || report.start_flag || moved;
+                row.heartbeat_at = call.now;
+                row.configurations = Json(report.configurations.clone());
+                if zone.is_some() {
+                    row.availability_zone = zone;
+                }
+                if report.start_flag {
+                    row.started_at = call.now;
+                }
+                tx.upsert(&row, &["id"])?;
+            }
+        }
+    }
+    if news {
+        rebind(tx, call, host)?;
+        schedule::everything(tx, call)?;
+        call.touch();
+    }
+    Ok(news)
+}
+
+fn default_zone(agent_type: &str) -> Option<String> {
+    [DHCP, L3].contains(&agent_type).then(|| "nova".to_string())
+}
+
+/// Ports whose binding failed for want of an agent get another chance when one comes.
+fn rebind(tx: &mut Tx, call: &Call, host: &str) -> Result<()> {
+    for mut port in
+        tx.select::<PortRow>(all([eq("host", host), eq("vif_type", "binding_failed")]))?
+    {
+        ports::bind(tx, call, &mut port)?;
+        tx.upsert(&port, &["id"])?;
+    }
+    Ok(())
+}
+
+/// Zones of the agents that serve each network.
+pub(crate) fn zones_of_networks<'a>(
+    tx: &mut Tx,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<HashMap<String, Vec<String>>> {
+    let rows = tx.select::<DhcpBindingRow>(is_in("network_id", ids))?;
+    zones(
+        tx,
+        rows.into_iter()
+            .map(|r| (r.network_id, r.agent_id))
+            .collect(),
+    )
+}
+
+/// Zones of the agents that serve each router.
+pub(crate) fn zones_of_routers<'a>(
+    tx: &mut Tx,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<HashMap<String, Vec<String>>> {
+    let rows = tx.select::<L3BindingRow>(is_in("router_id", ids))?;
+    zones(
+        tx,
+        rows.into_iter()
+            .map(|r| (r.router_id, r.agent_id))
+            .collect(),
+    )
+}
+
+fn zones(tx: &mut Tx, bound: Vec<(String, String)>) -> Result<HashMap<String, Vec<String>>> {
+    let agents = tx.select::<AgentRow>(is_in("id", bound.iter().map(|(_, a)| a.as_str())))?;
+    let mut found: HashMap<String, Vec<String>> = HashMap::new();
+    for (thing, agent) in bound {
+        let zone = agents
+            .iter()
+            .find(|a| a.id == agent)
+            .and_then(|a| a.availability_zone.clone());
+        let list = found.entry(thing).or_default();
+        list.extend(
+            zone.filter(|z| !list.contains(z))
+                .into_iter()
+                .collect::<Vec<_>>(),
+        );
+    }
+    Ok(found)
+}
+
+/// The zones there are: (name, resource).
+pub(crate) fn all_zones(tx: &mut Tx) -> Result<Vec<(String, &'static str)>> {
+    let mut found = Vec::new();
+    for (kind, resource) in [(DHCP, "network"), (L3, "router")] {
+        for agent in
+            tx.select::<AgentRow>(all([eq("agent_type", kind), eq("admin_state_up", true)]))?
+        {
+            found.extend(agent.availability_zone.map(|z| (z, resource)));
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Hints must name zones that there are.
+pub(crate) fn check_zones(tx: &mut Tx, _: &Call, hints: &[Value], resource: &str) -> Result<()> {
+    if hints.is_empty() {
+        return Ok(());
+    }
+    let zones = all_zones(tx)?;
+    for hint in hints.iter().filter_map(Value::as_str) {
+        if !zones
+            .iter()
+            .any(|(name, kind)| name == hint && *kind == resource)
+        {
+            let words = format!("AvailabilityZone {hint} could not be found.");
+            return Err(Error::not_found(words).class("AvailabilityZoneNotFound"));
+        }
+    }
+    Ok(())
+}
+
+/// The agent of that id and kind.
+pub(crate) fn of_kind(tx: &mut Tx, id: &str, kind: &str) -> Result<AgentRow> {
+    let found: Option<AgentRow> = tx.find(eq("id", id))?;
+    let found = found.ok_or_else(|| fault::not_found("agent", id))?;
+    if found.agent_type != kind {
+        let class = if kind == DHCP {
+            "InvalidDHCPAgent"
+        } else {
+            "InvalidL3Agent"
+        };
+        let words = format!("Agent {id} is not a {kind} or has been disabled.");
+        return Err(Error::not_found(words).class(class));
+    }
+    Ok(found)
+}

@@ -1,0 +1,300 @@
+//! Create, show, list, update and delete of any noun: the one pipeline every resource goes through.
+
+use crate::list::Listing;
+use crate::noun::{Body, Call, Noun, View};
+use crate::{Neutron, fault, pipeline, tags};
+use base::{Error, Kind, Result};
+use oslo_db::{Table, Tx, all, eq, everything};
+use oslo_http::{Reply, Req};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+impl Call {
+    pub(crate) fn of(neutron: &Arc<Neutron>, req: &Req) -> Call {
+        Call {
+            policy: Arc::clone(req.policy()),
+            ..Call::new(neutron, Arc::clone(&req.ctx))
+        }
+    }
+}
+
+pub(crate) fn scope<N: Noun>(call: &Call) -> oslo_db::Cond {
+    if call.sees_all() {
+        everything()
+    } else {
+        N::visible(call)
+    }
+}
+
+/// The row and its view, or 404 if the caller may not see it.
+pub(crate) fn load<N: Noun>(tx: &mut Tx, call: &Call, id: &str) -> Result<(N::Row, View)> {
+    let missing = || fault::not_found(N::MEMBER, id);
+    let row: N::Row = tx
+        .find(all([eq("id", id), scope::<N>(call)]))?
+        .ok_or_else(missing)?;
+    let view = views::<N>(tx, call, std::slice::from_ref(&row))?
+        .pop()
+        .ok_or_else(missing)?;
+    if !call
+        .policy
+        .check(&format!("get_{}", N::MEMBER), &call.ctx, &view.target())
+    {
+        return Err(missing());
+    }
+    Ok((row, view))
+}
+
+/// Views with their tags.
+pub(crate) fn views<N: Noun>(tx: &mut Tx, call: &Call, rows: &[N::Row]) -> Result<Vec<View>> {
+    let mut views = N::views(tx, call, rows)?;
+    if N::TAGS && !rows.is_empty() {
+        let mut by_id = tags::of(tx, rows.iter().map(N::id))?;
+        for view in &mut views {
+            let id = view
+                .body
+                .get("id")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let tags = by_id.remove(id).unwrap_or_default();
+            view.body.insert("tags".into(), json!(tags));
+        }
+    }
+    Ok(views)
+}
+
+/// Leaves out what the caller may not see, and what was not asked for.
+pub(crate) struct Shown<'a> {
+    call: &'a Call,
+    guarded: Vec<(String, String)>,
+    fields: Vec<String>,
+}
+
+impl<'a> Shown<'a> {
+    pub(crate) fn new<N: Noun>(call: &'a Call, fields: Vec<String>) -> Result<Shown<'a>> {
+        let rule = |name: &str| format!("get_{}:{name}", N::MEMBER);
+        let names = N::attributes()?.keys().map(|n| (n.clone(), rule(n)));
+        let guarded = names
+            .filter(|(_, rule)| call.policy.has_rule(rule))
+            .collect();
+        Ok(Shown {
+            call,
+            guarded,
+            fields,
+        })
+    }
+
+    pub(crate) fn show(&self, view: View) -> Value {
+        let target = view.target();
+        let mut body = view.body;
+        for (name, rule) in &self.guarded {
+            if body.contains_key(name) && !self.call.policy.check(rule, &self.call.ctx, &target) {
+                body.remove(name);
+            }
+        }
+        if !self.fields.is_empty() {
+            body.retain(|name, _| self.fields.iter().any(|f| f == name));
+        }
+        Value::Object(body)
+    }
+}
+
+fn fields(req: &Req) -> Vec<String> {
+    req.query
+        .all("fields")
+        .filter(|f| !f.is_empty())
+        .map(str::to_string)
+        .collect()
+}
+
+fn wrap(key: &str, value: Value) -> Value {
+    let mut map = Map::new();
+    map.insert(key.into(), value);
+    Value::Object(map)
+}
+
+pub(crate) async fn list<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {
+    let call = Call::of(&neutron, &req);
+    let listing = Listing::parse::<N>(&req)?;
+    let wanted = listing.clone();
+    let inner = call.clone();
+    let found = neutron
+        .db
+        .read(move |tx| {
+            let cond = all([scope::<N>(&inner), wanted.cond::<N>(&inner)?]);
+            let page = tx.page::<N::Row>(cond, &wanted.paging)?;
+            views::<N>(tx, &inner, &page.items)
+        })
+        .await?;
+    let shown = Shown::new::<N>(&call, fields(&req))?;
+    let rule = format!("get_{}", N::MEMBER);
+    let ids: Vec<String> = found
+        .iter()
+        .map(|v| {
+            v.body
+                .get("id")
+                .and_then(Value::as_str)
+                .unwrap_or("")
+                .to_string()
+        })
+        .collect();
+    let items: Vec<Value> = found
+        .into_iter()
+        .filter(|view| call.policy.check(&rule, &call.ctx, &view.target()))
+        .map(|view| shown.show(view))
+        .collect();
+    let mut reply = Map::new();
+    reply.insert(N::PLURAL.into(), Value::Array(items));
+    let links = listing.links(&req, &ids);
+    if !links.is_empty() {
+        reply.insert(format!("{}_links", N::PLURAL), Value::Array(links));
+    }
+    Reply::ok(&reply)
+}
+
+pub(crate) async fn show<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {
+    let call = Call::of(&neutron, &req);
+    let id = req.param("id").to_string();
+    let inner = call.clone();
+    let view = neutron
+        .db
+        .read(move |tx| load::<N>(tx, &inner, &id).map(|(_, view)| view))
+        .await?;
+    Reply::ok(&wrap(
+        N::MEMBER,
+        Shown::new::<N>(&call, fields(&req))?.show(view),
+    ))
+}
+
+/// Creates one resource inside a transaction, with all rules; other nouns do not come this way.
+fn create_one<N: Noun>(tx: &mut Tx, call: &Call, sent: &Body) -> Result<String> {
+    let body = pipeline::prepare_create::<N>(call, sent)?;
+    let parent = N::parent(tx, call, &body)?;
+    pipeline::enforce::<N>(
+        call,
+        "create",
+        sent_names::<N>(&body, sent)?.as_ref(),
+        &pipeline::create_target(&body, parent),
+    )?;
+    crate::quota::check::<N>(
+        tx,
+        call,
+        body.get("tenant_id").and_then(Value::as_str).unwrap_or(""),
+    )?;
+    let id = N::create(tx, call, &body)?;
+    if let Some(tags) = body.get("tags").and_then(Value::as_array) {
+        let tags: Vec<String> = tags
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_string)
+            .collect();
+        tags::replace(tx, &id, &tags)?;
+    }
+    Ok(id)
+}
+
+/// What the caller sent, in converted form.
+fn sent_names<N: Noun>(body: &Body, sent: &Body) -> Result<Box<Body>> {
+    let kept = body.iter().filter(|(name, _)| sent.contains_key(*name));
+    Ok(Box::new(
+        kept.map(|(n, v)| (n.clone(), v.clone())).collect(),
+    ))
+}
+
+pub(crate) async fn create<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {
+    let call = Call::of(&neutron, &req);
+    let (bodies, bulk) = pipeline::bodies::<N>(req.json.as_ref())?;
+    let views = neutron
+        .change(&call, move |tx, call| {
+            let mut rows = Vec::with_capacity(bodies.len());
+            for sent in &bodies {
+                let id = create_one::<N>(tx, call, sent)?;
+                rows.extend(tx.find::<N::Row>(eq("id", id))?);
+            }
+            views::<N>(tx, call, &rows)
+        })
+        .await?;
+    let shown = Shown::new::<N>(&call, fields(&req))?;
+    let mut items: Vec<Value> = views.into_iter().map(|v| shown.show(v)).collect();
+    let reply = if bulk {
+        wrap(N::PLURAL, Value::Array(items))
+    } else {
+        wrap(N::MEMBER, items.pop().unwrap_or(Value::Null))
+    };
+    Reply::json(201, &reply)
+}
+
+/// `If-Match: revision_number=N` (COMPAT: neutron's own spelling of an entity tag).
+fn constrain(header: Option<&str>, revision: Option<i64>) -> Result<()> {
+    let Some(header) = header else { return Ok(()) };
+    let wanted = header
+        .trim()
+        .strip_prefix("revision_number=")
+        .and_then(|n| n.trim().parse::<i64>().ok());
+    let wanted =
+        wanted.ok_or_else(|| Error::bad_request(format!("Unsupported ETag value: {header}")))?;
+    match revision {
+        Some(current) if current != wanted => {
+            let words = format!("Constrained to {wanted}, but current revision is {current}");
+            Err(Error::new(Kind::PreconditionFailed, words).class("RevisionNumberConstraintFailed"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) async fn update<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {
+    let call = Call::of(&neutron, &req);
+    let id = req.param("id").to_string();
+    let sent = pipeline::body::<N>(req.json.as_ref())?;
+    let guard = req.header("if-match").map(str::to_string);
+    let view = neutron
+        .change(&call, move |tx, call| {
+            let (row, view) = load::<N>(tx, call, &id)?;
+            constrain(guard.as_deref(), N::revision(&row))?;
+            let changes = pipeline::prepare_update::<N>(&sent)?;
+            let mut target = view.target();
+            if let Some(target) = target.as_object_mut() {
+                target.extend(changes.clone());
+            }
+            pipeline::enforce::<N>(call, "update", &changes, &target)?;
+            N::update(tx, call, row, &changes)?;
+            let row = tx
+                .find::<N::Row>(eq("id", id.as_str()))?
+                .ok_or_else(|| fault::not_found(N::MEMBER, &id))?;
+            Ok(views::<N>(tx, call, &[row])?.pop())
+        })
+        .await?;
+    let view = view.ok_or_else(|| Error::internal("no view of an updated row"))?;
+    Reply::ok(&wrap(
+        N::MEMBER,
+        Shown::new::<N>(&call, fields(&req))?.show(view),
+    ))
+}
+
+pub(crate) async fn delete<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {
+    let call = Call::of(&neutron, &req);
+    let id = req.param("id").to_string();
+    let guard = req.header("if-match").map(str::to_string);
+    neutron
+        .change(&call, move |tx, call| {
+            let (row, view) = load::<N>(tx, call, &id)?;
+            constrain(guard.as_deref(), N::revision(&row))?;
+            pipeline::enforce::<N>(call, "delete", &Body::new(), &view.target())?;
+            N::delete(tx, call, row)?;
+            tags::forget(tx, &id)
+        })
+        .await?;
+    Ok(Reply::empty(204))
+}
+
+/// The table's name and a check that a filter's column is one of it.
+pub(crate) fn column_of<N: Noun>(attribute: &str) -> Option<&'static str> {
+    let renamed = match attribute {
+        "tenant_id" => Some("project_id"),
+        other => N::column(other),
+    };
+    let name = renamed.unwrap_or(attribute);
+    <N::Row as Table>::COLUMNS
+        .iter()
+        .copied()
+        .find(|c| *c == name)
+}

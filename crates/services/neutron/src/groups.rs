@@ -1,0 +1,235 @@
+//! Security groups; every project gets one called default when it first needs it.
+
+use crate::db::{DefaultGroupRow, GroupRow, PortGroupRow, RuleRow};
+use crate::noun::{Body, BodyExt, Call, Noun, View};
+use crate::{fault, revise, rules, standard};
+use base::{Result, id};
+use oslo_db::{Cond, Tx, all, any, eq, is_in, ne};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+pub(crate) struct Groups;
+
+impl Noun for Groups {
+    type Row = GroupRow;
+    const MEMBER: &'static str = "security_group";
+    const PLURAL: &'static str = "security_groups";
+
+    fn id(row: &GroupRow) -> &str {
+        &row.id
+    }
+
+    fn revision(row: &GroupRow) -> Option<i64> {
+        Some(row.revision_number)
+    }
+
+    fn visible(call: &Call) -> Cond {
+        eq("project_id", call.ctx.project())
+    }
+
+    fn views(tx: &mut Tx, _: &Call, rows: &[GroupRow]) -> Result<Vec<View>> {
+        let mut rules: HashMap<String, Vec<Value>> = HashMap::new();
+        for rule in tx.select::<RuleRow>(is_in(
+            "security_group_id",
+            rows.iter().map(|r| r.id.as_str()),
+        ))? {
+            rules
+                .entry(rule.security_group_id.clone())
+                .or_default()
+                .push(Value::Object(rules::body(&rule)));
+        }
+        let view = |row: &GroupRow| {
+            let mut body = Body::new();
+            standard!(row).put(&mut body);
+            body.insert("name".into(), json!(row.name));
+            body.insert("stateful".into(), json!(row.stateful));
+            body.insert(
+                "security_group_rules".into(),
+                json!(rules.remove(&row.id).unwrap_or_default()),
+            );
+            View::alone(body)
+        };
+        Ok(rows.iter().map(view).collect())
+    }
+
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
+        let project = body.text("tenant_id");
+        ensure_default(tx, call, &project)?;
+        let row = row(
+            call,
+            &project,
+            &body.text("name"),
+            &body.text("description"),
+            body.flag("stateful"),
+        );
+        tx.insert(&row)?;
+        for ethertype in ["IPv4", "IPv6"] {
+            tx.insert(&rules::any_rule(call, &row, "egress", ethertype, None))?;
+        }
+        call.touch();
+        Ok(row.id)
+    }
+
+    fn update(tx: &mut Tx, call: &Call, mut row: GroupRow, changes: &Body) -> Result<()> {
+        let is_default = tx.exists::<DefaultGroupRow>(eq("security_group_id", row.id.as_str()))?;
+        if is_default && changes.contains_key("name") && changes.text("name") != row.name {
+            return Err(fault::conflict(
+                "SecurityGroupCannotUpdateDefault",
+                "Updating default security group not allowed.",
+            ));
+        }
+        if changes.contains_key("name") {
+            row.name = changes.text("name");
+        }
+        if changes.contains_key("description") {
+            row.description = changes.text("description");
+        }
+        if changes.contains_key("stateful") && changes.flag("stateful") != row.stateful {
+            in_use(tx, &row.id)?;
+            row.stateful = changes.flag("stateful");
+        }
+        revise!(row, call);
+        tx.upsert(&row, &["id"])?;
+        call.touch();
+        Ok(())
+    }
+
+    fn delete(tx: &mut Tx, call: &Call, row: GroupRow) -> Result<()> {
+        in_use(tx, &row.id)?;
+        let default = eq("security_group_id", row.id.as_str());
+        if tx.exists::<DefaultGroupRow>(default.clone())? {
+            if !call.ctx.is_admin {
+                let words = "Insufficient rights for removing default security group.";
+                return Err(fault::conflict("SecurityGroupCannotRemoveDefault", words));
+            }
+            tx.delete::<DefaultGroupRow>(default)?;
+        }
+        tx.delete::<RuleRow>(any([
+            eq("security_group_id", row.id.as_str()),
+            eq("remote_group_id", row.id.as_str()),
+        ]))?;
+        tx.delete::<GroupRow>(eq("id", row.id.as_str()))?;
+        call.touch();
+        Ok(())
+    }
+}
+
+fn in_use(tx: &mut Tx, id: &str) -> Result<()> {
+    if tx.exists::<PortGroupRow>(eq("security_group_id", id))? {
+        return Err(fault::conflict(
+            "SecurityGroupInUse",
+            format!("Security Group {id} in use."),
+        ));
+    }
+    Ok(())
+}
+
+fn row(call: &Call, project: &str, name: &str, description: &str, stateful: bool) -> GroupRow {
+    GroupRow {
+        id: id::new_id(),
+        project_id: project.into(),
+        name: name.into(),
+        stateful,
+        description: description.into(),
+        created_at: call.now,
+        updated_at: call.now,
+        revision_number: 1,
+    }
+}
+
+/// The project's default group, made when it is first needed: everything out, and in from its own members.
+pub(crate) fn ensure_default(tx: &mut Tx, call: &Call, project: &str) -> Result<String> {
+    if let Some(found) = tx.find::<DefaultGroupRow>(eq("project_id", project))? {
+        return Ok(found.security_group_id);
+    }
+    let row = row(call, project, "default", "Default security group", true);
+    tx.insert(&DefaultGroupRow {
+        project_id: project.into(),
+        security_group_id: row.id.clone(),
+    })?;
+    tx.insert(&row)?;
+    for ethertype in ["IPv4", "IPv6"] {
+        tx.insert(&rules::any_rule(call, &row, "egress", ethertype, None))?;
+        tx.insert(&rules::any_rule(
+            call,
+            &row,
+            "ingress",
+            ethertype,
+            Some(row.id.clone()),
+        ))?;
+    }
+    Ok(row.id)
+}
+
+/// The groups a port names, which must be there for its project.
+pub(crate) fn check(
+    tx: &mut Tx,
+    call: &Call,
+    project: &str,
+    wanted: &[Value],
+) -> Result<Vec<String>> {
+    let ids: Vec<String> = wanted
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_string)
+        .collect();
+    let usable = if call.sees_all() {
+        oslo_db::everything()
+    } else {
+        any([
+            eq("project_id", project),
+            eq("project_id", call.ctx.project()),
+        ])
+    };
+    let found = tx.select::<GroupRow>(all([is_in("id", ids.iter()), usable]))?;
+    match ids.iter().find(|id| !found.iter().any(|g| g.id == **id)) {
+        Some(missing) => Err(fault::not_found("security_group", missing)),
+        None => Ok(ids),
+    }
+}
+
+/// Reading a project's groups makes its default group, as upstream does before each list.
+pub(crate) async fn list(
+    neutron: std::sync::Arc<crate::Neutron>,
+    req: oslo_http::Req,
+) -> Result<oslo_http::Reply> {
+    let call = Call::of(&neutron, &req);
+    let mut projects: Vec<String> = req
+        .query
+        .all("project_id")
+        .chain(req.query.all("tenant_id"))
+        .map(str::to_string)
+        .collect();
+    if !call.ctx.is_admin {
+        projects.retain(|p| p == call.ctx.project());
+    }
+    projects.push(call.ctx.project().to_string());
+    projects.retain(|p| !p.is_empty());
+    let wanted = projects.clone();
+    let have = neutron
+        .db
+        .read(move |tx| tx.select::<DefaultGroupRow>(is_in("project_id", wanted.iter())))
+        .await?;
+    projects.retain(|p| !have.iter().any(|h| h.project_id == *p));
+    projects.dedup();
+    if !projects.is_empty() {
+        neutron
+            .change(&call, move |tx, call| {
+                projects
+                    .iter()
+                    .try_for_each(|p| ensure_default(tx, call, p).map(drop))
+            })
+            .await?;
+    }
+    crate::crud::list::<Groups>(neutron, req).await
+}
+
+/// Another group of this project with other id, for rules that name a remote group.
+pub(crate) fn exists_for(tx: &mut Tx, call: &Call, id: &str) -> Result<bool> {
+    let own = if call.sees_all() {
+        ne("id", "")
+    } else {
+        eq("project_id", call.ctx.project())
+    };
+    tx.exists::<GroupRow>(all([eq("id", id), own]))
+}

@@ -1,0 +1,210 @@
+//! What the generic pipeline needs to know of a resource: one small trait, a file per noun.
+
+use crate::{Neutron, attributes::Attributes};
+use base::{Error, Result, Timestamp};
+use oslo_context::RequestContext;
+use oslo_db::sea_query::{Condition, Expr, ExprTrait, Query};
+use oslo_db::{Cond, Table, Tx};
+use oslo_policy::Enforcer;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub(crate) type Body = Map<String, Value>;
+
+/// One API call: who, when, by which rules; and whether hosts must hear of what it did.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub neutron: Arc<Neutron>,
+    pub ctx: Arc<RequestContext>,
+    pub policy: Arc<Enforcer>,
+    pub now: Timestamp,
+    pub(crate) touched: Arc<AtomicBool>,
+}
+
+impl Call {
+    pub(crate) fn new(neutron: &Arc<Neutron>, ctx: Arc<RequestContext>) -> Call {
+        Call {
+            neutron: Arc::clone(neutron),
+            ctx,
+            policy: Arc::clone(&neutron.policy),
+            now: neutron.clock.now(),
+            touched: Arc::default(),
+        }
+    }
+
+    /// The cloud acting for itself.
+    pub(crate) fn internal(neutron: &Arc<Neutron>) -> Call {
+        Call::new(neutron, Arc::new(RequestContext::internal()))
+    }
+
+    /// Administrators and services see every project's rows.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.ctx.is_admin || self.ctx.has_role("service") || self.ctx.has_role("advsvc")
+    }
+
+    /// Hosts must look again after this transaction.
+    pub(crate) fn touch(&self) {
+        self.touched.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// A resource as the API shows it, and what policy rules may ask about its parents.
+pub(crate) struct View {
+    pub body: Body,
+    pub parent: Body,
+}
+
+impl View {
+    pub(crate) fn alone(body: Body) -> View {
+        View {
+            body,
+            parent: Body::new(),
+        }
+    }
+
+    /// What policy rules look at.
+    pub(crate) fn target(&self) -> Value {
+        let mut target = self.parent.clone();
+        target.extend(self.body.clone());
+        Value::Object(target)
+    }
+}
+
+/// A resource in the pipeline. Everything runs inside the caller's transaction.
+pub(crate) trait Noun: Send + Sync + 'static {
+    type Row: Table + Clone + Send + Sync;
+    /// `network`: the key of a single body and the tail of policy rules.
+    const MEMBER: &'static str;
+    /// `networks`: the key of lists and of the attribute map.
+    const PLURAL: &'static str;
+    /// Whether tags may hang on it.
+    const TAGS: bool = true;
+
+    fn id(row: &Self::Row) -> &str;
+    fn revision(_row: &Self::Row) -> Option<i64> {
+        None
+    }
+    /// The column behind an attribute whose name differs.
+    fn column(_attribute: &str) -> Option<&'static str> {
+        None
+    }
+    /// Rows that a caller who does not see all may see.
+    fn visible(call: &Call) -> Cond;
+    /// Conditions for filters on attributes that are no columns.
+    fn filter(_call: &Call, _attribute: &str, _values: &[String]) -> Result<Option<Cond>> {
+        Ok(None)
+    }
+    fn views(tx: &mut Tx, call: &Call, rows: &[Self::Row]) -> Result<Vec<View>>;
+    /// What policy rules may ask about the parents of a resource that is about to be created.
+    fn parent(_tx: &mut Tx, _call: &Call, _body: &Body) -> Result<Body> {
+        Ok(Body::new())
+    }
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String>;
+    fn update(tx: &mut Tx, call: &Call, row: Self::Row, changes: &Body) -> Result<()>;
+    fn delete(tx: &mut Tx, call: &Call, row: Self::Row) -> Result<()>;
+
+    fn attributes() -> Result<&'static Attributes> {
+        crate::attributes::of(Self::PLURAL)
+    }
+}
+
+/// Rows whose `column` is among the `key`s of another table's rows.
+pub(crate) fn within<T: Table>(column: &'static str, key: &'static str, cond: Cond) -> Cond {
+    let mut select = Query::select();
+    select.column(key).from(T::NAME).cond_where(cond);
+    Condition::all().add(Expr::col(column).in_subquery(select))
+}
+
+/// Reads an attribute that validators have seen.
+pub(crate) trait BodyExt {
+    fn text(&self, key: &str) -> String;
+    fn maybe_text(&self, key: &str) -> Option<String>;
+    fn flag(&self, key: &str) -> bool;
+    fn int(&self, key: &str) -> Option<i64>;
+    fn list(&self, key: &str) -> Vec<Value>;
+    fn typed<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T>;
+}
+
+impl BodyExt for Body {
+    fn text(&self, key: &str) -> String {
+        self.maybe_text(key).unwrap_or_default()
+    }
+
+    fn maybe_text(&self, key: &str) -> Option<String> {
+        self.get(key).and_then(Value::as_str).map(str::to_string)
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.get(key).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    fn int(&self, key: &str) -> Option<i64> {
+        self.get(key).and_then(Value::as_i64)
+    }
+
+    fn list(&self, key: &str) -> Vec<Value> {
+        self.get(key)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn typed<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T> {
+        let value = self.get(key).cloned().unwrap_or(Value::Null);
+        serde_json::from_value(value)
+            .map_err(|e| Error::bad_request(format!("Invalid input for {key}. Reason: {e}.")))
+    }
+}
+
+/// The attributes that nearly every resource has.
+pub(crate) struct Standard<'a> {
+    pub id: &'a str,
+    pub project_id: &'a str,
+    pub description: &'a str,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub revision_number: i64,
+}
+
+impl Standard<'_> {
+    pub(crate) fn put(&self, body: &mut Body) {
+        body.insert("id".into(), self.id.into());
+        body.insert("tenant_id".into(), self.project_id.into());
+        body.insert("project_id".into(), self.project_id.into());
+        body.insert("description".into(), self.description.into());
+        body.insert("created_at".into(), self.created_at.iso_z().into());
+        body.insert("updated_at".into(), self.updated_at.iso_z().into());
+        body.insert("revision_number".into(), self.revision_number.into());
+    }
+}
+
+/// `Standard` of a row that has the usual fields.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! standard {
+    ($row:expr) => {
+        $crate::noun::Standard {
+            id: &$row.id,
+            project_id: &$row.project_id,
+            description: &$row.description,
+            created_at: $row.created_at,
+            updated_at: $row.updated_at,
+            revision_number: $row.revision_number,
+        }
+    };
+}
+
+/// The changed row must be newer than what it replaces.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! revise {
+    ($row:expr, $call:expr) => {
+        $row.updated_at = $call.now;
+        $row.revision_number += 1;
+    };
+}

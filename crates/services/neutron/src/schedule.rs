@@ -1,0 +1,216 @@
+//! Which agent serves which network and which router. Every function here is idempotent: it looks at what is
+//! wanted and at what is there, and mends the difference; reconcilers and API calls use the same ones.
+
+use crate::db::{
+    AgentRow, DhcpBindingRow, L3BindingRow, NetworkRow, PortRow, RouterRow, SubnetRow,
+};
+use crate::ipam::{self, Want};
+use crate::noun::Call;
+use crate::{agents, ports, subnets};
+use base::{Result, id};
+use oslo_db::{Tx, all, eq, everything as any_row, is_in};
+use serde_json::json;
+
+/// The DHCP port's `device_id`, the same for the same host and network.
+pub(crate) fn dhcp_device(host: &str, network: &str) -> String {
+    format!("dhcp{}-{network}", id::named_id(host))
+}
+
+/// The best agent for a new job: alive, and with the least of them.
+fn choose(tx: &mut Tx, call: &Call, kind: &str) -> Result<Option<AgentRow>> {
+    let mut best: Option<(u64, AgentRow)> = None;
+    for agent in agents::alive(tx, call, kind)? {
+        let bound = eq("agent_id", agent.id.as_str());
+        let load = if kind == agents::DHCP {
+            tx.count::<DhcpBindingRow>(bound)?
+        } else {
+            tx.count::<L3BindingRow>(bound)?
+        };
+        if best.as_ref().is_none_or(|(least, _)| load < *least) {
+            best = Some((load, agent));
+        }
+    }
+    Ok(best.map(|(_, agent)| agent))
+}
+
+/// Makes the DHCP service of a network what its subnets want.
+pub(crate) fn dhcp(tx: &mut Tx, call: &Call, network: &str) -> Result<bool> {
+    let subnets = subnets::of_network(tx, network)?;
+    let served: Vec<&SubnetRow> = subnets.iter().filter(|s| s.enable_dhcp).collect();
+    let port = tx.find::<PortRow>(all([
+        eq("network_id", network),
+        eq("device_owner", ports::DHCP),
+    ]))?;
+    if served.is_empty() {
+        if let Some(port) = &port {
+            ports::remove(tx, call, port)?;
+        }
+        let unbound = tx.delete::<DhcpBindingRow>(eq("network_id", network))?;
+        return Ok(port.is_some() || unbound > 0);
+    }
+    let bound = tx.find::<DhcpBindingRow>(eq("network_id", network))?;
+    let agent = match &bound {
+        Some(binding) => tx.find::<AgentRow>(eq("id", binding.agent_id.as_str()))?,
+        None => None,
+    };
+    let dead = agent
+        .as_ref()
+        .is_none_or(|a| !agents::is_alive(call, a) || !a.admin_state_up);
+    let (agent, moved) = match (dead, agent) {
+        (false, Some(agent)) => (agent, false),
+        (_, old) => match (choose(tx, call, agents::DHCP)?, old) {
+            (Some(agent), _) => (agent, true),
+            // Nobody else can: the old one may come back.
+            (None, Some(old)) => (old, false),
+            (None, None) => return Ok(false),
+        },
+    };
+    if moved {
+        tx.delete::<DhcpBindingRow>(eq("network_id", network))?;
+        tx.insert(&DhcpBindingRow {
+            network_id: network.into(),
+            agent_id: agent.id.clone(),
+        })?;
+    }
+    let changed = serve(tx, call, network, &served, port, &agent)?;
+    if moved || changed {
+        call.touch();
+    }
+    Ok(moved || changed)
+}
+
+/// The DHCP port has an address in every subnet it serves and lives on its agent's host.
+fn serve(
+    tx: &mut Tx,
+    call: &Call,
+    network: &str,
+    served: &[&SubnetRow],
+    port: Option<PortRow>,
+    agent: &AgentRow,
+) -> Result<bool> {
+    let wanted: Vec<&&SubnetRow> = served.iter().filter(|s| !ipam::is_auto(s)).collect();
+    let device = dhcp_device(&agent.host, network);
+    let Some(mut port) = port else {
+        let Some(row) = tx.find::<NetworkRow>(eq("id", network))? else {
+            return Ok(false);
+        };
+        let mut fixed_ips = Vec::new();
+        for subnet in wanted {
+            // A full subnet cannot be served, but that is no reason to refuse the rest.
+            if ipam::free(tx, subnet)?.is_some() {
+                fixed_ips.push(json!({"subnet_id": subnet.id}));
+            }
+        }
+        let body = json!({
+            "network_id": network, "tenant_id": row.project_id, "device_owner": ports::DHCP, "device_id": device,
+            "fixed_ips": fixed_ips, "binding:host_id": agent.host, "security_groups": [], "port_security_enabled": false,
+        });
+        ports::create_for(tx, call, body)?;
+        return Ok(true);
+    };
+    let mut held = ports::addresses(tx, std::iter::once(port.id.as_str()))?
+        .remove(&port.id)
+        .unwrap_or_default();
+    held.retain(|a| wanted.iter().any(|s| s.id == a.subnet_id));
+    let before = tx.count::<crate::db::AllocationRow>(eq("port_id", port.id.as_str()))? as usize;
+    let mut wants: Vec<Want> = held
+        .iter()
+        .map(|a| Want {
+            subnet_id: Some(a.subnet_id.clone()),
+            ip_address: Some(a.ip_address.clone()),
+        })
+        .collect();
+    for subnet in &wanted {
+        if !held.iter().any(|a| a.subnet_id == subnet.id) && ipam::free(tx, subnet)?.is_some() {
+            wants.push(Want {
+                subnet_id: Some(subnet.id.clone()),
+                ip_address: None,
+            });
+        }
+    }
+    let auto = served.len() - wanted.len();
+    let readdress = wants.len() != held.len() || before > wants.len() + auto;
+    if readdress {
+        ports::readdress(tx, &port, wants)?;
+    }
+    let elsewhere = port.host != agent.host || port.device_id != device;
+    if elsewhere {
+        port.host = agent.host.clone();
+        port.device_id = device;
+        port.status = "DOWN".into();
+        ports::bind(tx, call, &mut port)?;
+    }
+    if readdress || elsewhere {
+        crate::revise!(port, call);
+        tx.upsert(&port, &["id"])?;
+    }
+    Ok(readdress || elsewhere)
+}
+
+/// Makes sure that a router which has legs has a live agent, and that its legs are on the agent's host.
+pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
+    let legs = tx.select::<PortRow>(all([
+        eq("device_id", router),
+        is_in("device_owner", [ports::INTERFACE, ports::GATEWAY]),
+    ]))?;
+    if legs.is_empty() {
+        return Ok(false);
+    }
+    let binding = tx.find::<L3BindingRow>(eq("router_id", router))?;
+    let agent = match &binding {
+        Some(binding) => tx.find::<AgentRow>(eq("id", binding.agent_id.as_str()))?,
+        None => None,
+    };
+    let dead = agent
+        .as_ref()
+        .is_none_or(|a| !agents::is_alive(call, a) || !a.admin_state_up);
+    let (agent, mut changed) = match (dead, agent) {
+        (false, Some(agent)) => (agent, false),
+        (_, old) => match (choose(tx, call, agents::L3)?, old) {
+            (Some(agent), _) => (agent, true),
+            (None, Some(old)) => (old, false),
+            (None, None) => return Ok(false),
+        },
+    };
+    if changed {
+        tx.upsert(
+            &L3BindingRow {
+                router_id: router.into(),
+                agent_id: agent.id.clone(),
+            },
+            &["router_id"],
+        )?;
+    }
+    for mut leg in legs {
+        if leg.host != agent.host || leg.vif_type != "bridge" {
+            leg.host = agent.host.clone();
+            leg.status = "DOWN".into();
+            let before = leg.vif_type.clone();
+            ports::bind(tx, call, &mut leg)?;
+            changed |= leg.vif_type != before;
+            tx.upsert(&leg, &["id"])?;
+        }
+    }
+    if changed {
+        call.touch();
+    }
+    Ok(changed)
+}
+
+/// Everything, after agents came or went. Says how much was looked at and how much was mended.
+pub(crate) fn everything(tx: &mut Tx, call: &Call) -> Result<(u64, u64)> {
+    let (mut examined, mut changed) = (0, 0);
+    let served = tx.select::<SubnetRow>(eq("enable_dhcp", true))?;
+    let mut networks: Vec<String> = served.into_iter().map(|s| s.network_id).collect();
+    networks.sort();
+    networks.dedup();
+    for network in networks {
+        examined += 1;
+        changed += u64::from(dhcp(tx, call, &network)?);
+    }
+    for router in tx.select::<RouterRow>(any_row())? {
+        examined += 1;
+        changed += u64::from(l3(tx, call, &router.id)?);
+    }
+    Ok((examined, changed))
+}

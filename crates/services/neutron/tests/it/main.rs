@@ -1,0 +1,7 @@
+//! Stories through the API, and what agents are told after each.
+
+mod house;
+mod networks;
+mod ports;
+mod routers;
+mod security;

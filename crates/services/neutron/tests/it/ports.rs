@@ -1,0 +1,320 @@
+//! Ports: addresses under pressure, bindings, and what hosts are told.
+
+use crate::house::{House, text};
+use futures::future::join_all;
+use serde_json::json;
+use std::collections::HashSet;
+
+#[tokio::test]
+async fn fifty_ports_at_once_get_fifty_addresses() {
+    let house = House::new().await;
+    let net = house.network("alice-p1", json!({})).await;
+    house.subnet("alice-p1", &net, "10.0.0.0/24").await;
+    let ports = join_all((0..50).map(|_| house.port("alice-p1", json!({"network_id": net})))).await;
+    let ips: HashSet<String> = ports
+        .iter()
+        .map(|p| text(&p["fixed_ips"][0]["ip_address"]))
+        .collect();
+    let macs: HashSet<String> = ports.iter().map(|p| text(&p["mac_address"])).collect();
+    assert_eq!((ips.len(), macs.len()), (50, 50));
+    assert!(macs.iter().all(|m| m.starts_with("fa:16:3e:")));
+    assert_eq!(ports[0]["status"], "DOWN");
+    assert_eq!(ports[0]["security_groups"].as_array().unwrap().len(), 1);
+    assert!(
+        ports[0].get("binding:host_id").is_none(),
+        "members do not see where a port is"
+    );
+}
+
+#[tokio::test]
+async fn a_full_subnet_says_so_and_recovers() {
+    let house = House::new().await;
+    let net = house.network("alice-p1", json!({})).await;
+    house.subnet("alice-p1", &net, "10.0.0.0/30").await;
+    let only = house.port("alice-p1", json!({"network_id": net})).await;
+    assert_eq!(only["fixed_ips"][0]["ip_address"], "10.0.0.2");
+    let full = house
+        .refused(
+            "alice-p1",
+            "POST",
+            "/v2.0/ports",
+            Some(json!({"port": {"network_id": net}})),
+        )
+        .await;
+    assert_eq!(
+        full,
+        (
+            409,
+            "IpAddressGenerationFailure".into(),
+            format!("No more IP addresses available on network {net}.")
+        )
+    );
+    house
+        .delete("alice-p1", &format!("/v2.0/ports/{}", text(&only["id"])))
+        .await;
+    house.port("alice-p1", json!({"network_id": net})).await;
+}
+
+#[tokio::test]
+async fn fixed_addresses_in_every_form() {
+    let house = House::new().await;
+    let net = house.network("alice-p1", json!({})).await;
+    let one = house.subnet("alice-p1", &net, "10.0.0.0/24").await;
+    let two = house.subnet("alice-p1", &net, "10.0.1.0/24").await;
+    let port = house.port("alice-p1", json!({"network_id": net, "fixed_ips": [{"ip_address": "10.0.1.7"}, {"subnet_id": one}]})).await;
+    assert_eq!(
+        port["fixed_ips"][0],
+        json!({"subnet_id": two, "ip_address": "10.0.1.7"})
+    );
+    assert_eq!(port["fixed_ips"][1]["subnet_id"], json!(one));
+    let create = async |ips: serde_json::Value| {
+        house
+            .refused(
+                "alice-p1",
+                "POST",
+                "/v2.0/ports",
+                Some(json!({"port": {"network_id": net, "fixed_ips": ips}})),
+            )
+            .await
+    };
+    assert_eq!(
+        create(json!([{"ip_address": "10.0.1.7"}])).await.1,
+        "IpAddressAlreadyAllocated"
+    );
+    assert_eq!(
+        create(json!([{"ip_address": "10.7.1.7"}])).await.1,
+        "InvalidIpForNetwork"
+    );
+    assert_eq!(
+        create(json!([{"subnet_id": one, "ip_address": "10.0.1.9"}]))
+            .await
+            .1,
+        "InvalidIpForSubnet"
+    );
+    assert!(
+        house
+            .port("alice-p1", json!({"network_id": net, "fixed_ips": []}))
+            .await["fixed_ips"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    let path = format!("/v2.0/ports/{}", text(&port["id"]));
+    let moved = house
+        .put(
+            "alice-p1",
+            &path,
+            json!({"port": {"fixed_ips": [{"ip_address": "10.0.1.7"}]}}),
+        )
+        .await;
+    assert_eq!(
+        moved["port"]["fixed_ips"],
+        json!([{"subnet_id": two, "ip_address": "10.0.1.7"}])
+    );
+    let found = house
+        .get("alice-p1", "/v2.0/ports?fixed_ips=ip_address%3D10.0.1.7")
+        .await;
+    assert_eq!(found["ports"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        house
+            .refused("alice-p1", "DELETE", &format!("/v2.0/subnets/{two}"), None)
+            .await
+            .1,
+        "SubnetInUse"
+    );
+    let busy = house
+        .refused("alice-p1", "DELETE", &format!("/v2.0/networks/{net}"), None)
+        .await;
+    assert_eq!((busy.0, busy.1.as_str()), (409, "NetworkInUse"));
+    assert!(
+        busy.2
+            .contains("There are one or more ports still in use on the network"),
+        "{}",
+        busy.2
+    );
+}
+
+#[tokio::test]
+async fn hosts_make_their_own_v6_addresses() {
+    let house = House::new().await;
+    let net = house.network("alice-p1", json!({})).await;
+    let early = house
+        .port(
+            "alice-p1",
+            json!({"network_id": net, "mac_address": "fa:16:3e:00:00:01"}),
+        )
+        .await;
+    let body = json!({"network_id": net, "cidr": "2001:db8::/64", "ip_version": 6, "ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"});
+    house
+        .post("alice-p1", "/v2.0/subnets", json!({"subnet": body}))
+        .await;
+    let early = house
+        .get("alice-p1", &format!("/v2.0/ports/{}", text(&early["id"])))
+        .await;
+    assert_eq!(
+        early["port"]["fixed_ips"][0]["ip_address"],
+        "2001:db8::f816:3eff:fe00:1"
+    );
+    let late = house
+        .port(
+            "alice-p1",
+            json!({"network_id": net, "mac_address": "fa:16:3e:00:00:02"}),
+        )
+        .await;
+    assert_eq!(
+        late["fixed_ips"][0]["ip_address"],
+        "2001:db8::f816:3eff:fe00:2"
+    );
+}
+
+#[tokio::test]
+async fn a_bound_port_reaches_its_host_and_becomes_active() {
+    let house = House::new().await;
+    house.agents("node1").await;
+    let net = house.network("alice-p1", json!({})).await;
+    house.subnet("alice-p1", &net, "10.0.0.0/24").await;
+    let before = house.state("node1").await;
+    assert!(before.networks[0].dhcp_here && before.networks[0].subnets[0].isolated);
+    assert_eq!(before.ports[0].device_owner, "network:dhcp");
+    let body = json!({"network_id": net, "device_id": "vm1", "device_owner": "compute:nova", "binding:host_id": "node1",
+        "tenant_id": "p1", "dns_name": "web", "allowed_address_pairs": [{"ip_address": "10.0.0.99"}]});
+    let port = house.port("admin", body.clone()).await;
+    assert_eq!(
+        (&port["binding:vif_type"], &port["status"]),
+        (&json!("bridge"), &json!("DOWN"))
+    );
+    assert_eq!(
+        port["binding:vif_details"]["bridge_name"],
+        format!("brq{}", &net[..11])
+    );
+    let id = text(&port["id"]);
+    let state = house.state("node1").await;
+    assert!(state.revision > before.revision);
+    let there = state.ports.iter().find(|p| p.id == id).unwrap();
+    assert_eq!(there.allowed_address_pairs.len(), 1);
+    assert_eq!(state.dhcp_hosts.len(), 1);
+    assert_eq!(state.dhcp_hosts[0].hostname, "web");
+    assert_eq!(state.security_groups.len(), 1);
+    let group = &there.security_groups[0];
+    assert_eq!(
+        state.remote_groups[group].len(),
+        2,
+        "the address and its pair: {:?}",
+        state.remote_groups
+    );
+    let same = house
+        .plugin()
+        .host_state(
+            &oslo_context::RequestContext::internal(),
+            "node1".into(),
+            Some(state.revision),
+        )
+        .await
+        .unwrap();
+    assert!(same.unchanged && same.ports.is_empty());
+    let internal = oslo_context::RequestContext::internal();
+    house
+        .plugin()
+        .ports_up(&internal, "node2".into(), vec![id.clone()])
+        .await
+        .unwrap();
+    let path = format!("/v2.0/ports/{id}");
+    assert_eq!(
+        house.get("alice-p1", &path).await["port"]["status"],
+        "DOWN",
+        "another host's word does not count"
+    );
+    house
+        .plugin()
+        .ports_up(&internal, "node1".into(), vec![id.clone()])
+        .await
+        .unwrap();
+    assert_eq!(
+        house.get("alice-p1", &path).await["port"]["status"],
+        "ACTIVE"
+    );
+    let source = neutron_types::rpc::MetadataSource::Network(net.clone());
+    let ip = there.fixed_ips[0].ip_address;
+    let owner = house
+        .plugin()
+        .metadata_lookup(&internal, source, ip)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        (owner.instance_id.as_str(), owner.project_id.as_str()),
+        ("vm1", "p1")
+    );
+    let nowhere = house
+        .port(
+            "admin",
+            json!({"network_id": net, "binding:host_id": "node9"}),
+        )
+        .await;
+    assert_eq!(nowhere["binding:vif_type"], "binding_failed");
+    let hidden = house
+        .refused(
+            "alice-p1",
+            "POST",
+            "/v2.0/ports",
+            Some(json!({"port": {"network_id": net, "binding:host_id": "node1"}})),
+        )
+        .await;
+    assert_eq!(hidden.0, 403);
+    house.delete("admin", &path).await;
+    assert!(house.state("node1").await.ports.iter().all(|p| p.id != id));
+}
+
+#[tokio::test]
+async fn dhcp_moves_away_from_a_dead_agent() {
+    let house = House::new().await;
+    house.agents("node1").await;
+    let net = house.network("alice-p1", json!({})).await;
+    let subnet = house.subnet("alice-p1", &net, "10.0.0.0/24").await;
+    assert_eq!(house.state("node1").await.networks.len(), 1);
+    house.clock.advance(std::time::Duration::from_secs(100));
+    house.agents("node22").await;
+    let state = house.state("node22").await;
+    assert_eq!(state.networks.len(), 1);
+    assert!(state.networks[0].dhcp_here);
+    assert_eq!(state.tunnel_endpoints.len(), 1);
+    assert!(house.state("node1").await.networks.is_empty());
+    let agents = house.get("admin", "/v2.0/agents?alive=false").await;
+    assert_eq!(agents["agents"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        house
+            .refused(
+                "alice-p1",
+                "GET",
+                &format!("/v2.0/networks/{net}/dhcp-agents"),
+                None
+            )
+            .await
+            .0,
+        403
+    );
+    let hosting = house
+        .get("admin", &format!("/v2.0/networks/{net}/dhcp-agents"))
+        .await;
+    assert_eq!(hosting["agents"][0]["host"], "node22");
+    let zones = house.get("alice-p1", "/v2.0/availability_zones").await;
+    assert_eq!(zones["availability_zones"][0]["name"], "nova");
+    let left = house
+        .get("admin", &format!("/v2.0/network-ip-availabilities/{net}"))
+        .await;
+    assert_eq!(left["network_ip_availability"]["used_ips"], 1);
+    house
+        .put(
+            "alice-p1",
+            &format!("/v2.0/subnets/{subnet}"),
+            json!({"subnet": {"enable_dhcp": false}}),
+        )
+        .await;
+    assert!(
+        house.state("node22").await.networks.is_empty(),
+        "nobody needs DHCP any more"
+    );
+    house
+        .delete("alice-p1", &format!("/v2.0/networks/{net}"))
+        .await;
+}
