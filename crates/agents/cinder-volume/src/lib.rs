@@ -1,1 +1,93 @@
-//! cinder-volume
+//! The volume agent: keeps volumes on a host, as cinder says.
+
+mod config;
+pub mod driver;
+mod image;
+mod manager;
+
+pub use config::{DriverKind, VolumeConf as Conf};
+pub use image::ImageSource;
+pub use manager::Manager;
+
+use base::Result;
+use cinder_types::{SchedulerClient, VolumeClient};
+use driver::{FakeDriver, FileDriver, VolumeDriver};
+use host_privsep::Privsep;
+use oslo_messaging::{Bus, ServerHandle};
+use oslo_service::Supervisor;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the binary gives.
+pub struct Deps {
+    pub bus: Bus,
+    /// Usually an `sdk::Sdk`.
+    pub images: Arc<dyn ImageSource>,
+    pub privsep: Privsep,
+    pub conf: Conf,
+    pub supervisor: Arc<Supervisor>,
+}
+
+/// What the binary gets. Dropping `servers` ends the service.
+pub struct Built {
+    pub state: Arc<Manager>,
+    pub servers: Vec<ServerHandle>,
+}
+
+/// Cleans up, serves cinder, reports.
+pub async fn build(deps: Deps) -> Result<Built> {
+    let conf = deps.conf;
+    let driver: Arc<dyn VolumeDriver> = match conf.driver {
+        DriverKind::File => Arc::new(FileDriver::new(&conf.volumes_dir, deps.privsep)?),
+        DriverKind::Fake => {
+            let delay = Duration::from_millis(conf.fake_delay_ms);
+            Arc::new(FakeDriver::new(
+                &conf.volumes_dir,
+                delay,
+                conf.fake_capacity_gb,
+            )?)
+        }
+    };
+    driver.clean().await?;
+    let scheduler = SchedulerClient::new(&deps.bus);
+    let (report_every, orphans_every) = (
+        Duration::from_secs(conf.report_interval.max(1)),
+        Duration::from_secs(conf.orphan_interval.max(1)),
+    );
+    let manager = Arc::new(Manager::new(driver, deps.images, conf, scheduler));
+    let server = VolumeClient::serve(&deps.bus, &manager.name(), manager.clone()).await?;
+
+    let reporter = manager.clone();
+    let name = format!("cinder-volume {} report", manager.name());
+    deps.supervisor.spawn(&name, move |token| {
+        let manager = reporter.clone();
+        async move {
+            loop {
+                // An error ends the worker; the supervisor begins again, sooner than the next report.
+                manager.report().await?;
+                tokio::select! {
+                    () = tokio::time::sleep(report_every) => {}
+                    () = token.cancelled() => return Ok(()),
+                }
+            }
+        }
+    });
+    let cleaner = manager.clone();
+    let name = format!("cinder-volume {} orphans", manager.name());
+    deps.supervisor.spawn(&name, move |token| {
+        let manager = cleaner.clone();
+        async move {
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep(orphans_every) => {}
+                    () = token.cancelled() => return Ok(()),
+                }
+                manager.remove_orphans().await?;
+            }
+        }
+    });
+    Ok(Built {
+        state: manager,
+        servers: vec![server],
+    })
+}

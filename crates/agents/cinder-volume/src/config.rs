@@ -1,0 +1,40 @@
+//! The `[cinder_volume]` section.
+
+use std::path::PathBuf;
+
+base::str_enum! {
+    /// Which driver keeps the volumes.
+    pub enum DriverKind {
+        /// Sparse files in a folder.
+        File = "file",
+        /// Nothing but records; for tests and demonstrations.
+        Fake = "fake",
+    }
+}
+oslo_config::choice!(DriverKind);
+
+oslo_config::section! {
+    /// How a volume agent behaves.
+    pub struct VolumeConf in "cinder_volume" {
+        /// Name of this host.
+        pub host: String = "localhost".to_string(),
+        /// Name of the backend; volumes live on `host@backend#backend`.
+        pub volume_backend_name: String = "file".to_string(),
+        /// What keeps the volumes.
+        pub driver: DriverKind = DriverKind::File,
+        /// The folder of the volumes' files, or of the fake driver's records.
+        pub volumes_dir: PathBuf = "volumes".into(),
+        /// The availability zone of the backend.
+        pub storage_availability_zone: String = "nova".to_string(),
+        /// Per cent of the capacity that is never given away.
+        pub reserved_percentage: i64 = 0,
+        /// Seconds between reports to the scheduler.
+        pub report_interval: u64 = 10,
+        /// Seconds between searches for files that belong to no volume.
+        pub orphan_interval: u64 = 300,
+        /// Milliseconds that the fake driver takes for everything.
+        pub fake_delay_ms: u64 = 5,
+        /// GiB that the fake driver claims to have.
+        pub fake_capacity_gb: u64 = 10000,
+    }
+}

@@ -1,0 +1,126 @@
+//! Volumes that are only records: one small JSON file each, so that they outlive the process.
+
+use super::{Capacity, VolumeDriver};
+use crate::image::ImageSource;
+use async_trait::async_trait;
+use base::{Error, Result, id::is_uuid_like};
+use cinder_types::{ImageRef, VolumeInfo};
+use serde_json::{Value, json};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Records in a folder.
+pub struct FakeDriver {
+    folder: PathBuf,
+    delay: Duration,
+    capacity: u64,
+}
+
+impl FakeDriver {
+    /// Makes the folder if it is missing.
+    pub fn new(folder: &Path, delay: Duration, capacity: u64) -> Result<FakeDriver> {
+        std::fs::create_dir_all(folder)?;
+        Ok(FakeDriver {
+            folder: folder.to_path_buf(),
+            delay,
+            capacity,
+        })
+    }
+
+    fn path(&self, id: &str) -> Result<PathBuf> {
+        if !is_uuid_like(id) {
+            return Err(Error::bad_request(format!("'{id}' is not a volume's id")));
+        }
+        Ok(self.folder.join(format!("volume-{id}.json")))
+    }
+
+    async fn write(&self, id: &str, size: i64) -> Result<VolumeInfo> {
+        tokio::time::sleep(self.delay).await;
+        let path = self.path(id)?;
+        let partial = path.with_extension("partial");
+        tokio::fs::write(&partial, json!({"size": size}).to_string()).await?;
+        tokio::fs::rename(&partial, &path).await?;
+        Ok(VolumeInfo {
+            provider_id: Some(format!("fake-{id}")),
+            provider_location: None,
+        })
+    }
+
+    async fn size(&self, id: &str) -> Result<i64> {
+        match tokio::fs::read(self.path(id)?).await {
+            Ok(bytes) => {
+                let record: Value = serde_json::from_slice(&bytes)?;
+                Ok(record["size"].as_i64().unwrap_or(0))
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Err(Error::not_found(format!(
+                "Volume {id} was not found on its backend."
+            ))),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+#[async_trait]
+impl VolumeDriver for FakeDriver {
+    fn protocol(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn create(&self, id: &str, size: i64) -> Result<VolumeInfo> {
+        self.write(id, size).await
+    }
+
+    async fn create_from_image(
+        &self,
+        id: &str,
+        size: i64,
+        _image: &ImageRef,
+        _source: &dyn ImageSource,
+    ) -> Result<VolumeInfo> {
+        self.write(id, size).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<()> {
+        tokio::time::sleep(self.delay).await;
+        match tokio::fs::remove_file(self.path(id)?).await {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn extend(&self, id: &str, size: i64) -> Result<()> {
+        let now = self.size(id).await?;
+        self.write(id, now.max(size)).await.map(drop)
+    }
+
+    async fn connection(&self, id: &str, read_only: bool) -> Result<Value> {
+        self.size(id).await?;
+        let mode = if read_only { "ro" } else { "rw" };
+        Ok(json!({"driver_volume_type": "local", "data": {
+            "path": format!("/dev/fake/volume-{id}"), "device_path": format!("/dev/fake/volume-{id}"),
+            "format": "raw", "access_mode": mode, "volume_id": id, "encrypted": false}}))
+    }
+
+    async fn capacity(&self) -> Result<Capacity> {
+        let total = self.capacity as f64;
+        Ok(Capacity { total, free: total })
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        let mut entries = tokio::fs::read_dir(&self.folder).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let name = entry.file_name();
+            let id = name
+                .to_str()
+                .and_then(|n| n.strip_prefix("volume-")?.strip_suffix(".json"));
+            ids.extend(id.filter(|id| is_uuid_like(id)).map(str::to_string));
+        }
+        Ok(ids)
+    }
+
+    async fn clean(&self) -> Result<()> {
+        Ok(())
+    }
+}

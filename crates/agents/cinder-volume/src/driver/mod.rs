@@ -1,0 +1,54 @@
+//! What keeps volumes. Every verb may be repeated.
+
+mod fake;
+mod file;
+
+pub use fake::FakeDriver;
+pub use file::FileDriver;
+
+use crate::image::ImageSource;
+use async_trait::async_trait;
+use base::Result;
+use cinder_types::{ImageRef, VolumeInfo};
+use serde_json::Value;
+
+/// GiB, in bytes.
+pub const GIB: u64 = 1 << 30;
+
+/// How much there is, in GiB.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capacity {
+    /// All.
+    pub total: f64,
+    /// What is left.
+    pub free: f64,
+}
+
+/// A backend's driver.
+#[async_trait]
+pub trait VolumeDriver: Send + Sync + 'static {
+    /// What it calls its way of storage (`storage_protocol`).
+    fn protocol(&self) -> &'static str;
+    /// Makes an empty volume of so many GiB; success if it is there.
+    async fn create(&self, id: &str, size: i64) -> Result<VolumeInfo>;
+    /// Makes a volume with an image's bytes; success if it is there.
+    async fn create_from_image(
+        &self,
+        id: &str,
+        size: i64,
+        image: &ImageRef,
+        source: &dyn ImageSource,
+    ) -> Result<VolumeInfo>;
+    /// Removes it; success if it is gone.
+    async fn delete(&self, id: &str) -> Result<()>;
+    /// Grows it; success if it is large enough.
+    async fn extend(&self, id: &str, size: i64) -> Result<()>;
+    /// `{driver_volume_type, data}`.
+    async fn connection(&self, id: &str, read_only: bool) -> Result<Value>;
+    /// How much there is.
+    async fn capacity(&self) -> Result<Capacity>;
+    /// The ids of all volumes that are here.
+    async fn list(&self) -> Result<Vec<String>>;
+    /// Removes what half-done work left behind; called before the first request.
+    async fn clean(&self) -> Result<()>;
+}

@@ -1,0 +1,155 @@
+//! `/os-services`, `/scheduler-stats/get_pools`, `/os-availability-zone`.
+
+use crate::Cinder;
+use crate::api::time;
+use crate::db::{self, ServiceRow};
+use crate::scheduler::{backends, is_up};
+use base::{Error, Result};
+use oslo_db::{all, any, eq, everything, set};
+use oslo_http::{Reply, Req};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+pub async fn list(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    let host = req.query.get("host").map(str::to_string);
+    let binary = req
+        .query
+        .get("binary")
+        .or(req.query.get("service"))
+        .map(str::to_string);
+    let rows = cinder
+        .db
+        .read(move |tx| {
+            let sort = [("binary_name", base::Dir::Asc), ("host", base::Dir::Asc)];
+            tx.select_sorted::<ServiceRow>(everything(), &sort, None)
+        })
+        .await?;
+    let now = cinder.clock.now();
+    let wanted = |row: &&ServiceRow| {
+        let same_host = |h: &String| row.host == *h || row.host.starts_with(&format!("{h}@"));
+        host.as_ref().is_none_or(same_host) && binary.as_ref().is_none_or(|b| row.binary_name == *b)
+    };
+    let view = |row: &ServiceRow| {
+        let up = is_up(&cinder.conf, row, now);
+        let mut out = json!({
+            "binary": row.binary_name,
+            "host": row.host,
+            "zone": row.availability_zone,
+            "status": if row.disabled { "disabled" } else { "enabled" },
+            "state": if up { "up" } else { "down" },
+            "updated_at": time(Some(row.seen_at)),
+            "disabled_reason": row.disabled_reason,
+        });
+        if req.at_least(3, 7) {
+            out["cluster"] = Value::Null;
+        }
+        if row.binary_name == db::services::VOLUME {
+            out["replication_status"] = json!("disabled");
+            out["active_backend_id"] = Value::Null;
+            out["frozen"] = json!(false);
+            if req.at_least(3, 49) {
+                out["backend_state"] = json!(if up { "up" } else { "down" });
+            }
+        }
+        out
+    };
+    let views: Vec<Value> = rows.iter().filter(wanted).map(view).collect();
+    Reply::ok(&json!({"services": views}))
+}
+
+async fn switch(
+    cinder: &Cinder,
+    req: &Req,
+    disabled: bool,
+    reason: Option<String>,
+) -> Result<Value> {
+    let body: Map<String, Value> = req.parse()?;
+    let text = |key: &str| {
+        body.get(key)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_string()
+    };
+    let host = text("host");
+    let binary = match text("binary") {
+        binary if binary.is_empty() => text("service"),
+        binary => binary,
+    };
+    if host.is_empty() {
+        return Err(Error::bad_request(
+            "Missing required element 'host' in request body.",
+        ));
+    }
+    let (host2, binary2, why) = (host.clone(), binary.clone(), reason.clone());
+    let found = cinder
+        .db
+        .write(move |tx| {
+            let which = all([eq("host", &host2), any([eq("binary_name", &binary2)])]);
+            let values = [
+                set("disabled", disabled),
+                set("disabled_reason", why.clone()),
+            ];
+            tx.update::<ServiceRow>(which, &values)
+        })
+        .await?;
+    if found == 0 {
+        return Err(Error::not_found(format!(
+            "Service {binary} could not be found on host {host}."
+        )));
+    }
+    Ok(
+        json!({"host": host, "service": binary, "binary": binary, "disabled": disabled,
+        "status": if disabled { "disabled" } else { "enabled" }}),
+    )
+}
+
+pub async fn enable(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    let mut out = switch(&cinder, &req, false, None).await?;
+    out["disabled_reason"] = Value::Null;
+    Reply::ok(&out)
+}
+
+pub async fn disable(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    Reply::ok(&switch(&cinder, &req, true, None).await?)
+}
+
+pub async fn disable_log_reason(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    let reason: String = req.parse_key("disabled_reason")?;
+    let mut out = switch(&cinder, &req, true, Some(reason.clone())).await?;
+    out["disabled_reason"] = json!(reason);
+    Reply::ok(&out)
+}
+
+pub async fn pools(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    let (conf, now) = (cinder.conf.clone(), cinder.clock.now());
+    let backends = cinder.db.read(move |tx| backends(tx, &conf, now)).await?;
+    let detail = req.query.flag("detail").unwrap_or(false);
+    let name = req.query.get("name");
+    let pools: Vec<Value> = backends
+        .iter()
+        .filter(|b| name.is_none_or(|n| b.name == n))
+        .map(|b| {
+            if !detail {
+                return json!({"name": b.name});
+            }
+            let mut capabilities = b.report.capabilities.clone();
+            let mut put = |key: &str, value: Value| drop(capabilities.insert(key.into(), value));
+            put("total_capacity_gb", json!(b.report.total_capacity_gb));
+            put("free_capacity_gb", json!(b.report.free_capacity_gb));
+            put("allocated_capacity_gb", json!(b.provisioned));
+            put("provisioned_capacity_gb", json!(b.provisioned));
+            put("reserved_percentage", json!(b.report.reserved_percentage));
+            put("thin_provisioning_support", json!(b.report.thin));
+            put("pool_name", json!(b.report.pool));
+            put("timestamp", json!(now.iso_micros()));
+            json!({"name": b.name, "capabilities": capabilities})
+        })
+        .collect();
+    Reply::ok(&json!({"pools": pools}))
+}
+
+pub async fn zones(cinder: Arc<Cinder>, _: Req) -> Result<Reply> {
+    let zones = cinder.zones().await?;
+    let view = |zone: &String| json!({"zoneName": zone, "zoneState": {"available": true}});
+    Reply::ok(&json!({"availabilityZoneInfo": zones.iter().map(view).collect::<Vec<_>>()}))
+}

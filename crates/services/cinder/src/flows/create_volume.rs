@@ -1,0 +1,154 @@
+//! schedule -> the agent makes it -> available.
+
+use crate::Cinder;
+use crate::db::{self, VolumeRow};
+use crate::scheduler;
+use crate::volume::reason;
+use crate::volume::status::{Verb, transition};
+use base::{Error, Result};
+use cinder_types::{ImageRef, VolumeClient, VolumeSpec};
+use oslo_context::RequestContext;
+use oslo_db::{eq, set};
+use oslo_taskflow::{BoxFuture, Flow, Step};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Serialize, Deserialize)]
+pub struct CreateVolume {
+    pub volume_id: String,
+    pub request_id: String,
+    pub image: Option<ImageRef>,
+}
+
+impl Flow for CreateVolume {
+    const NAME: &'static str = "cinder.create_volume";
+    type Deps = Cinder;
+
+    fn steps() -> Vec<Step<Self>> {
+        vec![
+            Step::new("schedule", |flow, cinder| Box::pin(schedule(flow, cinder))).retries(4),
+            Step::new("build", |flow, cinder| Box::pin(build(flow, cinder)))
+                .undo(|flow, cinder| Box::pin(unbuild(flow, cinder)))
+                .retries(4),
+            Step::new("finish", |flow, cinder| Box::pin(finish(flow, cinder))),
+        ]
+    }
+
+    fn resource_id(&self) -> &str {
+        &self.volume_id
+    }
+
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn reverted(&self, cinder: Arc<Cinder>, error: Error) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let (id, now, why) = (self.volume_id.clone(), cinder.clock.now(), reason(&error));
+            tracing::warn!(volume.id = %id, %error, "a volume could not be made");
+            let fail = move |tx: &mut oslo_db::Tx| {
+                transition(tx, &id, Verb::CreateFailed, now, &[set("reason", &why)]).map(drop)
+            };
+            cinder.db.write(fail).await
+        })
+    }
+}
+
+async fn row(flow: &CreateVolume, cinder: &Cinder) -> Result<VolumeRow> {
+    let id = flow.volume_id.clone();
+    let gone = flow.volume_id.clone();
+    cinder
+        .db
+        .read(move |tx| db::volumes::find(tx, &id))
+        .await?
+        .ok_or_else(|| db::volumes::not_found(&gone))
+}
+
+/// Chooses and books in one transaction, so that concurrent creates see each other's bookings.
+async fn schedule(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
+    let (id, now) = (flow.volume_id.clone(), cinder.clock.now());
+    let conf = cinder.conf.clone();
+    let image = flow.image.is_some();
+    cinder
+        .db
+        .write(move |tx| {
+            let volume = db::volumes::find(tx, &id)?.ok_or_else(|| db::volumes::not_found(&id))?;
+            if volume.host.is_none() {
+                let chosen = scheduler::choose(tx, &conf, &volume, now)?;
+                let values = [
+                    set("host", &chosen.host),
+                    set("service_id", &chosen.service_id),
+                ];
+                tx.update::<VolumeRow>(eq("id", &id), &values)?;
+            }
+            if image {
+                transition(tx, &id, Verb::Download, now, &[])?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn build(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
+    let volume = row(flow, &cinder).await?;
+    let backend = volume
+        .backend()
+        .ok_or_else(|| Error::internal("a scheduled volume has no host"))?;
+    let mut agent = VolumeClient::new(&cinder.bus).server(backend);
+    if flow.image.is_some() {
+        agent = agent.timeout(Duration::from_secs(cinder.conf.image_copy_timeout));
+    }
+    let spec = VolumeSpec {
+        id: volume.id.clone(),
+        project_id: volume.project_id.clone(),
+        size: volume.size,
+        image: flow.image.clone(),
+    };
+    let ctx = RequestContext::internal_for(&flow.request_id);
+    let info = agent.create_volume(&ctx, spec).await?;
+    let id = volume.id;
+    let keep = move |tx: &mut oslo_db::Tx| {
+        let values = [
+            set("provider_id", info.provider_id.clone()),
+            set("provider_location", info.provider_location.clone()),
+        ];
+        tx.update::<VolumeRow>(eq("id", &id), &values).map(drop)
+    };
+    cinder.db.write(keep).await
+}
+
+async fn unbuild(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
+    let volume = match row(flow, &cinder).await {
+        Err(e) if e.is_not_found() => return Ok(()),
+        other => other?,
+    };
+    let Some(backend) = volume.backend() else {
+        return Ok(());
+    };
+    let ctx = RequestContext::internal_for(&flow.request_id);
+    let agent = VolumeClient::new(&cinder.bus).server(backend);
+    if let Err(error) = agent.delete_volume(&ctx, volume.id.clone()).await {
+        // The volume ends in error with its host; deleting it tries again.
+        tracing::warn!(volume.id = %volume.id, %error, "what was half made could not be removed");
+    }
+    Ok(())
+}
+
+async fn finish(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
+    let (id, now, image) = (
+        flow.volume_id.clone(),
+        cinder.clock.now(),
+        flow.image.is_some(),
+    );
+    cinder
+        .db
+        .write(move |tx| {
+            if image {
+                tx.update::<VolumeRow>(eq("id", &id), &[set("bootable", true)])?;
+            }
+            // False if a server reserved it while it was downloading: then it stays reserved.
+            transition(tx, &id, Verb::Created, now, &[]).map(drop)
+        })
+        .await
+}

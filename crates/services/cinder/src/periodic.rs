@@ -1,0 +1,94 @@
+//! Reconcilers: nothing stays on its way for ever.
+
+use crate::Cinder;
+use crate::db::{self, VolumeRow};
+use crate::volume::status::{Verb, VolumeStatus, transition};
+use async_trait::async_trait;
+use base::Result;
+use cinder_types::BackendReport;
+use oslo_db::{eq, is_in, set};
+use oslo_service::{Reconciler, Report};
+use std::sync::Arc;
+use std::time::Duration;
+
+oslo_db::table! {
+    /// Which resources unfinished flows work on.
+    struct FlowResource in "flows" { resource_id: String }
+}
+
+/// Volumes on their way without a flow that takes them there end in error.
+pub struct StuckVolumes(pub Arc<Cinder>);
+
+#[async_trait]
+impl Reconciler for StuckVolumes {
+    fn name(&self) -> &str {
+        "cinder stuck volumes"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn run(&self) -> Result<Report> {
+        let now = self.0.clock.now();
+        self.0
+            .db
+            .write(move |tx| {
+                let moving = VolumeStatus::ALL.iter().filter(|s| s.needs_flow());
+                let rows = tx.select::<VolumeRow>(is_in("status", moving))?;
+                let mut report = Report {
+                    examined: rows.len() as u64,
+                    ..Report::default()
+                };
+                for row in rows {
+                    if tx.exists::<FlowResource>(eq("resource_id", &row.id))? {
+                        continue;
+                    }
+                    let verb = match row.status {
+                        VolumeStatus::Deleting => Verb::DeleteFailed,
+                        VolumeStatus::Extending => Verb::ExtendFailed,
+                        _ => Verb::CreateFailed,
+                    };
+                    let why = format!(
+                        "Nobody was working on this volume, which was {}.",
+                        row.status
+                    );
+                    let extra = [set("reason", &why), set("growing_by", 0i64)];
+                    if transition(tx, &row.id, verb, now, &extra)? {
+                        tracing::warn!(volume.id = %row.id, "{why}");
+                        report.changed += 1;
+                    }
+                }
+                Ok(report)
+            })
+            .await
+    }
+}
+
+/// This process's own sign of life.
+pub struct Heartbeat(pub Arc<Cinder>);
+
+#[async_trait]
+impl Reconciler for Heartbeat {
+    fn name(&self) -> &str {
+        "cinder heartbeat"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    async fn run(&self) -> Result<Report> {
+        let report = BackendReport {
+            host: self.0.conf.host.clone(),
+            availability_zone: self.0.conf.storage_availability_zone.clone(),
+            ..BackendReport::default()
+        };
+        let now = self.0.clock.now();
+        let seen = move |tx: &mut oslo_db::Tx| {
+            db::services::seen(tx, db::services::SCHEDULER, &report, now)
+        };
+        self.0.db.write(seen).await?;
+        Ok(Report::default())
+    }
+}

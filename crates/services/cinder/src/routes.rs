@@ -1,0 +1,162 @@
+//! The HTTP surface on one page. Every path exists with the project in it and, from 3.67 on, without.
+
+use crate::api::{
+    attachments, metadata, quotas, services, types, versions, volume_actions, volumes,
+};
+use crate::{Cinder, Conf};
+use base::{Error, Microversion, Result};
+use futures::future::BoxFuture;
+use oslo_http::{
+    AUTHENTICATED, ApiConfig, PUBLIC, Reply, Req, Route, VersionRange, action, delete, faults, get,
+    inside, post, put, rule,
+};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+pub const MIN: Microversion = Microversion(3, 0);
+pub const MAX: Microversion = Microversion(3, 71);
+
+pub fn config(conf: &Conf) -> ApiConfig {
+    ApiConfig {
+        versions: Some(VersionRange {
+            service_type: "volume",
+            min: MIN,
+            max: MAX,
+            legacy_header: None,
+        }),
+        identity_uri: conf.www_authenticate_uri.clone(),
+        request_id_headers: &["x-compute-request-id"],
+        ..ApiConfig::new("cinder", faults::keyed_volume)
+    }
+}
+
+/// Upstream's schemas know the paths without project: the same hold for those with one.
+pub fn both_forms(schemas: &str) -> Result<String> {
+    let own: BTreeMap<String, &RawValue> = serde_json::from_str(schemas)?;
+    let mut all = own.clone();
+    for (key, schema) in own {
+        all.insert(key.replacen(" /v3/", " /v3/{project_id}/", 1), schema);
+    }
+    Ok(serde_json::to_string(&all)?)
+}
+
+/// The project of the URL must be the token's; the cloud's own services work on everybody's.
+fn scoped<F, Fut>(
+    handler: F,
+) -> impl Fn(Arc<Cinder>, Req) -> BoxFuture<'static, Result<Reply>> + Send + Sync + 'static
+where
+    F: Fn(Arc<Cinder>, Req) -> Fut + Copy + Send + Sync + 'static,
+    Fut: Future<Output = Result<Reply>> + Send + 'static,
+{
+    move |cinder, req| {
+        Box::pin(async move {
+            let project = req.param("project_id");
+            if !project.is_empty() && project != req.ctx.project() && !req.ctx.is_admin {
+                return Err(Error::bad_request("Malformed request url"));
+            }
+            handler(cinder, req).await
+        })
+    }
+}
+
+macro_rules! rows {
+    (@one action $path:expr, $key:literal, $access:expr, $handler:path) => {
+        action($path, $key, $access, scoped($handler))
+    };
+    (@one $method:ident $path:expr, , $access:expr, $handler:path) => {
+        $method($path, $access, scoped($handler))
+    };
+    ($($method:ident $path:literal $($key:literal)?, $access:expr, $handler:path $(, since $minor:literal)?;)*) => {{
+        let mut rows: Vec<Route<Cinder>> = Vec::new();
+        $(
+            let since: u16 = 0 $(+ $minor)?;
+            let with = rows!(@one $method concat!("/v3/{project_id}", $path), $($key)?, $access, $handler);
+            rows.push(with.since(3, since));
+            let without = rows!(@one $method concat!("/v3", $path), $($key)?, $access, $handler);
+            rows.push(without.since(3, since.max(67)));
+        )*
+        rows
+    }};
+}
+
+pub fn routes() -> Vec<Route<Cinder>> {
+    let mut all = vec![
+        get("/", PUBLIC, versions::root),
+        get("/v3", PUBLIC, versions::show),
+    ];
+    all.extend(rows! {
+        get "/extensions", AUTHENTICATED, versions::extensions;
+
+        get "/volumes", rule("volume:get_all"), volumes::list;
+        get "/volumes/detail", rule("volume:get_all"), volumes::detail;
+        get "/volumes/summary", rule("volume:get_all"), volumes::summary, since 12;
+        post "/volumes", rule("volume:create"), volumes::create;
+        get "/volumes/{id}", rule("volume:get"), volumes::show;
+        put "/volumes/{id}", rule("volume:update"), volumes::update;
+        delete "/volumes/{id}", rule("volume:delete"), volumes::delete;
+
+        get "/volumes/{volume_id}/metadata", rule("volume:get_volume_metadata"), metadata::list;
+        post "/volumes/{volume_id}/metadata", rule("volume:create_volume_metadata"), metadata::create;
+        put "/volumes/{volume_id}/metadata", rule("volume:update_volume_metadata"), metadata::replace;
+        get "/volumes/{volume_id}/metadata/{id}", rule("volume:get_volume_metadata"), metadata::show;
+        put "/volumes/{volume_id}/metadata/{id}", rule("volume:update_volume_metadata"), metadata::update;
+        delete "/volumes/{volume_id}/metadata/{id}", rule("volume:delete_volume_metadata"), metadata::delete;
+
+        action "/volumes/{id}/action" "os-extend", rule("volume:extend"), volume_actions::extend;
+        action "/volumes/{id}/action" "os-reset_status", rule("volume_extension:volume_admin_actions:reset_status"), volume_actions::reset_status;
+        action "/volumes/{id}/action" "os-force_delete", rule("volume_extension:volume_admin_actions:force_delete"), volume_actions::force_delete;
+        action "/volumes/{id}/action" "os-set_bootable", rule("volume:update"), volume_actions::set_bootable;
+        action "/volumes/{id}/action" "os-update_readonly_flag", rule("volume:update_readonly_flag"), volume_actions::update_readonly_flag;
+        action "/volumes/{id}/action" "os-reserve", rule("volume_extension:volume_actions:reserve"), volume_actions::reserve;
+        action "/volumes/{id}/action" "os-unreserve", rule("volume_extension:volume_actions:unreserve"), volume_actions::unreserve;
+        action "/volumes/{id}/action" "os-begin_detaching", rule("volume_extension:volume_actions:begin_detaching"), volume_actions::begin_detaching;
+        action "/volumes/{id}/action" "os-roll_detaching", rule("volume_extension:volume_actions:roll_detaching"), volume_actions::roll_detaching;
+        action "/volumes/{id}/action" "os-attach", rule("volume_extension:volume_actions:attach"), volume_actions::attach;
+        action "/volumes/{id}/action" "os-detach", rule("volume_extension:volume_actions:detach"), volume_actions::detach;
+        action "/volumes/{id}/action" "os-initialize_connection", rule("volume_extension:volume_actions:initialize_connection"), volume_actions::initialize_connection;
+        action "/volumes/{id}/action" "os-terminate_connection", rule("volume_extension:volume_actions:terminate_connection"), volume_actions::terminate_connection;
+        action "/volumes/{id}/action" "os-set_image_metadata", rule("volume_extension:volume_image_metadata:set"), volume_actions::set_image_metadata;
+        action "/volumes/{id}/action" "os-unset_image_metadata", rule("volume_extension:volume_image_metadata:remove"), volume_actions::unset_image_metadata;
+        action "/volumes/{id}/action" "os-show_image_metadata", rule("volume_extension:volume_image_metadata:show"), volume_actions::show_image_metadata;
+
+        get "/attachments", AUTHENTICATED, attachments::list, since 27;
+        get "/attachments/detail", AUTHENTICATED, attachments::detail, since 27;
+        post "/attachments", rule("volume:attachment_create"), attachments::create, since 27;
+        get "/attachments/{id}", AUTHENTICATED, attachments::show, since 27;
+        put "/attachments/{id}", rule("volume:attachment_update"), attachments::update, since 27;
+        delete "/attachments/{id}", rule("volume:attachment_delete"), attachments::delete, since 27;
+        action "/attachments/{id}/action" "os-complete", rule("volume:attachment_complete"), attachments::complete, since 44;
+
+        get "/types", rule("volume_extension:type_get_all"), types::list;
+        post "/types", rule("volume_extension:type_create"), types::create;
+        get "/types/{id}", rule("volume_extension:type_get"), types::show;
+        put "/types/{id}", rule("volume_extension:type_update"), types::update;
+        delete "/types/{id}", rule("volume_extension:type_delete"), types::delete;
+        action "/types/{id}/action" "addProjectAccess", rule("volume_extension:volume_type_access:addProjectAccess"), types::add_access;
+        action "/types/{id}/action" "removeProjectAccess", rule("volume_extension:volume_type_access:removeProjectAccess"), types::remove_access;
+        get "/types/{type_id}/os-volume-type-access", rule("volume_extension:volume_type_access:get_all_for_type"), types::list_access;
+        get "/types/{type_id}/extra_specs", rule("volume_extension:types_extra_specs:index"), types::list_specs;
+        post "/types/{type_id}/extra_specs", rule("volume_extension:types_extra_specs:create"), types::create_specs;
+        get "/types/{type_id}/extra_specs/{id}", rule("volume_extension:types_extra_specs:show"), types::show_spec;
+        put "/types/{type_id}/extra_specs/{id}", rule("volume_extension:types_extra_specs:update"), types::update_spec;
+        delete "/types/{type_id}/extra_specs/{id}", rule("volume_extension:types_extra_specs:delete"), types::delete_spec;
+
+        get "/limits", rule("limits_extension:used_limits"), quotas::limits;
+        get "/os-quota-sets/{id}", inside("volume_extension:quotas:show"), quotas::show;
+        get "/os-quota-sets/{id}/defaults", inside("volume_extension:quotas:show"), quotas::defaults;
+        put "/os-quota-sets/{id}", rule("volume_extension:quotas:update"), quotas::update;
+        delete "/os-quota-sets/{id}", rule("volume_extension:quotas:delete"), quotas::delete;
+        get "/os-quota-class-sets/{id}", rule("volume_extension:quota_classes:get"), quotas::show_class;
+        put "/os-quota-class-sets/{id}", rule("volume_extension:quota_classes:update"), quotas::update_class;
+
+        get "/os-services", rule("volume_extension:services:index"), services::list;
+        put "/os-services/enable", rule("volume_extension:services:update"), services::enable;
+        put "/os-services/disable", rule("volume_extension:services:update"), services::disable;
+        put "/os-services/disable-log-reason", rule("volume_extension:services:update"), services::disable_log_reason;
+        get "/scheduler-stats/get_pools", rule("scheduler_extension:scheduler_stats:get_pools"), services::pools;
+        get "/os-availability-zone", AUTHENTICATED, services::zones;
+    });
+    all
+}

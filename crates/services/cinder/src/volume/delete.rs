@@ -1,0 +1,50 @@
+//! Deleting a volume.
+
+use super::invalid_volume;
+use super::status::{Verb, VolumeStatus, transition};
+use crate::Cinder;
+use crate::db::{self, VolumeRow};
+use crate::flows::DeleteVolume;
+use base::Result;
+use oslo_context::RequestContext;
+use oslo_db::{all, eq, ne, set};
+
+/// `force` deletes from any status, also of volumes that somebody claims to use.
+pub async fn delete(cinder: &Cinder, ctx: &RequestContext, id: &str, force: bool) -> Result<()> {
+    let (ctx, id, now) = (ctx.clone(), id.to_string(), cinder.clock.now());
+    let engine = cinder.engine.clone();
+    cinder
+        .db
+        .write(move |tx| {
+            let volume = db::volumes::get(tx, &ctx, &id)?;
+            let free = force || db::attachments::of_volume(tx, &id)?.is_empty();
+            let begun = if force {
+                let other = all([eq("id", &id), ne("status", VolumeStatus::Deleting)]);
+                let values = [set("status", VolumeStatus::Deleting), set("updated_at", now)];
+                tx.update::<VolumeRow>(other, &values)? == 1
+            } else {
+                free && transition(tx, &id, Verb::Delete, now, &[])?
+            };
+            if !begun {
+                if force {
+                    return Ok(());
+                }
+                return Err(invalid_volume(format!(
+                    "Volume status must be {} and must not be migrating, attached, belong to a group, have \
+                     snapshots, awaiting a transfer, or be disassociated from snapshots after volume transfer.",
+                    Verb::Delete.expected()
+                )));
+            }
+            engine.submit(
+                tx,
+                &DeleteVolume {
+                    volume_id: volume.id,
+                    request_id: ctx.request_id.clone(),
+                },
+            )?;
+            Ok(())
+        })
+        .await?;
+    cinder.engine.wake();
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! The one transition table. A status changes only by a verb, as a compare-and-swap.
+
+use crate::db::VolumeRow;
+use base::{CellValue, Result, Timestamp};
+use oslo_db::{Tx, eq, set};
+
+base::str_enum! {
+    /// Where a volume is in its life.
+    pub enum VolumeStatus {
+        Creating = "creating",
+        Downloading = "downloading",
+        Available = "available",
+        Reserved = "reserved",
+        Attaching = "attaching",
+        InUse = "in-use",
+        Detaching = "detaching",
+        Extending = "extending",
+        Deleting = "deleting",
+        Maintenance = "maintenance",
+        Error = "error",
+        ErrorDeleting = "error_deleting",
+        ErrorExtending = "error_extending",
+        ErrorAttaching = "error_attaching",
+        ErrorDetaching = "error_detaching",
+        ErrorManaging = "error_managing",
+        ErrorRestoring = "error_restoring",
+    }
+}
+
+base::str_enum! {
+    /// Where an attachment is in its life.
+    pub enum AttachStatus {
+        Reserved = "reserved",
+        Attaching = "attaching",
+        Attached = "attached",
+        Detaching = "detaching",
+        ErrorAttaching = "error_attaching",
+        ErrorDetaching = "error_detaching",
+    }
+}
+
+use VolumeStatus::*;
+
+/// What can happen to a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Download,
+    Created,
+    CreateFailed,
+    Delete,
+    DeleteFailed,
+    Extend,
+    ExtendAttached,
+    ExtendedAvailable,
+    ExtendedInUse,
+    ExtendFailed,
+    Reserve,
+    ReserveShared,
+    LegacyReserve,
+    LegacyUnreserve,
+    Attach,
+    Attached,
+    BeginDetaching,
+    RollDetaching,
+    Detached,
+    StillReserved,
+}
+
+const DONE_FROM: &[VolumeStatus] = &[Reserved, Attaching, InUse, Detaching, Available];
+
+const TABLE: &[(Verb, &[VolumeStatus], VolumeStatus)] = &[
+    (Verb::Download, &[Creating, Downloading], Downloading),
+    (Verb::Created, &[Creating, Downloading], Available),
+    (Verb::CreateFailed, &[Creating, Downloading], Error),
+    (
+        Verb::Delete,
+        &[
+            Available,
+            Error,
+            ErrorRestoring,
+            ErrorExtending,
+            ErrorManaging,
+        ],
+        Deleting,
+    ),
+    (Verb::DeleteFailed, &[Deleting], ErrorDeleting),
+    (Verb::Extend, &[Available], Extending),
+    (Verb::ExtendAttached, &[InUse], Extending),
+    (Verb::ExtendedAvailable, &[Extending], Available),
+    (Verb::ExtendedInUse, &[Extending], InUse),
+    (Verb::ExtendFailed, &[Extending], ErrorExtending),
+    (Verb::Reserve, &[Available, Downloading], Reserved),
+    (
+        Verb::ReserveShared,
+        &[Available, InUse, Downloading],
+        Reserved,
+    ),
+    (Verb::LegacyReserve, &[Available], Attaching),
+    (Verb::LegacyUnreserve, &[Attaching], Available),
+    (
+        Verb::Attach,
+        &[Available, Reserved, Attaching, InUse],
+        Attaching,
+    ),
+    (Verb::Attached, DONE_FROM, InUse),
+    (Verb::BeginDetaching, &[InUse], Detaching),
+    (Verb::RollDetaching, &[Detaching], InUse),
+    (Verb::Detached, DONE_FROM, Available),
+    (Verb::StillReserved, DONE_FROM, Reserved),
+];
+
+impl Verb {
+    fn row(self) -> (&'static [VolumeStatus], VolumeStatus) {
+        let row = TABLE.iter().find(|(verb, ..)| *verb == self);
+        // The test below keeps the table complete; nothing can follow from an unknown verb.
+        row.map_or((&[], Error), |(_, from, to)| (*from, *to))
+    }
+
+    /// The statuses it starts from.
+    pub fn from(self) -> &'static [VolumeStatus] {
+        self.row().0
+    }
+
+    /// `available or error`, for refusals.
+    pub fn expected(self) -> String {
+        let words: Vec<&str> = self.from().iter().map(|s| s.as_str()).collect();
+        words.join(" or ")
+    }
+}
+
+/// Changes the status as the table says; false if the volume is in none of the statuses it starts from.
+pub fn transition(
+    tx: &mut Tx,
+    volume_id: &str,
+    verb: Verb,
+    now: Timestamp,
+    extra: &[(&'static str, CellValue)],
+) -> Result<bool> {
+    let (from, to) = verb.row();
+    let mut values = vec![set("updated_at", now)];
+    values.extend_from_slice(extra);
+    tx.swap::<VolumeRow, _>(eq("id", volume_id), "status", from, to, &values)
+}
+
+impl VolumeStatus {
+    /// Whether a flow must be working on it.
+    pub fn needs_flow(self) -> bool {
+        matches!(self, Creating | Downloading | Extending | Deleting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_has_one_row() {
+        for (verb, from, _) in TABLE {
+            assert_eq!(TABLE.iter().filter(|(v, ..)| v == verb).count(), 1);
+            assert!(!from.is_empty());
+        }
+        assert_eq!(TABLE.len(), Verb::StillReserved as usize + 1);
+    }
+}

@@ -1,0 +1,87 @@
+//! The RPC contract. Every call names a wanted state by volume id, so it may be repeated after a crash: creating
+//! what is there, deleting what is gone and extending what is large enough are successes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A volume that shall exist.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VolumeSpec {
+    /// The volume's id.
+    pub id: String,
+    /// Its owner.
+    pub project_id: String,
+    /// Its size in GiB.
+    pub size: i64,
+    /// The image whose bytes it begins with.
+    pub image: Option<ImageRef>,
+}
+
+/// An image, as far as the agent looks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageRef {
+    /// The image's id.
+    pub id: String,
+    /// What its owner says it is: `raw`, `qcow2`, …
+    pub disk_format: String,
+}
+
+/// What an agent made.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VolumeInfo {
+    /// The driver's name for it.
+    pub provider_id: Option<String>,
+    /// Where it is, in the driver's words.
+    pub provider_location: Option<String>,
+}
+
+/// What a backend says of itself, every few seconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BackendReport {
+    /// `host@backend`: the name its agent serves under.
+    pub host: String,
+    /// The pool inside; volumes live on `host@backend#pool`.
+    pub pool: String,
+    /// Where it is.
+    pub availability_zone: String,
+    /// GiB.
+    pub total_capacity_gb: f64,
+    /// GiB.
+    pub free_capacity_gb: f64,
+    /// Per cent that is never given away.
+    pub reserved_percentage: i64,
+    /// Whether volumes take space only as they are written.
+    pub thin: bool,
+    /// What else the driver can, for extra specs (`volume_backend_name`, `storage_protocol`, …).
+    pub capabilities: Map<String, Value>,
+}
+
+oslo_messaging::interface! {
+    /// What a volume agent does; addressed by `host@backend`.
+    pub trait VolumeApi, client VolumeClient, topic "cinder-volume", exchange "cinder", version "3.19" {
+        /// Makes the volume, empty or with the bytes of an image.
+        call fn create_volume(&self, spec: VolumeSpec) -> VolumeInfo;
+        /// Removes it.
+        call fn delete_volume(&self, volume_id: String);
+        /// Grows it to so many GiB.
+        call fn extend_volume(&self, volume_id: String, new_size: i64);
+        /// Says how the host of `connector` reaches it: `{driver_volume_type, data}`.
+        call fn initialize_connection(&self, volume_id: String, connector: Value, read_only: bool) -> Value;
+        /// Undoes that.
+        call fn terminate_connection(&self, volume_id: String, connector: Value);
+    }
+}
+
+oslo_messaging::interface! {
+    /// What agents tell cinder.
+    pub trait SchedulerApi, client SchedulerClient, topic "cinder-scheduler", exchange "cinder", version "3.12" {
+        /// A sign of life with capacities.
+        call fn report_backend(&self, report: BackendReport);
+        /// Which of these volumes of a backend cinder does not know.
+        call fn unknown_volumes(&self, host: String, volume_ids: Vec<String>) -> Vec<String>;
+    }
+}
