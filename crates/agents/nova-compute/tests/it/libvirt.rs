@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const UUID: &str = "33333333-3333-4333-8333-333333333333";
+const OTHER: &str = "44444444-3333-4333-8333-333333333333";
 
 #[tokio::test]
 async fn a_real_guest_comes_and_goes_without_a_trace() {
@@ -165,6 +166,102 @@ async fn a_real_guest_comes_and_goes_without_a_trace() {
     assert!(!folder.exists());
     assert!(agent.host_report().await.unwrap().instances.is_empty());
     driver.tidy().await.unwrap();
+    supervisor.stop(Duration::from_secs(5)).await;
+    driver.hypervisor().daemon().stop().await;
+}
+
+/// With a system inside (made by script/guest-image): what needs the guest to co-operate.
+#[tokio::test]
+async fn a_guest_with_a_system_follows_requests() {
+    let host = Privsep::new();
+    let Some(image) = std::env::var_os("GUEST_IMAGE").map(std::path::PathBuf::from) else {
+        println!("skipped: GUEST_IMAGE names no image of script/guest-image");
+        return;
+    };
+    let world = World::new("system").await;
+    world.belong(&[OTHER]);
+    let volume = world.folder.join("volume");
+    std::fs::File::create(&volume)
+        .unwrap()
+        .set_len(32 << 20)
+        .unwrap();
+    let conf = world.conf("libvirt.LibvirtDriver");
+    let images = Arc::new(OneImage(image));
+    let driver = Arc::new(LibvirtDriver::start(&conf, host, images).await.unwrap());
+    let supervisor = Supervisor::new();
+    nova_compute::start_with(&world.bus, conf, driver.clone(), &supervisor)
+        .await
+        .unwrap();
+    let (compute, ctx) = (&world.compute, &world.ctx);
+    let id = || OTHER.to_string();
+    let boots = |times: usize| {
+        oslo_service::wait_until(
+            Duration::from_secs(180),
+            Duration::from_millis(200),
+            move || async move {
+                let log = compute.console_output(ctx, id(), None).await?;
+                Ok((log.matches("boot finished").count() >= times).then_some(log))
+            },
+        )
+    };
+
+    let mut spec = spec(OTHER);
+    spec.flavor.memory_mb = 128;
+    spec.config_drive = true;
+    // Nobody answers DHCP here: a guest without a card boots sooner.
+    spec.ports.clear();
+    // #!/bin/sh, echo user-data-ran-$((6*7))
+    spec.user_data = Some("IyEvYmluL3NoCmVjaG8gdXNlci1kYXRhLXJhbi0kKCg2KjcpKQo=".into());
+    compute.ensure_instance(ctx, spec.clone()).await.unwrap();
+    let log = boots(1).await.unwrap();
+    assert!(
+        log.contains("user-data-ran-42") && log.contains("a-server login:"),
+        "{log}"
+    );
+
+    let volume = VolumeSpec {
+        volume_id: "44444444-4444-4444-8444-444444444444".into(),
+        connection_info: json!({"driver_volume_type": "local", "data": {"path": volume, "format": "raw"}}),
+        device: "vdb".into(),
+        ..VolumeSpec::default()
+    };
+    let card = port("0fs00003-1111-4111-8111-111111111111", "fa:16:3e:00:00:13");
+    compute
+        .attach_volume(ctx, id(), volume.clone())
+        .await
+        .unwrap();
+    compute.attach_port(ctx, id(), card.clone()).await.unwrap();
+    compute
+        .detach_volume(ctx, id(), volume.volume_id.clone())
+        .await
+        .unwrap();
+    compute
+        .detach_port(ctx, id(), card.id.clone())
+        .await
+        .unwrap();
+    let seen = compute.diagnostics(ctx, id()).await.unwrap();
+    assert_eq!(
+        (&seen["num_nics"], &seen["num_disks"]),
+        (&json!(0), &json!(2))
+    );
+
+    compute
+        .power(ctx, id(), PowerAction::RebootSoft)
+        .await
+        .unwrap();
+    boots(2).await.unwrap();
+    let stop = PowerAction::Stop { timeout_s: 60 };
+    assert_eq!(
+        compute.power(ctx, id(), stop).await.unwrap(),
+        PowerState::Shutdown
+    );
+    let log = compute.console_output(ctx, id(), None).await.unwrap();
+    assert_eq!(
+        log.matches("power button").count(),
+        2,
+        "both times the guest was asked, and followed"
+    );
+    compute.destroy_instance(ctx, id(), true).await.unwrap();
     supervisor.stop(Duration::from_secs(5)).await;
     driver.hypervisor().daemon().stop().await;
 }
