@@ -2,11 +2,21 @@
 
 pub(crate) mod auth_scopes;
 pub(crate) mod domains;
+pub(crate) mod endpoints;
 pub(crate) mod fields;
+pub(crate) mod grants;
+pub(crate) mod groups;
+pub(crate) mod implied_roles;
 pub(crate) mod list;
+pub(crate) mod members;
 pub(crate) mod projects;
+pub(crate) mod regions;
+pub(crate) mod role_assignments;
+pub(crate) mod roles;
+pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod tokens;
+pub(crate) mod users;
 pub(crate) mod versions;
 
 use crate::Keystone;

@@ -6,7 +6,7 @@ use crate::db::roles::RoleRow;
 use crate::db::{implied_roles, memberships};
 use base::Result;
 use oslo_db::{Cond, Tx, all, any, eq, is_in};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything that can hold roles for a user.
 pub(crate) struct Actors {
@@ -98,7 +98,13 @@ pub(crate) fn on_system(tx: &mut Tx, user_id: &str) -> Result<Vec<RoleRow>> {
 /// Roles of matching assignments with what they imply. Domains' own roles only count for what they imply.
 fn held_roles(tx: &mut Tx, cond: Cond) -> Result<Vec<RoleRow>> {
     let rows: Vec<AssignmentRow> = tx.select(cond)?;
-    let ids = with_implied(tx, rows.into_iter().map(|r| r.role_id))?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = with_implied(
+        rows.into_iter().map(|r| r.role_id),
+        &implied_roles::map(tx)?,
+    );
     let mut roles: Vec<RoleRow> = tx.select(is_in("id", ids.iter()))?;
     roles.retain(|r| r.domain().is_none());
     roles.sort_by(|a, b| a.name.cmp(&b.name));
@@ -107,14 +113,10 @@ fn held_roles(tx: &mut Tx, cond: Cond) -> Result<Vec<RoleRow>> {
 
 /// The ids given and all that they imply, directly or not.
 pub(crate) fn with_implied(
-    tx: &mut Tx,
     ids: impl Iterator<Item = String>,
-) -> Result<BTreeSet<String>> {
+    rules: &BTreeMap<String, Vec<String>>,
+) -> BTreeSet<String> {
     let mut known: BTreeSet<String> = ids.collect();
-    if known.is_empty() {
-        return Ok(known);
-    }
-    let rules = implied_roles::map(tx)?;
     let mut open: Vec<String> = known.iter().cloned().collect();
     while let Some(id) = open.pop() {
         for implied in rules.get(&id).into_iter().flatten() {
@@ -123,7 +125,7 @@ pub(crate) fn with_implied(
             }
         }
     }
-    Ok(known)
+    known
 }
 
 /// The projects on which a user holds any role.

@@ -196,3 +196,56 @@ pub fn by_password(user: &str, password: &str) -> Value {
 pub fn by_token(token: &str) -> Value {
     json!({"methods": ["token"], "token": {"id": token}})
 }
+
+/// Making things, as an administrator.
+impl Cloud {
+    pub async fn make(&self, admin: &str, path: &str, key: &str, body: Value) -> String {
+        self.call(admin, "POST", path, json!({key: body}))
+            .await
+            .expect(201)
+            .id(key)
+    }
+
+    pub async fn user(&self, admin: &str, name: &str, domain_id: &str) -> String {
+        let body = json!({"name": name, "password": "pw", "domain_id": domain_id});
+        self.make(admin, "/v3/users", "user", body).await
+    }
+
+    pub async fn project(&self, admin: &str, name: &str, domain_id: &str) -> String {
+        self.make(
+            admin,
+            "/v3/projects",
+            "project",
+            json!({"name": name, "domain_id": domain_id}),
+        )
+        .await
+    }
+
+    pub async fn role(&self, admin: &str, name: &str) -> String {
+        let found = self
+            .get(admin, &format!("/v3/roles?name={name}"))
+            .await
+            .expect(200);
+        found
+            .column("roles", "id")
+            .pop()
+            .unwrap_or_else(|| panic!("no role {name}"))
+    }
+
+    /// `place` is `projects/ID`, `domains/ID` or `system`; `actor` is `users/ID` or `groups/ID`.
+    pub async fn grant(&self, admin: &str, place: &str, actor: &str, role: &str) {
+        let role = self.role(admin, role).await;
+        self.call(
+            admin,
+            "PUT",
+            &format!("/v3/{place}/{actor}/roles/{role}"),
+            Value::Null,
+        )
+        .await
+        .expect(204);
+    }
+}
+
+pub fn by_id(user: &str, password: &str) -> Value {
+    json!({"methods": ["password"], "password": {"user": {"id": user, "password": password}}})
+}

@@ -1,4 +1,11 @@
 //! Stories through HTTP, in process.
 
+mod assignments;
+mod catalog;
 mod cloud;
+mod hostile;
+mod identity;
+mod policy;
+mod projects;
+mod revocation;
 mod tokens;

@@ -1,0 +1,346 @@
+//! `/v3/users`, their passwords, groups and projects.
+
+use crate::Keystone;
+use crate::api::fields::{Fields, expecting};
+use crate::api::list::{By, Filter, collection, filters, marker_error, next, paging};
+use crate::api::projects::domain_or_default;
+use crate::api::{
+    base_url, groups, merged_options, one, projects, self_link, unauthorized, with_extra,
+};
+use crate::assignment::effective;
+use crate::db::assignments::AssignmentRow;
+use crate::db::groups::GroupRow;
+use crate::db::memberships::{self, MembershipRow};
+use crate::db::revocations::{self, Revoke};
+use crate::db::users::{self, UserRow};
+use crate::db::{Extra, duplicate_name, missing};
+use crate::policy::{Target, enforce};
+use base::{Error, Json, Result, Secret, Timestamp, new_hex_id};
+use oslo_db::{Cond, Tx, all, eq, is_in, nothing, set};
+use oslo_http::{Query, Reply, Req};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const FILTERS: &[Filter] = &[
+    ("domain_id", By::Text("domain_id")),
+    ("enabled", By::Flag("enabled")),
+    ("name", By::Text("name")),
+    ("default_project_id", By::Text("default_project_id")),
+];
+const SORTS: &[&str] = &["id", "name", "domain_id"];
+
+pub(crate) fn view(base: &str, u: &UserRow) -> Value {
+    let mut view = json!({
+        "id": u.id,
+        "name": u.name,
+        "domain_id": u.domain_id,
+        "enabled": u.enabled,
+        "password_expires_at": null,
+        "options": u.options.0,
+        "links": self_link(base, &format!("users/{}", u.id)),
+    });
+    if let Some(id) = &u.default_project_id {
+        view["default_project_id"] = json!(id);
+    }
+    with_extra(view, &u.extra.0)
+}
+
+/// Passwords do not expire here, so a well-formed filter by their end finds nobody.
+fn by_expiry(query: &Query) -> Result<Option<Cond>> {
+    for (name, value) in &query.0 {
+        if name != "password_expires_at" {
+            continue;
+        }
+        let (operator, time) = value.split_once(':').unwrap_or(("eq", value));
+        if !matches!(operator, "eq" | "neq" | "lt" | "lte" | "gt" | "gte") {
+            return Err(Error::bad_request(format!(
+                "The given operator {operator} is not valid. It must be one of the following: 'eq', 'neq', 'lt', 'lte', 'gt', or 'gte'."
+            )));
+        }
+        Timestamp::parse(time).map_err(|_| {
+            Error::bad_request("Timestamp not in expected format. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.")
+        })?;
+        return Ok(Some(nothing()));
+    }
+    Ok(None)
+}
+
+/// `GET /v3/users`: a domain's reader sees that domain's users.
+pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let own = req.ctx.domain_id.clone();
+    let target = own
+        .as_deref()
+        .map_or_else(Target::new, |id| Target::new().set("domain_id", id));
+    enforce(&req, "identity:list_users", target)?;
+    let mut conditions = vec![filters(&req.query, FILTERS)];
+    conditions.extend(own.map(|id| eq("domain_id", id)));
+    conditions.extend(by_expiry(&req.query)?);
+    // Nobody here comes from elsewhere.
+    if ["idp_id", "protocol_id", "unique_id"]
+        .iter()
+        .any(|f| req.query.has(f))
+    {
+        conditions.push(nothing());
+    }
+    let cond = all(conditions);
+    let paging = paging(&req.query, keystone.conf.keystone.max_db_limit, SORTS)?;
+    let page = keystone
+        .db
+        .read(move |tx| tx.page::<UserRow>(cond.clone(), &paging))
+        .await;
+    let page = page.map_err(|e| marker_error(&req.query, e))?;
+    let base = base_url(&keystone, &req);
+    let views = page.items.iter().map(|u| view(&base, u)).collect();
+    collection(&base, &req, "users", views, next(&req, &page, |u| &u.id))
+}
+
+/// The user in the path.
+pub(crate) async fn in_path(keystone: &Keystone, id: String) -> Result<Option<UserRow>> {
+    keystone.db.read(move |tx| users::find(tx, &id)).await
+}
+
+/// The user found, if the caller may do `rule` to them; that none was found is only told to those who may.
+fn permit(req: &Req, rule: &str, found: Option<UserRow>) -> Result<UserRow> {
+    let id = req.param("user_id");
+    enforce(
+        req,
+        rule,
+        Target::new().user(found.as_ref()).path("user_id", id),
+    )?;
+    found.ok_or_else(|| missing("user", id))
+}
+
+/// `GET /v3/users/{user_id}`
+pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let found = in_path(&keystone, req.param("user_id").to_string()).await?;
+    let row = permit(&req, "identity:get_user", found)?;
+    one(200, "user", view(&base_url(&keystone, &req), &row))
+}
+
+fn check_default_project(tx: &mut Tx, id: Option<&str>) -> Result<()> {
+    let Some(id) = id else { return Ok(()) };
+    if crate::db::projects::find_domain(tx, id)?.is_some() {
+        return Err(Error::bad_request(format!(
+            "User's default project ID cannot be a domain ID: {id}"
+        )));
+    }
+    Ok(())
+}
+
+/// `POST /v3/users`
+pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let mut fields = Fields::of(&req, "user")?;
+    let domain_id = domain_or_default(&keystone, &req, fields.text("domain_id")?);
+    enforce(
+        &req,
+        "identity:create_user",
+        Target::new().set("user", json!({"domain_id": domain_id})),
+    )?;
+    let password = fields.text("password")?.map(Secret::new);
+    let hash = match &password {
+        Some(password) => Some(keystone.passwords.hash(password).await?),
+        None => None,
+    };
+    let row = UserRow {
+        id: new_hex_id(),
+        name: fields.required("name", "user")?.trim().to_string(),
+        domain_id,
+        enabled: fields.flag("enabled")?.unwrap_or(true),
+        default_project_id: fields.text("default_project_id")?,
+        password_changed_at: hash.as_ref().map(|_| keystone.clock.now()),
+        password_hash: hash,
+        options: Json(merged_options(&Extra::new(), fields.object("options")?)),
+        extra: Json(fields.rest()),
+    };
+    let new = row.clone();
+    keystone
+        .write(move |tx| {
+            crate::db::projects::get_domain(tx, &new.domain_id)?;
+            check_default_project(tx, new.default_project_id.as_deref())?;
+            tx.insert(&new)
+                .map_err(|e| duplicate_name("user", &new.name, Some(&new.domain_id), e))
+        })
+        .await?;
+    tracing::info!(user.id = row.id, "user created");
+    one(201, "user", view(&base_url(&keystone, &req), &row))
+}
+
+/// `PATCH /v3/users/{user_id}`
+pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let found = in_path(&keystone, req.param("user_id").to_string()).await?;
+    let row = permit(&req, "identity:update_user", found)?;
+    let mut fields = Fields::of(&req, "user")?;
+    if fields
+        .text("domain_id")?
+        .is_some_and(|d| d != row.domain_id)
+    {
+        return Err(Error::bad_request("Update of `domain_id` is not allowed."));
+    }
+    if fields.text("id")?.is_some_and(|id| id != row.id) {
+        return Err(Error::bad_request("Cannot change user ID"));
+    }
+    let password = fields.nullable("password")?;
+    let hash = match &password {
+        Some(Some(password)) => Some(Some(
+            keystone
+                .passwords
+                .hash(&Secret::new(password.as_str()))
+                .await?,
+        )),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let (id, now, keep) = (row.id, keystone.clock.now(), keystone.revocations_last());
+    let row = keystone
+        .write(move |tx| {
+            let mut row = users::get(tx, &id)?;
+            let mut fields = fields.clone();
+            let was_enabled = row.enabled;
+            row.name = fields
+                .text("name")?
+                .map_or(row.name, |n| n.trim().to_string());
+            row.enabled = fields.flag("enabled")?.unwrap_or(row.enabled);
+            if let Some(project) = fields.nullable("default_project_id")? {
+                check_default_project(tx, project.as_deref())?;
+                row.default_project_id = project;
+            }
+            row.options.0 = merged_options(&row.options.0, fields.object("options")?);
+            row.extra.0.extend(fields.rest());
+            if let Some(hash) = &hash {
+                row.password_hash.clone_from(hash);
+                row.password_changed_at = Some(now);
+            }
+            if hash.is_some() || (was_enabled && !row.enabled) {
+                revocations::add(tx, Revoke::User(&id), now, keep)?;
+            }
+            let values = [
+                set("name", &row.name),
+                set("enabled", row.enabled),
+                set("default_project_id", &row.default_project_id),
+                set("password_hash", &row.password_hash),
+                set("password_changed_at", row.password_changed_at),
+                set("options", &row.options),
+                set("extra", &row.extra),
+            ];
+            tx.update::<UserRow>(eq("id", &id), &values)
+                .map_err(|e| duplicate_name("user", &row.name, Some(&row.domain_id), e))?;
+            Ok(row)
+        })
+        .await?;
+    one(200, "user", view(&base_url(&keystone, &req), &row))
+}
+
+/// `DELETE /v3/users/{user_id}`
+pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let found = in_path(&keystone, req.param("user_id").to_string()).await?;
+    let row = permit(&req, "identity:delete_user", found)?;
+    let id = row.id.clone();
+    keystone
+        .write(move |tx| {
+            tx.delete::<AssignmentRow>(eq("actor_id", &id))?;
+            tx.delete::<MembershipRow>(eq("user_id", &id))?;
+            tx.delete::<UserRow>(eq("id", &id)).map(drop)
+        })
+        .await?;
+    tracing::info!(user.id = row.id, "user deleted");
+    Ok(Reply::empty(204))
+}
+
+/// `POST /v3/users/{user_id}/password`: proof is the old password, so no token is needed.
+pub(crate) async fn change_password(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let mut fields = Fields::of(&req, "user")?;
+    let original = fields
+        .text("original_password")?
+        .ok_or_else(|| expecting("original_password", "user"))?;
+    let password = fields
+        .text("password")?
+        .ok_or_else(|| expecting("password", "user"))?;
+    let found = in_path(&keystone, req.param("user_id").to_string()).await?;
+    let hash = found.as_ref().and_then(|u| u.password_hash.as_deref());
+    let proven = keystone
+        .passwords
+        .matches(&Secret::new(original.as_str()), hash)
+        .await?;
+    let row = found
+        .filter(|u| proven && u.enabled)
+        .ok_or_else(unauthorized)?;
+    if row
+        .options
+        .0
+        .get("lock_password")
+        .and_then(Value::as_bool)
+        .unwrap_or(false)
+    {
+        return Err(Error::bad_request(
+            "You cannot change your password at this time due to password policy disallowing password changes. Please contact your administrator to reset your password.",
+        ));
+    }
+    if password == original {
+        return Err(Error::bad_request(
+            "Password validation error: The new password cannot be identical to a previous password.",
+        ));
+    }
+    let new_hash = keystone.passwords.hash(&Secret::new(password)).await?;
+    let (now, keep) = (keystone.clock.now(), keystone.revocations_last());
+    keystone
+        .write(move |tx| {
+            // Only over the password that was proven: two changes at once do not both succeed.
+            let same = all([eq("id", &row.id), eq("password_hash", &row.password_hash)]);
+            let values = [
+                set("password_hash", &new_hash),
+                set("password_changed_at", now),
+            ];
+            if tx.update::<UserRow>(same, &values)? != 1 {
+                return Err(unauthorized());
+            }
+            revocations::add(tx, Revoke::User(&row.id), now, keep)
+        })
+        .await?;
+    Ok(Reply::empty(204))
+}
+
+/// `GET /v3/users/{user_id}/groups`
+pub(crate) async fn list_groups(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let found = in_path(&keystone, req.param("user_id").to_string()).await?;
+    let row = permit(&req, "identity:list_groups_for_user", found)?;
+    let cond = filters(&req.query, &[("name", By::Text("name"))]);
+    let rows = keystone
+        .db
+        .read(move |tx| {
+            let ids = memberships::groups_of(tx, &row.id)?;
+            tx.select::<GroupRow>(all([is_in("id", ids.iter()), cond.clone()]))
+        })
+        .await?;
+    let base = base_url(&keystone, &req);
+    collection(
+        &base,
+        &req,
+        "groups",
+        rows.iter().map(|g| groups::view(&base, g)).collect(),
+        None,
+    )
+}
+
+/// `GET /v3/users/{user_id}/projects`
+pub(crate) async fn list_projects(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let found = in_path(&keystone, req.param("user_id").to_string()).await?;
+    let row = permit(&req, "identity:list_user_projects", found)?;
+    let rows = keystone
+        .db
+        .read(move |tx| effective::projects_of(tx, &row.id))
+        .await?;
+    let wanted = |p: &&crate::db::projects::ProjectRow| {
+        req.query
+            .get("enabled")
+            .is_none_or(|e| crate::api::list::flag(e) == p.enabled)
+            && req.query.get("name").is_none_or(|n| n == p.name)
+            && req.query.get("domain_id").is_none_or(|d| d == p.domain_id)
+    };
+    let base = base_url(&keystone, &req);
+    let views = rows
+        .iter()
+        .filter(wanted)
+        .map(|p| projects::view(&base, p))
+        .collect();
+    collection(&base, &req, "projects", views, None)
+}

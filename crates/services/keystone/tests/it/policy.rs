@@ -1,0 +1,296 @@
+//! Who may do what: upstream's rules, upstream's words.
+
+use crate::cloud::{Cloud, by_id};
+use serde_json::{Value, json};
+
+const DENIED: &str = "You are not authorized to perform the requested action: identity:";
+
+/// A user with one role at one place, and their token there.
+async fn somebody(
+    cloud: &Cloud,
+    admin: &str,
+    name: &str,
+    domain: &str,
+    place: &str,
+    role: &str,
+) -> (String, String) {
+    let id = cloud.user(admin, name, domain).await;
+    cloud
+        .grant(admin, place, &format!("users/{id}"), role)
+        .await;
+    let scope = match place.split_once('/') {
+        Some(("projects", id)) => json!({"project": {"id": id}}),
+        Some((_, id)) => json!({"domain": {"id": id}}),
+        None => json!({"system": {"all": true}}),
+    };
+    let token = cloud
+        .auth(by_id(&id, "pw"), scope)
+        .await
+        .expect(201)
+        .token();
+    (id, token)
+}
+
+#[tokio::test]
+async fn a_member_sees_themselves_only() {
+    let cloud = Cloud::new().await;
+    let admin = cloud.admin().await;
+    let project = cloud.project(&admin, "p", "default").await;
+    let (ann, token) = somebody(
+        &cloud,
+        &admin,
+        "ann",
+        "default",
+        &format!("projects/{project}"),
+        "member",
+    )
+    .await;
+    let no = cloud.get(&token, "/v3/users").await.expect(403);
+    assert_eq!(no.message(), format!("{DENIED}list_users."));
+    cloud
+        .get(&token, &format!("/v3/users/{ann}"))
+        .await
+        .expect(200);
+    cloud
+        .get(&token, &format!("/v3/users/{}", cloud.ids.admin_user_id))
+        .await
+        .expect(403);
+    cloud.get(&token, "/v3/users/nobody").await.expect(403);
+    cloud
+        .get(&token, &format!("/v3/projects/{project}"))
+        .await
+        .expect(200);
+    cloud
+        .get(
+            &token,
+            &format!("/v3/projects/{}", cloud.ids.admin_project_id),
+        )
+        .await
+        .expect(403);
+    cloud.get(&token, "/v3/regions").await.expect(200);
+    for path in [
+        "/v3/services",
+        "/v3/endpoints",
+        "/v3/domains",
+        "/v3/projects",
+        "/v3/groups",
+        "/v3/roles",
+        "/v3/role_assignments",
+        "/v3/role_inferences",
+    ] {
+        let no = cloud.get(&token, path).await;
+        assert_eq!(no.status, 403, "{path}");
+        assert!(no.message().starts_with(DENIED), "{}", no.message());
+    }
+    let admin_role = cloud.role(&admin, "admin").await;
+    let climb = format!("/v3/projects/{project}/users/{ann}/roles/{admin_role}");
+    cloud
+        .call(&token, "PUT", &climb, Value::Null)
+        .await
+        .expect(403);
+    cloud
+        .call(
+            &token,
+            "PATCH",
+            &format!("/v3/users/{ann}"),
+            json!({"user": {"enabled": true}}),
+        )
+        .await
+        .expect(403);
+    cloud.check_as(&token, &admin).await.expect(403);
+    cloud
+        .check_as(&token, "gAAAA-not-a-token")
+        .await
+        .expect(403);
+    cloud.get("", "/v3/users").await.expect(401);
+    cloud
+        .get("gAAAA-not-a-token", "/v3/users")
+        .await
+        .expect(401);
+}
+
+#[tokio::test]
+async fn a_reader_of_the_system_reads() {
+    let cloud = Cloud::new().await;
+    let admin = cloud.admin().await;
+    let (_, token) = somebody(&cloud, &admin, "eve", "default", "system", "reader").await;
+    for path in [
+        "/v3/users",
+        "/v3/services",
+        "/v3/endpoints",
+        "/v3/domains",
+        "/v3/projects",
+        "/v3/groups",
+        "/v3/roles",
+        "/v3/role_assignments",
+    ] {
+        cloud.get(&token, path).await.expect(200);
+    }
+    cloud.check_as(&token, &admin).await.expect(200);
+    cloud
+        .call(&token, "POST", "/v3/users", json!({"user": {"name": "x"}}))
+        .await
+        .expect(403);
+    cloud
+        .call(
+            &token,
+            "DELETE",
+            &format!("/v3/projects/{}", cloud.ids.admin_project_id),
+            Value::Null,
+        )
+        .await
+        .expect(403);
+}
+
+#[tokio::test]
+async fn a_domains_manager_rules_that_domain() {
+    let cloud = Cloud::new().await;
+    let admin = cloud.admin().await;
+    let mine = cloud
+        .make(&admin, "/v3/domains", "domain", json!({"name": "mine"}))
+        .await;
+    let other = cloud
+        .make(&admin, "/v3/domains", "domain", json!({"name": "other"}))
+        .await;
+    let stranger = cloud.user(&admin, "stranger", &other).await;
+    let (meg, token) = somebody(
+        &cloud,
+        &admin,
+        "meg",
+        &mine,
+        &format!("domains/{mine}"),
+        "manager",
+    )
+    .await;
+
+    let users = cloud.get(&token, "/v3/users").await.expect(200);
+    assert_eq!(
+        users.column("users", "id"),
+        [meg.clone()],
+        "only the own domain's"
+    );
+    assert_eq!(
+        cloud
+            .get(&token, &format!("/v3/users?domain_id={other}"))
+            .await
+            .expect(200)
+            .column("users", "id")
+            .len(),
+        0
+    );
+    assert_eq!(
+        cloud
+            .get(&token, "/v3/domains")
+            .await
+            .expect(200)
+            .column("domains", "id"),
+        [mine.clone()]
+    );
+    cloud
+        .get(&token, &format!("/v3/domains/{other}"))
+        .await
+        .expect(403);
+    cloud
+        .get(&token, &format!("/v3/users/{stranger}"))
+        .await
+        .expect(403);
+
+    let body = json!({"user": {"name": "new", "password": "pw"}});
+    let new = cloud
+        .call(&token, "POST", "/v3/users", body)
+        .await
+        .expect(201);
+    assert_eq!(
+        new.body["user"]["domain_id"],
+        mine.as_str(),
+        "the token's domain is the default"
+    );
+    let new = new.id("user");
+    let body = json!({"user": {"name": "new", "domain_id": other}});
+    cloud
+        .call(&token, "POST", "/v3/users", body)
+        .await
+        .expect(403);
+    let project = cloud
+        .call(
+            &token,
+            "POST",
+            "/v3/projects",
+            json!({"project": {"name": "p"}}),
+        )
+        .await
+        .expect(201)
+        .id("project");
+    cloud
+        .call(
+            &token,
+            "PATCH",
+            &format!("/v3/users/{stranger}"),
+            json!({"user": {"enabled": false}}),
+        )
+        .await
+        .expect(403);
+
+    // Managers hand out member and reader, not admin, and only at home.
+    let member = cloud.role(&admin, "member").await;
+    let grant =
+        |place: &str, user: &str, role: &str| format!("/v3/{place}/users/{user}/roles/{role}");
+    let home = format!("projects/{project}");
+    cloud
+        .call(&token, "PUT", &grant(&home, &new, &member), Value::Null)
+        .await
+        .expect(204);
+    let admin_role = cloud.role(&admin, "admin").await;
+    cloud
+        .call(&token, "PUT", &grant(&home, &new, &admin_role), Value::Null)
+        .await
+        .expect(403);
+    cloud
+        .call(
+            &token,
+            "PUT",
+            &grant(&home, &stranger, &member),
+            Value::Null,
+        )
+        .await
+        .expect(403);
+    let abroad = format!("projects/{}", cloud.ids.admin_project_id);
+    cloud
+        .call(&token, "PUT", &grant(&abroad, &new, &member), Value::Null)
+        .await
+        .expect(403);
+    cloud
+        .call(&token, "PUT", &grant("system", &new, &member), Value::Null)
+        .await
+        .expect(403);
+
+    let seen = cloud.get(&token, "/v3/role_assignments").await.expect(200);
+    assert_eq!(
+        seen.body["role_assignments"].as_array().unwrap().len(),
+        2,
+        "{}",
+        seen.body
+    );
+    cloud
+        .call(&token, "DELETE", &format!("/v3/users/{new}"), Value::Null)
+        .await
+        .expect(204);
+}
+
+#[tokio::test]
+async fn services_validate_tokens() {
+    let cloud = Cloud::new().await;
+    let admin = cloud.admin().await;
+    let project = cloud.ids.service_project_id.clone();
+    let (_, token) = somebody(
+        &cloud,
+        &admin,
+        "svc",
+        "default",
+        &format!("projects/{project}"),
+        "service",
+    )
+    .await;
+    cloud.check_as(&token, &admin).await.expect(200);
+    cloud.get(&token, "/v3/users").await.expect(403);
+}
