@@ -5,10 +5,14 @@
 
 mod client;
 mod fault;
+mod glance;
 mod keystone;
+mod placement;
 mod transport;
 
 pub use client::{Answer, Caller, Sdk, ServiceCredentials};
+pub use glance::GlanceClient;
 pub use http::Method;
 pub use keystone::KeystoneTokens;
+pub use placement::{Consumer, PlacementClient};
 pub use transport::{Http, InProcess, Transport};

@@ -1,0 +1,4 @@
+//! The record: what its attributes may be, and how a patch changes them.
+
+pub mod attributes;
+pub mod patch;

@@ -1,0 +1,27 @@
+//! The seam through which the binary lends us its reader of disk images: services do not touch the host.
+
+use std::sync::Arc;
+
+/// Looks at an image while it streams by.
+pub trait ImageInspector: Send + 'static {
+    /// The next bytes.
+    fn feed(&mut self, bytes: &[u8]);
+    /// The judgement on content whose owner calls it `disk_format`.
+    fn finish(self: Box<Self>, disk_format: &str) -> Verdict;
+}
+
+/// What the bytes turned out to be.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// `qcow2`.
+    pub format: String,
+    /// Whether that is what the owner said.
+    pub agrees: bool,
+    /// The disk's size as a guest sees it, bytes.
+    pub virtual_size: Option<u64>,
+    /// Why nobody should open it; empty if all is well.
+    pub problems: Vec<String>,
+}
+
+/// Makes an inspector for each upload.
+pub type Inspectors = Arc<dyn Fn() -> Box<dyn ImageInspector> + Send + Sync>;

@@ -1,0 +1,4 @@
+//! Reconcilers.
+
+pub mod files;
+pub mod uploads;

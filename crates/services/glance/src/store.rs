@@ -1,0 +1,85 @@
+//! The file store: a folder with one file per image. A file under its final name is complete and on disk; what is still
+//! arriving ends in `.part`.
+
+use base::Result;
+use oslo_http::Bytes;
+use std::io::{Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+#[derive(Clone)]
+pub struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    pub fn open(folder: &Path) -> Result<Store> {
+        std::fs::create_dir_all(folder)?;
+        Ok(Store {
+            folder: folder.to_path_buf(),
+        })
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn part(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.part"))
+    }
+
+    /// Makes a complete part the image's file, durably.
+    pub fn keep(&self, name: &str) -> Result<()> {
+        std::fs::rename(self.part(name), self.path(name))?;
+        std::fs::File::open(&self.folder)?.sync_all()?;
+        Ok(())
+    }
+
+    /// Removes a file and its part; missing ones are fine.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        for path in [self.path(name), self.part(name)] {
+            match std::fs::remove_file(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of all files, parts without their ending, and when each was last written.
+    pub fn names(&self) -> Result<Vec<(String, std::time::SystemTime)>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
+                let name = name.strip_suffix(".part").unwrap_or(&name).to_string();
+                found.push((name, meta.modified()?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Bytes `from .. from + length` of a file, piece by piece.
+    pub async fn read(
+        &self,
+        name: &str,
+        from: u64,
+        length: u64,
+    ) -> Result<impl futures::Stream<Item = std::io::Result<Bytes>> + Send + 'static> {
+        let path = self.path(name);
+        let open = move || -> std::io::Result<std::fs::File> {
+            let mut file = std::fs::File::open(path)?;
+            file.seek(SeekFrom::Start(from))?;
+            Ok(file)
+        };
+        let file = tokio::task::spawn_blocking(open)
+            .await
+            .map_err(base::Error::internal)??;
+        let file = tokio::fs::File::from_std(file);
+        let reader = tokio::io::AsyncReadExt::take(file, length);
+        Ok(tokio_util::io::ReaderStream::with_capacity(
+            reader,
+            256 * 1024,
+        ))
+    }
+}

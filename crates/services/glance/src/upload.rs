@@ -1,0 +1,348 @@
+//! An upload: bytes go to a part file, through two hashes and the inspector, on a thread of their own.
+//!
+//! The row is `saving` meanwhile, with the upload's token and a lease. However the upload ends, the row leaves `saving`:
+//! here, or by the reconciler if the caller vanished with the request or the process died ([`crate::periodic`]).
+
+use crate::Glance;
+use crate::db::ImageRow;
+use crate::inspect::{ImageInspector, Verdict};
+use base::{Error, Kind, Result};
+use futures::StreamExt;
+use glance_types::ImageStatus;
+use md5::Md5;
+use oslo_db::{Tx, all, cell, eq, set};
+use oslo_http::{Body, Bytes};
+use sha2::{Digest, Sha512};
+use std::collections::HashSet;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// For so long an upload is believed to live without a sign.
+pub const LEASE: Duration = Duration::from_secs(120);
+const RENEW: Duration = Duration::from_secs(30);
+
+/// Uploads that this process receives now.
+#[derive(Default)]
+pub struct Live(Mutex<HashSet<String>>);
+
+impl Live {
+    pub fn contains(&self, upload: &str) -> bool {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(upload)
+    }
+}
+
+/// An upload lives as long as this; when it is dropped, the reconciler looks at what is left of it.
+struct Token {
+    glance: Arc<Glance>,
+    upload: String,
+}
+
+impl Token {
+    fn new(glance: &Arc<Glance>, upload: &str) -> Token {
+        let mut live = glance.live.0.lock().unwrap_or_else(PoisonError::into_inner);
+        live.insert(upload.to_string());
+        Token {
+            glance: Arc::clone(glance),
+            upload: upload.to_string(),
+        }
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        let mut live = self
+            .glance
+            .live
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        live.remove(&self.upload);
+        drop(live);
+        self.glance.poke_uploads();
+    }
+}
+
+/// What became of the bytes.
+struct Received {
+    size: u64,
+    checksum: String,
+    hash: String,
+    verdict: Option<Verdict>,
+}
+
+enum Piece {
+    Data(Bytes),
+    End,
+}
+
+/// The row with this upload in progress.
+pub fn held(id: &str, upload: &str) -> oslo_db::Cond {
+    all([
+        eq("id", id),
+        eq("status", ImageStatus::Saving),
+        eq("upload", upload),
+    ])
+}
+
+/// Receives the data of a queued image.
+pub async fn receive(glance: &Arc<Glance>, row: &ImageRow, body: Body) -> Result<()> {
+    let cap = glance.conf.image_size_cap;
+    if body.length().is_some_and(|n| n > cap) {
+        return Err(too_large());
+    }
+    let id = row.id.clone();
+    let upload = format!("{id}.{}", base::new_hex_id());
+    let token = Token::new(glance, &upload);
+    begin(glance, &id, &upload).await?;
+    let outcome = transfer(glance, row, &upload, body, cap).await;
+    let outcome = match outcome {
+        Ok(received) => finish(glance, &id, &upload, received).await,
+        Err(e) => Err(e),
+    };
+    if outcome.is_err() {
+        abandon(glance, &id, &upload).await?;
+    }
+    drop(token);
+    outcome
+}
+
+fn too_large() -> Error {
+    Error::new(
+        Kind::TooLarge,
+        "Image exceeds the storage quota: the size is over image_size_cap.",
+    )
+}
+
+async fn begin(glance: &Arc<Glance>, id: &str, upload: &str) -> Result<()> {
+    let (id, upload) = (id.to_string(), upload.to_string());
+    let (owner, now) = (glance.process.clone(), glance.clock.now());
+    let begin = move |tx: &mut Tx| {
+        let extra = [
+            set("upload", &upload),
+            set("upload_owner", &owner),
+            set("upload_lease", now.plus(LEASE)),
+            set("updated_at", now),
+        ];
+        let from = [ImageStatus::Queued];
+        tx.swap::<ImageRow, _>(eq("id", &id), "status", &from, ImageStatus::Saving, &extra)
+    };
+    if glance.db.write(begin).await? {
+        return Ok(());
+    }
+    Err(Error::conflict(
+        "Image status transition from its present status to saving is not allowed: data is uploaded once, to a queued image.",
+    ))
+}
+
+async fn transfer(
+    glance: &Arc<Glance>,
+    row: &ImageRow,
+    upload: &str,
+    body: Body,
+    cap: u64,
+) -> Result<Received> {
+    let inspected = row.container_format.as_deref() == Some("bare");
+    let inspector = inspected.then(|| (glance.inspectors)());
+    let claimed = row.disk_format.clone().unwrap_or_default();
+    let (sender, receiver) = mpsc::channel(8);
+    let path = glance.store.part(upload);
+    let writer = tokio::task::spawn_blocking(move || write(path, receiver, inspector, &claimed));
+    let fed = feed(glance, &row.id, upload, body, &sender, cap).await;
+    if fed.is_ok() {
+        // A writer that has given up has dropped its end; its own error says more.
+        let _ = sender.send(Piece::End).await;
+    }
+    drop(sender);
+    let written = writer
+        .await
+        .map_err(|e| Error::internal(format!("upload thread: {e}")))?;
+    match (fed, written) {
+        (Err(e), _) => Err(e),
+        (Ok(()), written) => written,
+    }
+}
+
+async fn feed(
+    glance: &Arc<Glance>,
+    id: &str,
+    upload: &str,
+    body: Body,
+    sender: &mpsc::Sender<Piece>,
+    cap: u64,
+) -> Result<()> {
+    let mut stream = body.into_stream();
+    let mut renew = tokio::time::interval(RENEW);
+    renew.tick().await;
+    let mut size = 0u64;
+    loop {
+        tokio::select! {
+            piece = stream.next() => {
+                let Some(piece) = piece else { return Ok(()) };
+                let piece = piece.map_err(|e| {
+                    Error::bad_request("The upload broke off before its end.").log(e)
+                })?;
+                size += piece.len() as u64;
+                if size > cap {
+                    return Err(too_large());
+                }
+                if sender.send(Piece::Data(piece)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            _ = renew.tick() => {
+                let (cond_id, cond_upload) = (id.to_string(), upload.to_string());
+                let until = glance.clock.now().plus(LEASE);
+                let renewed = glance
+                    .db
+                    .write(move |tx| {
+                        let values = [set("upload_lease", until)];
+                        tx.update::<ImageRow>(held(&cond_id, &cond_upload), &values)
+                    })
+                    .await?;
+                if renewed == 0 {
+                    return Err(gone(id));
+                }
+            }
+        }
+    }
+}
+
+fn gone(id: &str) -> Error {
+    Error::new(
+        Kind::Gone,
+        format!(
+            "Image {id} could not be found after upload. The image may have been deleted during the upload."
+        ),
+    )
+}
+
+/// Runs on a thread of its own. Without an [`Piece::End`] the sender is gone, and so is the part.
+fn write(
+    path: PathBuf,
+    mut pieces: mpsc::Receiver<Piece>,
+    mut inspector: Option<Box<dyn ImageInspector>>,
+    claimed: &str,
+) -> Result<Received> {
+    let broken = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::StorageFull => {
+            Error::new(Kind::TooLarge, "Image storage media is full.").log(e)
+        }
+        _ => Error::from(e),
+    };
+    let mut file = std::fs::File::create(&path).map_err(broken)?;
+    let (mut md5, mut sha512, mut size) = (Md5::new(), Sha512::new(), 0u64);
+    loop {
+        match pieces.blocking_recv() {
+            Some(Piece::Data(bytes)) => {
+                file.write_all(&bytes).map_err(broken)?;
+                md5.update(&bytes);
+                sha512.update(&bytes);
+                size += bytes.len() as u64;
+                if let Some(inspector) = &mut inspector {
+                    inspector.feed(&bytes);
+                }
+            }
+            Some(Piece::End) => break,
+            None => {
+                drop(file);
+                std::fs::remove_file(&path)?;
+                return Err(Error::bad_request("The upload broke off before its end."));
+            }
+        }
+    }
+    file.sync_all().map_err(broken)?;
+    Ok(Received {
+        size,
+        checksum: hex(&md5.finalize()),
+        hash: hex(&sha512.finalize()),
+        verdict: inspector.map(|i| i.finish(claimed)),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// 415 for content that is dangerous or not what its owner says.
+fn judge(glance: &Glance, verdict: &Verdict) -> Result<()> {
+    if !glance.conf.require_image_format_match {
+        return Ok(());
+    }
+    let words = if !verdict.problems.is_empty() {
+        format!("Image content is not safe: {}", verdict.problems.join("; "))
+    } else if !verdict.agrees {
+        format!(
+            "Image content does not match disk_format: it is {}",
+            verdict.format
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Kind::UnsupportedMediaType, words))
+}
+
+async fn finish(glance: &Arc<Glance>, id: &str, upload: &str, received: Received) -> Result<()> {
+    if let Some(verdict) = &received.verdict {
+        judge(glance, verdict)?;
+    }
+    let (store, name) = (glance.store.clone(), upload.to_string());
+    tokio::task::spawn_blocking(move || store.keep(&name))
+        .await
+        .map_err(Error::internal)??;
+    let virtual_size = received.verdict.and_then(|v| v.virtual_size);
+    let values = vec![
+        set("status", ImageStatus::Active),
+        set("file", upload),
+        set("size", received.size as i64),
+        set(
+            "virtual_size",
+            virtual_size.and_then(|v| i64::try_from(v).ok()),
+        ),
+        set("checksum", received.checksum),
+        set("os_hash_algo", "sha512"),
+        set("os_hash_value", received.hash),
+        ("upload", cell(None::<String>)),
+        ("upload_owner", cell(None::<String>)),
+        ("upload_lease", cell(None::<i64>)),
+        set("updated_at", glance.clock.now()),
+    ];
+    let (held_id, held_upload) = (id.to_string(), upload.to_string());
+    let done = glance
+        .db
+        .write(move |tx| tx.update::<ImageRow>(held(&held_id, &held_upload), &values))
+        .await?;
+    if done == 0 { Err(gone(id)) } else { Ok(()) }
+}
+
+/// Back to `queued`, with nothing stored. Does nothing if somebody else did it, or the image is gone.
+pub async fn abandon(glance: &Glance, id: &str, upload: &str) -> Result<()> {
+    let (held_id, held_upload, now) = (id.to_string(), upload.to_string(), glance.clock.now());
+    let in_use = glance
+        .db
+        .write(move |tx| {
+            let values = [
+                set("status", ImageStatus::Queued),
+                ("upload", cell(None::<String>)),
+                ("upload_owner", cell(None::<String>)),
+                ("upload_lease", cell(None::<i64>)),
+                set("updated_at", now),
+            ];
+            tx.update::<ImageRow>(held(&held_id, &held_upload), &values)?;
+            tx.exists::<ImageRow>(eq("file", &held_upload))
+        })
+        .await?;
+    // A commit whose answer was lost may have made the file the image's after all.
+    if in_use {
+        return Ok(());
+    }
+    let (store, name) = (glance.store.clone(), upload.to_string());
+    tokio::task::spawn_blocking(move || store.remove(&name))
+        .await
+        .map_err(Error::internal)?
+}

@@ -1,0 +1,267 @@
+//! Bytes up and down, broken and hostile.
+
+use crate::cloud::Cloud;
+use base::Timestamp;
+use glance::db::ImageRow;
+use glance::periodic::{files::Files, uploads::Uploads};
+use oslo_db::{eq, set};
+use oslo_http::{Body, Bytes};
+use oslo_service::Reconciler;
+use serde_json::json;
+use sha2::{Digest, Sha512};
+use std::time::Duration;
+
+fn file(id: &str) -> String {
+    format!("/v2/images/{id}/file")
+}
+
+#[tokio::test]
+async fn sixty_four_mebibytes_stream_through() {
+    let cloud = Cloud::new().await;
+    let id = cloud.image("p1", json!({})).await;
+    let piece = |i: u8| Bytes::from(vec![i; 1 << 20]);
+    let stream = futures::stream::iter((0..64).map(move |i| Ok(piece(i))));
+    let answer = cloud.upload("p1", &id, Body::stream(stream, None)).await;
+    assert_eq!(answer.status, 204, "{:?}", answer.json());
+    let image = cloud
+        .ok("p1", "GET", &format!("/v2/images/{id}"), None)
+        .await;
+    let mut hash = Sha512::new();
+    (0..64).for_each(|i| hash.update(piece(i)));
+    let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(
+        (
+            &image["status"],
+            &image["size"],
+            &image["os_hash_value"],
+            &image["os_hash_algo"]
+        ),
+        (
+            &json!("active"),
+            &json!(64 << 20),
+            &json!(hex),
+            &json!("sha512")
+        )
+    );
+    assert_eq!(image["virtual_size"], json!(64 << 20));
+    let all = cloud.send("p1", "GET", &file(&id), &[], Body::Empty).await;
+    assert_eq!((all.status, all.bytes.len()), (200, 64 << 20));
+    assert_eq!(
+        all.headers["content-md5"].to_str().unwrap(),
+        image["checksum"]
+    );
+    let range = [("range", "bytes=1048575-1048576")];
+    let part = cloud
+        .send("p1", "GET", &file(&id), &range, Body::Empty)
+        .await;
+    assert_eq!((part.status, part.bytes), (206, vec![0, 1]));
+    assert_eq!(
+        part.headers["content-range"],
+        "bytes 1048575-1048576/67108864"
+    );
+    let beyond = [("range", "bytes=67108864-")];
+    assert_eq!(
+        cloud
+            .send("p1", "GET", &file(&id), &beyond, Body::Empty)
+            .await
+            .status,
+        416
+    );
+    // Data is uploaded once.
+    assert_eq!(
+        cloud.upload("p1", &id, "again".to_string()).await.status,
+        409
+    );
+    cloud
+        .ok("p1", "DELETE", &format!("/v2/images/{id}"), None)
+        .await;
+    assert_eq!(cloud.files(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_broken_upload_leaves_nothing() {
+    let cloud = Cloud::new().await;
+    let id = cloud.image("p1", json!({})).await;
+    let pieces = vec![Ok(Bytes::from("half")), Err(std::io::Error::other("gone"))];
+    let answer = cloud
+        .upload("p1", &id, Body::stream(futures::stream::iter(pieces), None))
+        .await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(cloud.status(&id).await, "queued");
+    assert_eq!(cloud.files(), Vec::<String>::new());
+    assert_eq!(
+        cloud.upload("p1", &id, "whole".to_string()).await.status,
+        204
+    );
+    assert_eq!(cloud.status(&id).await, "active");
+}
+
+#[tokio::test]
+async fn a_caller_who_vanishes_mid_request_is_cleaned_up_after() {
+    let cloud = Cloud::new().await;
+    let id = cloud.image("p1", json!({})).await;
+    let endless = futures::stream::once(async { Ok(Bytes::from("some")) });
+    let endless = futures::StreamExt::chain(endless, futures::stream::pending());
+    // The request is polled until it waits for more data, then dropped, as the server does when the socket closes.
+    let upload = cloud.upload("p1", &id, Body::stream(endless, None));
+    tokio::select! {
+        _ = upload => panic!("an endless upload ended"),
+        () = saving(&cloud, &id) => {}
+    }
+    oslo_service::wait_until(
+        Duration::from_secs(10),
+        Duration::from_millis(5),
+        async || {
+            let done = cloud.status(&id).await == "queued" && cloud.files().is_empty();
+            Ok(done.then_some(()))
+        },
+    )
+    .await
+    .unwrap();
+}
+
+async fn saving(cloud: &Cloud, id: &str) {
+    while cloud.status(id).await != "saving" || cloud.files().is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_of_a_dead_process_ends_with_its_lease() {
+    let cloud = Cloud::new().await;
+    let id = cloud.image("p1", json!({})).await;
+    let upload = format!("{id}.dead");
+    std::fs::write(cloud.folder.join(format!("{upload}.part")), "half").unwrap();
+    let until = cloud.clock.now().plus(Duration::from_secs(60));
+    let row = id.clone();
+    cloud
+        .db
+        .write(move |tx| {
+            let values = [
+                set("status", "saving"),
+                set("upload", &upload),
+                set("upload_owner", "another process"),
+                set("upload_lease", until),
+            ];
+            tx.update::<ImageRow>(eq("id", &row), &values)
+        })
+        .await
+        .unwrap();
+    let reconciler = Uploads::new(&cloud.state);
+    reconciler.run().await.unwrap();
+    assert_eq!(cloud.status(&id).await, "saving", "the lease still runs");
+    cloud.clock.advance(Duration::from_secs(61));
+    assert_eq!(reconciler.run().await.unwrap().changed, 1);
+    assert_eq!(cloud.status(&id).await, "queued");
+    assert_eq!(cloud.files(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn files_of_deleted_images_go_even_after_a_crash() {
+    let cloud = Cloud::new().await;
+    let id = cloud.image("p1", json!({})).await;
+    cloud.upload("p1", &id, "data".to_string()).await;
+    // As after a crash between the commit of a delete and the removal of the file.
+    let row = id.clone();
+    let now = Timestamp::now();
+    cloud
+        .db
+        .write(move |tx| {
+            let values = [set("status", "pending_delete"), set("deleted_at", now)];
+            tx.update::<ImageRow>(eq("id", &row), &values)
+        })
+        .await
+        .unwrap();
+    assert_eq!(cloud.files().len(), 1);
+    Files::new(&cloud.state).run().await.unwrap();
+    assert_eq!(cloud.files(), Vec::<String>::new());
+}
+
+fn qcow2(backing: &[u8]) -> Vec<u8> {
+    let mut head = vec![0u8; 4096];
+    head[..8].copy_from_slice(&[b'Q', b'F', b'I', 0xfb, 0, 0, 0, 2]);
+    if !backing.is_empty() {
+        head[8..16].copy_from_slice(&1024u64.to_be_bytes());
+        head[16..20].copy_from_slice(&(backing.len() as u32).to_be_bytes());
+        head[1024..1024 + backing.len()].copy_from_slice(backing);
+    }
+    head[20..24].copy_from_slice(&16u32.to_be_bytes());
+    head[24..32].copy_from_slice(&(1u64 << 30).to_be_bytes());
+    head
+}
+
+#[tokio::test]
+async fn hostile_and_mislabelled_content_is_refused() {
+    let cloud = Cloud::new().await;
+    let cases = [
+        ("qcow2", qcow2(b"/etc/shadow")),
+        ("raw", qcow2(b"/etc/shadow")),
+        ("raw", qcow2(b"")),
+        ("qcow2", vec![0u8; 4096]),
+        (
+            "vmdk",
+            b"# Disk DescriptorFile\nRW 100 FLAT \"/etc/passwd\" 0\n".to_vec(),
+        ),
+    ];
+    for (format, content) in cases {
+        let id = cloud.image("p1", json!({"disk_format": format})).await;
+        let answer = cloud.upload("p1", &id, content).await;
+        assert_eq!(answer.status, 415, "{format}: {:?}", answer.json());
+        assert_eq!(cloud.status(&id).await, "queued");
+    }
+    assert_eq!(cloud.files(), Vec::<String>::new());
+    let id = cloud.image("p1", json!({"disk_format": "qcow2"})).await;
+    assert_eq!(cloud.upload("p1", &id, qcow2(b"")).await.status, 204);
+    let image = cloud
+        .ok("p1", "GET", &format!("/v2/images/{id}"), None)
+        .await;
+    assert_eq!(image["virtual_size"], json!(1u64 << 30));
+}
+
+#[tokio::test]
+async fn size_caps_and_missing_formats() {
+    let conf = glance::Conf {
+        image_size_cap: 10,
+        ..Default::default()
+    };
+    let cloud = Cloud::with(conf).await;
+    let id = cloud.image("p1", json!({})).await;
+    assert_eq!(
+        cloud
+            .upload("p1", &id, "12345678901".to_string())
+            .await
+            .status,
+        413
+    );
+    let pieces = vec![Ok(Bytes::from("123456")), Ok(Bytes::from("78901"))];
+    let unknown = Body::stream(futures::stream::iter(pieces), None);
+    assert_eq!(cloud.upload("p1", &id, unknown).await.status, 413);
+    assert_eq!(
+        (cloud.status(&id).await, cloud.files().len()),
+        (json!("queued"), 0)
+    );
+    let bare = cloud.ok("p1", "POST", "/v2/images", Some(json!({}))).await;
+    let bare = bare["id"].as_str().unwrap();
+    assert_eq!(cloud.upload("p1", bare, "x".to_string()).await.status, 400);
+    let empty = cloud.send("p1", "GET", &file(&id), &[], Body::Empty).await;
+    assert_eq!(empty.status, 204);
+}
+
+#[tokio::test]
+async fn an_image_deleted_while_it_arrives_stays_deleted() {
+    let cloud = Cloud::new().await;
+    let id = cloud.image("p1", json!({})).await;
+    let (sender, receiver) = futures::channel::mpsc::unbounded();
+    let upload = cloud.upload("p1", &id, Body::stream(receiver, None));
+    let delete = async {
+        sender.unbounded_send(Ok(Bytes::from("some"))).unwrap();
+        saving(&cloud, &id).await;
+        cloud
+            .ok("p1", "DELETE", &format!("/v2/images/{id}"), None)
+            .await;
+        drop(sender);
+    };
+    let (answer, ()) = futures::join!(upload, delete);
+    assert_eq!(answer.status, 410);
+    assert_eq!(cloud.files(), Vec::<String>::new());
+}
