@@ -98,7 +98,10 @@ fn limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // the one place in the house that starts programs
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place in the house that starts programs"
+)]
 fn command(program: Program, args: Vec<OsString>, place: &Place, session: bool) -> Result<Command> {
     let path = program
         .find()

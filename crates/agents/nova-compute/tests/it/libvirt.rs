@@ -172,6 +172,10 @@ async fn a_real_guest_comes_and_goes_without_a_trace() {
 
 /// With a system inside (made by script/guest-image): what needs the guest to co-operate.
 #[tokio::test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "where the image lies is the business of whoever runs the test"
+)]
 async fn a_guest_with_a_system_follows_requests() {
     let host = Privsep::new();
     let Some(image) = std::env::var_os("GUEST_IMAGE").map(std::path::PathBuf::from) else {
