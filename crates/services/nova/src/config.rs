@@ -46,6 +46,8 @@ oslo_config::section! {
         pub metadata_proxy_shared_secret: base::Secret = base::Secret::default(),
         /// Where browsers reach noVNC.
         pub novncproxy_base_url: String = "http://127.0.0.1:6080/vnc_lite.html".to_string(),
+        /// noVNC's pages.
+        pub novnc_web: String = "/usr/share/novnc".to_string(),
         /// Seconds a console ticket is good for.
         pub console_token_ttl: u64 = 600,
         /// Instances per project; -1 is no limit. The same for the following.

@@ -3,10 +3,12 @@
 
 pub mod api;
 pub mod config;
+pub mod console;
 pub mod db;
 pub mod flows;
 pub mod image;
 pub mod instance;
+pub mod metadata;
 pub mod network;
 pub mod periodic;
 mod routes;

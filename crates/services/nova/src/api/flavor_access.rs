@@ -1,6 +1,6 @@
 //! Which projects may use a private flavor.
 
-use super::flavors;
+use super::{flavors, projects};
 use super::values::{text, wrapped};
 use crate::Nova;
 use crate::db::flavors::{FlavorAccessRow, FlavorRow};
@@ -45,6 +45,7 @@ fn tenant(req: &Req, action: &str) -> Result<String> {
 /// `addTenantAccess`.
 pub async fn add(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let (id, project) = (req.param("id").to_string(), tenant(&req, "addTenantAccess")?);
+    projects::check(&nova, &project).await?;
     let body = nova
         .db
         .write(move |tx| {
