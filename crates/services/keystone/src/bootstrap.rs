@@ -15,7 +15,6 @@ use oslo_db::{Tx, all, eq, set};
 use serde_json::Value;
 use std::sync::Arc;
 
-const DEFAULT_DOMAIN: &str = "default";
 /// Upstream's own, which cannot be deleted by mistake.
 const IMMUTABLE_ROLES: &[&str] = &["admin", "manager", "member", "reader", "service"];
 /// Roles that other services' rules ask for by name.
@@ -115,9 +114,10 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
     }
     let (region, endpoints) = (spec.region, spec.endpoints);
     let now = keystone.clock.now();
+    let domain = keystone.conf.identity.default_domain_id.clone();
     keystone
         .write(move |tx| {
-            ensure_domain(tx)?;
+            ensure_domain(tx, &domain)?;
             for name in IMMUTABLE_ROLES {
                 ensure_role(tx, name, true)?;
             }
@@ -131,10 +131,15 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
                 };
                 tx.upsert(&row, &["prior_role_id", "implied_role_id"])?;
             }
-            let admin_project_id =
-                ensure_project(tx, "admin", "Bootstrap project for initializing the cloud.")?;
-            let service_project_id = ensure_project(tx, "service", "The cloud's own services.")?;
-            let admin_user_id = ensure_user(tx, "admin", admin_hash.as_deref(), now)?;
+            let admin_project_id = ensure_project(
+                tx,
+                &domain,
+                "admin",
+                "Bootstrap project for initializing the cloud.",
+            )?;
+            let service_project_id =
+                ensure_project(tx, &domain, "service", "The cloud's own services.")?;
+            let admin_user_id = ensure_user(tx, &domain, "admin", admin_hash.as_deref(), now)?;
             let admin_role = role_id(tx, "admin")?;
             let service_role = role_id(tx, "service")?;
             let grant = |kind, actor: &str, target: &str, role: &str| AssignmentRow {
@@ -163,7 +168,7 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
                 ),
             )?;
             for (name, hash) in &service_hashes {
-                let id = ensure_user(tx, name, hash.as_deref(), now)?;
+                let id = ensure_user(tx, &domain, name, hash.as_deref(), now)?;
                 for role in [&admin_role, &service_role] {
                     ensure(
                         tx,
@@ -185,17 +190,20 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
 }
 
 async fn existing(keystone: &Keystone, name: &str) -> Result<Option<UserRow>> {
-    let name = name.to_string();
+    let (domain, name) = (
+        keystone.conf.identity.default_domain_id.clone(),
+        name.to_string(),
+    );
     keystone
         .db
-        .read(move |tx| users::find_named(tx, DEFAULT_DOMAIN, &name))
+        .read(move |tx| users::find_named(tx, &domain, &name))
         .await
 }
 
-fn ensure_domain(tx: &mut Tx) -> Result<()> {
-    if projects::find(tx, DEFAULT_DOMAIN)?.is_none() {
+fn ensure_domain(tx: &mut Tx, domain: &str) -> Result<()> {
+    if projects::find(tx, domain)?.is_none() {
         tx.insert(&ProjectRow {
-            id: DEFAULT_DOMAIN.into(),
+            id: domain.into(),
             name: "Default".into(),
             domain_id: ROOT.into(),
             parent_id: None,
@@ -234,16 +242,16 @@ fn ensure_role(tx: &mut Tx, name: &str, immutable: bool) -> Result<()> {
     Ok(())
 }
 
-fn ensure_project(tx: &mut Tx, name: &str, description: &str) -> Result<String> {
-    if let Some(project) = projects::find_named(tx, DEFAULT_DOMAIN, name)? {
+fn ensure_project(tx: &mut Tx, domain: &str, name: &str, description: &str) -> Result<String> {
+    if let Some(project) = projects::find_named(tx, domain, name)? {
         return Ok(project.id);
     }
     let id = new_hex_id();
     tx.insert(&ProjectRow {
         id: id.clone(),
         name: name.into(),
-        domain_id: DEFAULT_DOMAIN.into(),
-        parent_id: Some(DEFAULT_DOMAIN.into()),
+        domain_id: domain.into(),
+        parent_id: Some(domain.into()),
         is_domain: false,
         enabled: true,
         description: Some(description.into()),
@@ -254,8 +262,14 @@ fn ensure_project(tx: &mut Tx, name: &str, description: &str) -> Result<String> 
     Ok(id)
 }
 
-fn ensure_user(tx: &mut Tx, name: &str, hash: Option<&str>, now: Timestamp) -> Result<String> {
-    if let Some(user) = users::find_named(tx, DEFAULT_DOMAIN, name)? {
+fn ensure_user(
+    tx: &mut Tx,
+    domain: &str,
+    name: &str,
+    hash: Option<&str>,
+    now: Timestamp,
+) -> Result<String> {
+    if let Some(user) = users::find_named(tx, domain, name)? {
         if let Some(hash) = hash {
             tx.update::<UserRow>(
                 eq("id", &user.id),
@@ -268,7 +282,7 @@ fn ensure_user(tx: &mut Tx, name: &str, hash: Option<&str>, now: Timestamp) -> R
     tx.insert(&UserRow {
         id: id.clone(),
         name: name.into(),
-        domain_id: DEFAULT_DOMAIN.into(),
+        domain_id: domain.into(),
         enabled: true,
         default_project_id: None,
         password_hash: hash.map(str::to_string),

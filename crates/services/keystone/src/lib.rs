@@ -19,14 +19,13 @@ pub use auth::LocalAuth;
 pub use bootstrap::{BootstrapSpec, Bootstrapped, EndpointSpec, bootstrap};
 pub use config::Conf;
 
-use arc_swap::ArcSwap;
 use base::{Clock, Error, Result};
 use oslo_db::{Db, Tx};
 use oslo_http::{Api, ApiConfig, Authenticate, Endpoint, Schemas, Wording};
 use oslo_policy::Enforcer;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use token::cache::TokenCache;
 use token::keys::Keys;
@@ -62,7 +61,7 @@ pub struct Keystone {
     pub(crate) passwords: identity::password::Passwords,
     pub(crate) keys: Keys,
     pub(crate) cache: TokenCache,
-    pub(crate) revocations: ArcSwap<Revocations>,
+    pub(crate) revocations: RwLock<Revocations>,
     pub(crate) sync: sync::Sync,
     generation: Arc<AtomicU64>,
 }
@@ -133,7 +132,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
             conf.token.cache_size,
             Duration::from_secs(conf.token.cache_time),
         ),
-        revocations: ArcSwap::from_pointee(Revocations::default()),
+        revocations: RwLock::new(Revocations::default()),
         sync: sync::Sync::default(),
         generation: Arc::new(AtomicU64::new(1)),
         conf,

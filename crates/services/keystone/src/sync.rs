@@ -1,22 +1,23 @@
 //! Several processes on one database: once a second this one asks whether another has written, and then forgets
-//! what it remembers and reads the revocations anew. Its own writes do the same at once.
+//! what it remembers and reads new revocations. Its own writes do the same at once.
 
 use crate::Keystone;
 use crate::db::{generation, revocations};
-use crate::token::revocations::Revocations;
 use base::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const INTERVAL_MS: u64 = 1000;
+/// Clocks of processes differ and transactions take time: rows this much older than the newest are read again.
+const OVERLAP: Duration = Duration::from_secs(300);
 
 /// When this process last looked, and what it saw.
 pub(crate) struct Sync {
     started: Instant,
     looked_ms: AtomicU64,
     seen: AtomicI64,
-    /// One reader of revocations at a time, so that an older view never replaces a newer one.
+    /// One reader of revocations at a time.
     reading: tokio::sync::Mutex<()>,
 }
 
@@ -68,11 +69,21 @@ impl Keystone {
     pub(crate) async fn caught_up(&self, generation: i64) -> Result<()> {
         let _alone = self.sync.reading.lock().await;
         let oldest = self.clock.now().minus(self.revocations_last());
+        let newest = self
+            .revocations
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .newest();
+        let since = oldest.max(newest.minus(OVERLAP));
         let rows = self
             .db
-            .read(move |tx| revocations::since(tx, oldest))
+            .read(move |tx| revocations::since(tx, since))
             .await?;
-        self.revocations.store(Arc::new(Revocations::new(rows)));
+        {
+            let mut known = self.revocations.write().unwrap_or_else(|e| e.into_inner());
+            known.absorb(rows);
+            known.forget(oldest);
+        }
         self.sync.seen.fetch_max(generation, Ordering::AcqRel);
         self.generation_moved();
         Ok(())

@@ -54,8 +54,8 @@ impl AssignmentRow {
 
 /// Adds an assignment; one that exists already is fine.
 pub(crate) fn ensure(tx: &mut Tx, row: &AssignmentRow) -> Result<()> {
-    if !tx.exists::<AssignmentRow>(row.key())? {
-        tx.insert(row)?;
-    }
-    Ok(())
+    tx.upsert(
+        row,
+        &["kind", "actor_id", "target_id", "role_id", "inherited"],
+    )
 }

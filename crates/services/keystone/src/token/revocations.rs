@@ -11,6 +11,7 @@ pub(crate) struct Revocations {
     users: HashMap<String, Timestamp>,
     projects: HashMap<String, Timestamp>,
     domains: HashMap<String, Timestamp>,
+    newest: Timestamp,
 }
 
 /// What of a token revocations look at.
@@ -24,14 +25,20 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Revocations {
-    pub(crate) fn new(rows: Vec<RevocationRow>) -> Revocations {
-        let mut all = Revocations::default();
+    /// The time of the newest one known.
+    pub(crate) fn newest(&self) -> Timestamp {
+        self.newest
+    }
+
+    /// Takes up rows, known or new.
+    pub(crate) fn absorb(&mut self, rows: Vec<RevocationRow>) {
         for row in rows {
+            self.newest = self.newest.max(row.issued_before);
             let places = [
-                (&mut all.tokens, row.audit_id),
-                (&mut all.users, row.user_id),
-                (&mut all.projects, row.project_id),
-                (&mut all.domains, row.domain_id),
+                (&mut self.tokens, row.audit_id),
+                (&mut self.users, row.user_id),
+                (&mut self.projects, row.project_id),
+                (&mut self.domains, row.domain_id),
             ];
             for (place, id) in places {
                 if let Some(id) = id {
@@ -40,7 +47,18 @@ impl Revocations {
                 }
             }
         }
-        all
+    }
+
+    /// Drops those that no token can outlive.
+    pub(crate) fn forget(&mut self, before: Timestamp) {
+        for place in [
+            &mut self.tokens,
+            &mut self.users,
+            &mut self.projects,
+            &mut self.domains,
+        ] {
+            place.retain(|_, issued_before| *issued_before >= before);
+        }
     }
 
     pub(crate) fn hit(&self, subject: &Subject<'_>) -> bool {

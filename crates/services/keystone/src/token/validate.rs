@@ -90,7 +90,12 @@ impl Keystone {
             ],
             issued_at: claims.issued_at,
         };
-        if self.revocations.load().hit(&subject) {
+        if self
+            .revocations
+            .read()
+            .unwrap_or_else(|e| e.into_inner())
+            .hit(&subject)
+        {
             return Err(not_found());
         }
         Ok(assemble(claims, facts))

@@ -45,7 +45,7 @@ async fn inherited_roles_hold_below() {
             .await
             .expect(200)
             .column("projects", "id"),
-        [leaf.clone()]
+        [leaf.as_str()]
     );
 
     let shown = cloud

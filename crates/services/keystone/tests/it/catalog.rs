@@ -43,7 +43,7 @@ async fn a_service_enters_and_leaves_the_catalog() {
         )
         .await
         .expect(200);
-    assert_eq!(by_service.column("endpoints", "id"), [endpoint.clone()]);
+    assert_eq!(by_service.column("endpoints", "id"), [endpoint.as_str()]);
     let path = format!("/v3/endpoints/{endpoint}");
     cloud
         .call(

@@ -244,7 +244,7 @@ async fn groups_lend_roles() {
             .await
             .expect(200)
             .column("groups", "id"),
-        [group.clone()]
+        [group.as_str()]
     );
     assert_eq!(
         cloud
@@ -252,7 +252,7 @@ async fn groups_lend_roles() {
             .await
             .expect(200)
             .column("users", "id"),
-        [ann.clone()]
+        [ann.as_str()]
     );
     assert_eq!(
         cloud

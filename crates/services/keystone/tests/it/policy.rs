@@ -166,7 +166,7 @@ async fn a_domains_manager_rules_that_domain() {
     let users = cloud.get(&token, "/v3/users").await.expect(200);
     assert_eq!(
         users.column("users", "id"),
-        [meg.clone()],
+        [meg.as_str()],
         "only the own domain's"
     );
     assert_eq!(
@@ -184,7 +184,7 @@ async fn a_domains_manager_rules_that_domain() {
             .await
             .expect(200)
             .column("domains", "id"),
-        [mine.clone()]
+        [mine.as_str()]
     );
     cloud
         .get(&token, &format!("/v3/domains/{other}"))

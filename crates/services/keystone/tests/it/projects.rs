@@ -160,7 +160,7 @@ async fn projects_are_trees() {
         .get(&admin, &format!("/v3/projects?parent_id={top}"))
         .await;
     if children.status == 200 {
-        assert_eq!(children.column("projects", "id"), [mid.clone()]);
+        assert_eq!(children.column("projects", "id"), [mid.as_str()]);
     }
     let off = json!({"project": {"enabled": false}});
     cloud
@@ -227,9 +227,9 @@ async fn tags_find_projects() {
             .expect(200)
             .column("projects", "id")
     };
-    assert_eq!(found("tags=red,big").await, [a.clone()]);
-    assert_eq!(found("tags-any=big,blue").await, [a.clone()]);
-    assert_eq!(found("tags=red&not-tags=big").await, [b.clone()]);
+    assert_eq!(found("tags=red,big").await, [a.as_str()]);
+    assert_eq!(found("tags-any=big,blue").await, [a.as_str()]);
+    assert_eq!(found("tags=red&not-tags=big").await, [b.as_str()]);
     let all = cloud
         .call(&admin, "PUT", &tags, json!({"tags": ["x", "y"]}))
         .await
