@@ -1,1 +1,317 @@
-fn main() {}
+//! The binary: one command starts a cloud, the others look at it, explain it and take it away.
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use ferrostack::boot::{self, Cloud};
+use ferrostack::config::Settings;
+use ferrostack::{docs, doctor, explain, logging, status, trace};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// OpenStack in one binary: a whole cloud on one machine, or its parts on many.
+///
+/// Start one with `ferrostack run`, log in with the files it writes into the state directory:
+///
+///     export OS_CLIENT_CONFIG_FILE=STATE/clouds.yaml
+///     openstack --os-cloud ferrostack server list
+#[derive(Parser)]
+#[command(version, verbatim_doc_comment)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts the cloud and stays in the foreground until Ctrl-C or SIGTERM; guests go on running.
+    Run {
+        /// Everything the cloud owns lies here.
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+        /// TOML; an empty or missing file gives a working cloud. See docs/reference/config.md.
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Fake hypervisor, networks and volumes; needs no root.
+        #[arg(long)]
+        fake: bool,
+    },
+    /// Shows every service and agent, up or down, and why.
+    Status {
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+    },
+    /// Shows what this host lacks for real guests, and what to do about it.
+    Doctor,
+    /// Stops the cloud and removes every guest, namespace, bridge, tap and process it made; the state stays.
+    Down {
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Like `down`, and removes the state: images, volumes, databases, everything.
+    Reset {
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Explains a decision of the cloud.
+    Explain {
+        #[command(subcommand)]
+        what: Explain,
+    },
+    /// Prints the whole path of a request, from the API to the programs on the host, with times.
+    Trace {
+        /// `req-…`, from a reply's x-openstack-request-id header or `openstack --debug`.
+        request_id: String,
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+    },
+    /// Writes the reference pages (configuration, routes) into a directory.
+    Docs { dir: PathBuf },
+}
+
+#[derive(Subcommand)]
+enum Explain {
+    /// Every host with the filter that refused it, or the weights it got.
+    Server {
+        /// The server's id.
+        id: String,
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            eprintln!("ferrostack: {e}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(dispatch(cli.command)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("ferrostack: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Result<bool> {
+    match command {
+        Command::Run {
+            state,
+            config,
+            fake,
+        } => run(&state, config.as_deref(), fake).await.map(|()| true),
+        Command::Status { state } => status::run(&state).await,
+        Command::Doctor => doctor::run().await.map_err(words),
+        Command::Down { state, config } => down(&state, config.as_deref()).await.map(|()| true),
+        Command::Reset { state, config, yes } => {
+            reset(&state, config.as_deref(), yes).await.map(|()| true)
+        }
+        Command::Explain {
+            what: Explain::Server { id, state },
+        } => explain::server(&state, &id).await.map(|()| true),
+        Command::Trace { request_id, state } => trace::run(&state, &request_id).map(|()| true),
+        Command::Docs { dir } => write_docs(&dir).await.map(|()| true),
+    }
+}
+
+fn words(e: base::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{}",
+        if e.kind() == base::Kind::Internal {
+            e.log_message()
+        } else {
+            e.message()
+        }
+    )
+}
+
+fn settings(state: &Path, config: Option<&Path>) -> Result<Settings> {
+    let mut settings = Settings::load(config).map_err(words)?;
+    // Absolute, because libvirt and QEMU are told paths and live elsewhere.
+    settings.default.state_path = std::path::absolute(state)?;
+    Ok(settings)
+}
+
+async fn run(state: &Path, config: Option<&Path>, fake: bool) -> Result<()> {
+    let mut settings = settings(state, config)?;
+    settings.default.fake |= fake;
+    anyhow::ensure!(
+        settings.default.fake || doctor::root(),
+        "real guests and networks need root; run as root, or start with --fake"
+    );
+    if let Ok(other) = status::running(state) {
+        anyhow::bail!(
+            "a cloud already runs on {} (process {}); stop it, or choose another --state",
+            state.display(),
+            other.pid
+        );
+    }
+    logging::start(&settings.default.state_path, &settings.default.log_filter).map_err(words)?;
+    let cloud = boot::start(settings).await.map_err(words)?;
+    write_files(&cloud)?;
+    let ready = serde_json::json!({"ready": true, "urls": cloud.urls});
+    println!("{ready}");
+    std::io::stdout().flush()?;
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    let state = cloud.settings.default.state_path.clone();
+    cloud.stop().await;
+    let _ = std::fs::remove_file(state.join("cloud.json"));
+    let _ = std::fs::remove_file(state.join("ferrostack.pid"));
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        r = tokio::signal::ctrl_c() => r?,
+    }
+    Ok(())
+}
+
+fn private(path: &Path, text: &str) -> Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// What people and other commands need to reach the cloud.
+fn write_files(cloud: &Cloud) -> Result<()> {
+    let state = &cloud.settings.default.state_path;
+    let admin = cloud.openrc("admin", "admin", &cloud.secrets.admin_password);
+    let mut openrc = String::new();
+    for (name, value) in &admin {
+        let _ = writeln!(openrc, "export {name}='{value}'");
+    }
+    private(&state.join("openrc"), &openrc)?;
+    let region = &cloud.settings.default.region;
+    let entry = |name: &str, user: &str, project: &str, password: &base::Secret| {
+        format!(
+            "  {name}:\n    auth:\n      auth_url: {}/v3\n      username: {user}\n      password: {}\n      project_name: {project}\n      user_domain_name: Default\n      project_domain_name: Default\n    region_name: {region}\n    identity_api_version: 3\n",
+            cloud.urls["identity"],
+            password.expose(),
+        )
+    };
+    let clouds = format!(
+        "clouds:\n{}{}",
+        entry(
+            "ferrostack",
+            "admin",
+            "admin",
+            &cloud.secrets.admin_password
+        ),
+        entry(
+            "ferrostack-demo",
+            "demo",
+            "demo",
+            &cloud.secrets.demo_password
+        ),
+    );
+    private(&state.join("clouds.yaml"), &clouds)?;
+    let pid = std::process::id();
+    let urls = cloud
+        .urls
+        .iter()
+        .map(|(k, v)| (k.to_string(), v.clone()))
+        .collect();
+    let running = status::Running { pid, urls };
+    private(&state.join("cloud.json"), &serde_json::to_string(&running)?)?;
+    private(&state.join("ferrostack.pid"), &format!("{pid}\n"))?;
+    Ok(())
+}
+
+async fn down(state: &Path, config: Option<&Path>) -> Result<()> {
+    if let Ok(cloud) = status::running(state) {
+        println!("stopping process {}", cloud.pid);
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(cloud.pid)?);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
+        let gone = tokio::time::timeout(Duration::from_secs(30), async {
+            while status::alive(cloud.pid) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        gone.await.with_context(|| {
+            format!(
+                "process {} does not end; look at {}",
+                cloud.pid,
+                state.join("logs/ferrostack.log").display()
+            )
+        })?;
+    }
+    if !state.exists() {
+        return Ok(());
+    }
+    let settings = settings(state, config)?.derive().map_err(words)?;
+    if doctor::root() {
+        println!("removing guests");
+        nova_compute::teardown(&settings.compute)
+            .await
+            .map_err(words)?;
+        println!("removing networks");
+        neutron_agents::teardown(&settings.agents)
+            .await
+            .map_err(words)?;
+    }
+    println!("down; the state stays in {}", state.display());
+    Ok(())
+}
+
+async fn reset(state: &Path, config: Option<&Path>, yes: bool) -> Result<()> {
+    anyhow::ensure!(
+        yes,
+        "this removes every image, volume and database below {}; say --yes if you mean it",
+        state.display()
+    );
+    anyhow::ensure!(
+        !state.exists() || state.join("secrets.json").exists(),
+        "{} is not the state of a cloud",
+        state.display()
+    );
+    down(state, config).await?;
+    if state.exists() {
+        std::fs::remove_dir_all(state).with_context(|| state.display().to_string())?;
+    }
+    println!("nothing is left of {}", state.display());
+    Ok(())
+}
+
+async fn write_docs(dir: &Path) -> Result<()> {
+    docs::config(dir)?;
+    let scratch = std::env::temp_dir().join(format!("ferrostack-docs-{}", std::process::id()));
+    let text = "[DEFAULT]\nfake = true\n[api]\nidentity_port = 0\nimage_port = 0\nplacement_port = 0\nnetwork_port = 0\ncompute_port = 0\nmetadata_port = 0\nvolume_port = 0\nnovnc_port = 0\n";
+    let mut settings = Settings::parse(text).map_err(words)?;
+    settings.default.state_path = scratch.clone();
+    let cloud = boot::start(settings).await.map_err(words)?;
+    let page = docs::routes(&cloud.endpoints);
+    cloud.stop().await;
+    let _ = std::fs::remove_dir_all(&scratch);
+    std::fs::write(dir.join("routes.md"), page)?;
+    println!("wrote {}", dir.display());
+    Ok(())
+}

@@ -11,12 +11,14 @@ mod fake;
 mod libvirt;
 mod locks;
 mod report;
+mod teardown;
 
 pub use agent::ComputeAgent;
 pub use config::ComputeConf;
 pub use driver::{HostFacts, VirtDriver};
 pub use fake::FakeDriver;
 pub use libvirt::LibvirtDriver;
+pub use teardown::{kvm_usable, teardown};
 
 use async_trait::async_trait;
 use base::{Error, Result};

@@ -268,13 +268,7 @@ impl<S: Send + Sync + 'static> Api<S> {
             self.auth.authenticate(&parts.headers).await?
         };
         ctx.request_id = request_id.to_string();
-        let upstream_id = parts
-            .headers
-            .get("x-openstack-request-id")
-            .and_then(|v| v.to_str().ok());
-        ctx.global_request_id = upstream_id
-            .filter(|t| id::is_request_id(t))
-            .map(str::to_string);
+        ctx.global_request_id = global_id(&parts.headers).map(str::to_string);
         if !public {
             self.policy.mark_admin(&mut ctx);
         }
@@ -455,7 +449,14 @@ impl<S: Send + Sync + 'static> Api<S> {
         let headers = request.headers().clone();
         let path = request.uri().path().to_string();
         let mut version = self.config.versions.map_or(Microversion(0, 0), |v| v.min);
-        let span = tracing::info_span!("request", request.id = %request_id, service = self.config.name, http.method = %method, http.path = %path);
+        let span = tracing::info_span!(
+            "request",
+            request.id = %request_id,
+            request.global_id = global_id(&headers).unwrap_or(""),
+            service = self.config.name,
+            http.method = %method,
+            http.path = %path
+        );
         let outcome = AssertUnwindSafe(self.answer(request, &request_id, &mut version))
             .catch_unwind()
             .instrument(span.clone())
@@ -483,14 +484,11 @@ impl<S: Send + Sync + 'static> Api<S> {
             reply.body = Body::Empty;
         }
         let duration_us = started.elapsed().as_micros() as u64;
-        span.in_scope(|| {
-            tracing::info!(
-                status = reply.status.as_u16(),
-                duration_us,
-                "{} {}",
-                method,
-                path
-            )
+        let status = reply.status.as_u16();
+        // Reads that went well are many and change nothing: the log of changes should not drown in them.
+        span.in_scope(|| match (status, &method) {
+            (200..400, &Method::GET | &Method::HEAD) => tracing::debug!(status, duration_us, "{method} {path}"),
+            _ => tracing::info!(status, duration_us, "{method} {path}"),
         });
         reply
     }
@@ -556,6 +554,12 @@ fn walk<'t>(node: &'t Node, segments: &[String], values: &mut Vec<String>) -> Op
         return Some(&node.rest);
     }
     None
+}
+
+/// The id that the first service of a chain, or the client, gave the request.
+fn global_id(headers: &HeaderMap) -> Option<&str> {
+    let given = headers.get("x-openstack-request-id").and_then(|v| v.to_str().ok());
+    given.filter(|t| id::is_request_id(t))
 }
 
 fn base_url(headers: &HeaderMap) -> String {

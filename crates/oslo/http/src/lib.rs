@@ -34,6 +34,7 @@ pub use route::{
     post, put, route, rule,
 };
 pub use schema::{Schemas, Wording};
+pub use rustls::ServerConfig as TlsConfig;
 pub use server::{ServerOptions, bind, serve, tls_config};
 
 pub use bytes::Bytes;

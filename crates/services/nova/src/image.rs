@@ -23,15 +23,40 @@ pub struct Image {
 }
 
 const CORE: &[&str] = &[
-    "id", "name", "status", "visibility", "owner", "size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value", "os_hidden",
-    "disk_format", "container_format", "min_disk", "min_ram", "created_at", "updated_at", "protected", "tags", "self", "file", "schema",
-    "locations", "direct_url", "stores",
+    "id",
+    "name",
+    "status",
+    "visibility",
+    "owner",
+    "size",
+    "virtual_size",
+    "checksum",
+    "os_hash_algo",
+    "os_hash_value",
+    "os_hidden",
+    "disk_format",
+    "container_format",
+    "min_disk",
+    "min_ram",
+    "created_at",
+    "updated_at",
+    "protected",
+    "tags",
+    "self",
+    "file",
+    "schema",
+    "locations",
+    "direct_url",
+    "stores",
 ];
 
 /// An image with the eyes of `caller`.
 pub async fn get(sdk: &Sdk, caller: Caller<'_>, id: &str) -> Result<Image> {
     let path = format!("/v2/images/{}", percent_encode(id));
-    let value: Value = sdk.request(caller, "image", Method::GET, &path, None).await?.json()?;
+    let value: Value = sdk
+        .request(caller, "image", Method::GET, &path, None)
+        .await?
+        .json()?;
     let text = |k: &str| value[k].as_str().unwrap_or("").to_string();
     let mut properties = BTreeMap::new();
     for (name, v) in value.as_object().into_iter().flatten() {
@@ -39,9 +64,17 @@ pub async fn get(sdk: &Sdk, caller: Caller<'_>, id: &str) -> Result<Image> {
             properties.insert(name.clone(), v.to_string());
         }
     }
-    let sha512 = (value["os_hash_algo"] == "sha512").then(|| text("os_hash_value")).filter(|h| !h.is_empty());
+    let sha512 = (value["os_hash_algo"] == "sha512")
+        .then(|| text("os_hash_value"))
+        .filter(|h| !h.is_empty());
     Ok(Image {
-        spec: ImageSpec { id: text("id"), disk_format: text("disk_format"), size: value["size"].as_u64().unwrap_or(0), sha512, properties },
+        spec: ImageSpec {
+            id: text("id"),
+            disk_format: text("disk_format"),
+            size: value["size"].as_u64().unwrap_or(0),
+            sha512,
+            properties,
+        },
         status: text("status"),
         min_disk: value["min_disk"].as_i64().unwrap_or(0),
         min_ram: value["min_ram"].as_i64().unwrap_or(0),
@@ -55,7 +88,13 @@ pub async fn get_for_boot(sdk: &Sdk, ctx: &RequestContext, id: &str) -> Result<I
     if !base::id::is_uuid_like(id) {
         return Err(Error::bad_request("Invalid imageRef provided."));
     }
-    let image = get(sdk, Caller::User(ctx), id).await.map_err(|e| if e.kind() == Kind::NotFound { missing() } else { e })?;
+    let image = get(sdk, Caller::User(ctx), id).await.map_err(|e| {
+        if e.kind() == Kind::NotFound {
+            missing()
+        } else {
+            e
+        }
+    })?;
     if image.status != "active" {
         return Err(Error::bad_request(format!("Image {id} is not active.")));
     }

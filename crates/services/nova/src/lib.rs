@@ -58,7 +58,9 @@ pub struct Nova {
 impl Nova {
     /// The compute host `host`, for requests that may take long.
     pub fn compute(&self, host: &str) -> ComputeClient {
-        ComputeClient::new(self.bus.clone()).server(host).timeout(Duration::from_secs(self.conf.long_rpc_timeout))
+        ComputeClient::new(self.bus.clone())
+            .server(host)
+            .timeout(Duration::from_secs(self.conf.long_rpc_timeout))
     }
 
     /// How long after its last heartbeat a service counts as down.
@@ -129,7 +131,10 @@ pub async fn build(deps: Deps) -> Result<Built> {
     let rpc = ConductorClient::serve(&deps.bus, &deps.host, conductor).await?;
     periodic::start(&deps.supervisor, &nova, &deps.host);
 
-    let policy = Arc::new(Enforcer::new(include_str!("../policy.yaml"), deps.policy_file)?);
+    let policy = Arc::new(Enforcer::new(
+        include_str!("../policy.yaml"),
+        deps.policy_file,
+    )?);
     let config = ApiConfig {
         versions: Some(VersionRange {
             service_type: "compute",
@@ -142,6 +147,17 @@ pub async fn build(deps: Deps) -> Result<Built> {
         ..ApiConfig::new("nova", oslo_http::faults::keyed_compute)
     };
     let schemas = Schemas::load(include_str!("../schemas.json"), Wording::FieldAttribute)?;
-    let endpoint = Api::new(Arc::clone(&nova), config, routes::routes(), deps.auth, policy, Some(schemas))?;
-    Ok(Built { endpoint: Arc::new(endpoint), state: nova, rpc })
+    let endpoint = Api::new(
+        Arc::clone(&nova),
+        config,
+        routes::routes(),
+        deps.auth,
+        policy,
+        Some(schemas),
+    )?;
+    Ok(Built {
+        endpoint: Arc::new(endpoint),
+        state: nova,
+        rpc,
+    })
 }

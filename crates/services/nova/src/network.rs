@@ -103,21 +103,43 @@ struct FloatingIp {
     port_id: Option<String>,
 }
 
-async fn list<T: serde::de::DeserializeOwned>(sdk: &Sdk, caller: Caller<'_>, plural: &str, query: &str) -> Result<Vec<T>> {
+async fn list<T: serde::de::DeserializeOwned>(
+    sdk: &Sdk,
+    caller: Caller<'_>,
+    plural: &str,
+    query: &str,
+) -> Result<Vec<T>> {
     let path = format!("/v2.0/{plural}?{query}");
-    sdk.request(caller, "network", Method::GET, &path, None).await?.key(&plural.replace('-', "_"))
+    sdk.request(caller, "network", Method::GET, &path, None)
+        .await?
+        .key(&plural.replace('-', "_"))
 }
 
 fn or_query(name: &str, values: &[String]) -> String {
-    values.iter().map(|v| format!("{name}={}", percent_encode(v))).collect::<Vec<_>>().join("&")
+    values
+        .iter()
+        .map(|v| format!("{name}={}", percent_encode(v)))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 /// Checks, with the user's own eyes, that every requested network and port may be used; fills in the network when
 /// none was named (exactly one usable network), in upstream's words otherwise.
-pub async fn check_requested(sdk: &Sdk, ctx: &RequestContext, requested: Option<Vec<RequestedNetwork>>, count: usize) -> Result<Vec<RequestedNetwork>> {
+pub async fn check_requested(
+    sdk: &Sdk,
+    ctx: &RequestContext,
+    requested: Option<Vec<RequestedNetwork>>,
+    count: usize,
+) -> Result<Vec<RequestedNetwork>> {
     let user = Caller::User(ctx);
     let Some(requested) = requested else {
-        let networks: Vec<Network> = list(sdk, user, "networks", "router:external=False&admin_state_up=True").await?;
+        let networks: Vec<Network> = list(
+            sdk,
+            user,
+            "networks",
+            "router:external=False&admin_state_up=True",
+        )
+        .await?;
         let usable: Vec<Network> = networks
             .into_iter()
             .filter(|n| !n.external && !n.subnets.is_empty())
@@ -125,21 +147,38 @@ pub async fn check_requested(sdk: &Sdk, ctx: &RequestContext, requested: Option<
             .collect();
         return match usable.as_slice() {
             [] => Ok(Vec::new()),
-            [one] => Ok(vec![RequestedNetwork { network_id: Some(one.id.clone()), ..Default::default() }]),
-            _ => Err(Error::conflict("Multiple possible networks found, use a Network ID to be more specific.").class("NetworkAmbiguous")),
+            [one] => Ok(vec![RequestedNetwork {
+                network_id: Some(one.id.clone()),
+                ..Default::default()
+            }]),
+            _ => Err(Error::conflict(
+                "Multiple possible networks found, use a Network ID to be more specific.",
+            )
+            .class("NetworkAmbiguous")),
         };
     };
-    let ids: Vec<String> = requested.iter().filter_map(|r| r.network_id.clone()).collect();
+    let ids: Vec<String> = requested
+        .iter()
+        .filter_map(|r| r.network_id.clone())
+        .collect();
     if !ids.is_empty() {
         let networks: Vec<Network> = list(sdk, user, "networks", &or_query("id", &ids)).await?;
         for id in &ids {
             let network = networks.iter().find(|n| n.id == *id);
-            let Some(network) = network else { return Err(Error::bad_request(format!("Network {id} could not be found."))) };
+            let Some(network) = network else {
+                return Err(Error::bad_request(format!(
+                    "Network {id} could not be found."
+                )));
+            };
             if network.external && !network.shared && !ctx.is_admin {
-                return Err(Error::forbidden(format!("It is not allowed to create an interface on external network {id}")));
+                return Err(Error::forbidden(format!(
+                    "It is not allowed to create an interface on external network {id}"
+                )));
             }
             if network.subnets.is_empty() {
-                return Err(Error::bad_request(format!("Network {id} requires a subnet in order to boot instances on.")));
+                return Err(Error::bad_request(format!(
+                    "Network {id} requires a subnet in order to boot instances on."
+                )));
             }
         }
     }
@@ -153,20 +192,30 @@ pub async fn check_requested(sdk: &Sdk, ctx: &RequestContext, requested: Option<
             return Err(Error::conflict(format!("Port {id} is still in use.")).class("PortInUse"));
         }
         if port.fixed_ips.is_empty() {
-            return Err(Error::bad_request(format!("Port {id} requires a FixedIP in order to be used.")));
+            return Err(Error::bad_request(format!(
+                "Port {id} requires a FixedIP in order to be used."
+            )));
         }
         if count > 1 {
-            return Err(Error::bad_request("Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports."));
+            return Err(Error::bad_request(
+                "Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports.",
+            ));
         }
     }
     if count > 1 && requested.iter().any(|r| r.fixed_ip.is_some()) {
-        return Err(Error::bad_request("max_count cannot be greater than 1 if an fixed_ip is specified."));
+        return Err(Error::bad_request(
+            "max_count cannot be greater than 1 if an fixed_ip is specified.",
+        ));
     }
     Ok(requested)
 }
 
 /// Names or ids of security groups to ids, with the user's own eyes.
-pub async fn resolve_groups(sdk: &Sdk, ctx: &RequestContext, names: &[String]) -> Result<Vec<String>> {
+pub async fn resolve_groups(
+    sdk: &Sdk,
+    ctx: &RequestContext,
+    names: &[String],
+) -> Result<Vec<String>> {
     if names.is_empty() || names == ["default"] {
         return Ok(Vec::new());
     }
@@ -184,8 +233,17 @@ pub async fn resolve_groups(sdk: &Sdk, ctx: &RequestContext, names: &[String]) -
         let group = match (by_id, by_name.as_slice()) {
             (Some(g), _) => g,
             (None, [g]) => *g,
-            (None, []) => return Err(Error::bad_request(format!("Security group {name} not found for project {}.", ctx.project()))),
-            (None, _) => return Err(Error::conflict(format!("Multiple security groups found matching '{name}'. Use an ID to be more specific."))),
+            (None, []) => {
+                return Err(Error::bad_request(format!(
+                    "Security group {name} not found for project {}.",
+                    ctx.project()
+                )));
+            }
+            (None, _) => {
+                return Err(Error::conflict(format!(
+                    "Multiple security groups found matching '{name}'. Use an ID to be more specific."
+                )));
+            }
         };
         if !ids.contains(&group.id) {
             ids.push(group.id.clone());
@@ -196,12 +254,26 @@ pub async fn resolve_groups(sdk: &Sdk, ctx: &RequestContext, names: &[String]) -
 
 /// One port.
 pub async fn get_port(sdk: &Sdk, caller: Caller<'_>, id: &str) -> Result<Port> {
-    sdk.request(caller, "network", Method::GET, &format!("/v2.0/ports/{}", percent_encode(id)), None).await?.key("port")
+    sdk.request(
+        caller,
+        "network",
+        Method::GET,
+        &format!("/v2.0/ports/{}", percent_encode(id)),
+        None,
+    )
+    .await?
+    .key("port")
 }
 
 /// The ports of a server.
 pub async fn ports_of(sdk: &Sdk, instance_id: &str) -> Result<Vec<Port>> {
-    list(sdk, Caller::Service, "ports", &format!("device_id={}", percent_encode(instance_id))).await
+    list(
+        sdk,
+        Caller::Service,
+        "ports",
+        &format!("device_id={}", percent_encode(instance_id)),
+    )
+    .await
 }
 
 /// Makes a port for a server. The caller has looked for ports that an earlier, interrupted try left behind.
@@ -220,7 +292,15 @@ pub async fn create_port(sdk: &Sdk, wanted: &NewPort<'_>) -> Result<Port> {
     if !wanted.security_groups.is_empty() {
         port["security_groups"] = json!(wanted.security_groups);
     }
-    sdk.request(Caller::Service, "network", Method::POST, "/v2.0/ports", Some(json!({"port": port}))).await?.key("port")
+    sdk.request(
+        Caller::Service,
+        "network",
+        Method::POST,
+        "/v2.0/ports",
+        Some(json!({"port": port})),
+    )
+    .await?
+    .key("port")
 }
 
 /// What [`create_port`] needs to know.
@@ -242,20 +322,52 @@ pub struct NewPort<'a> {
 }
 
 /// Gives an existing port to a server on a host.
-pub async fn bind_port(sdk: &Sdk, id: &str, instance_id: &str, host: &str, zone: &str) -> Result<Port> {
+pub async fn bind_port(
+    sdk: &Sdk,
+    id: &str,
+    instance_id: &str,
+    host: &str,
+    zone: &str,
+) -> Result<Port> {
     let body = json!({"port": {"device_id": instance_id, "device_owner": format!("compute:{zone}"), "binding:host_id": host}});
-    sdk.request(Caller::Service, "network", Method::PUT, &format!("/v2.0/ports/{id}"), Some(body)).await?.key("port")
+    sdk.request(
+        Caller::Service,
+        "network",
+        Method::PUT,
+        &format!("/v2.0/ports/{id}"),
+        Some(body),
+    )
+    .await?
+    .key("port")
 }
 
 /// Takes a port away from a server; success if there is no such port.
 pub async fn unbind_port(sdk: &Sdk, id: &str) -> Result<()> {
     let body = json!({"port": {"device_id": "", "device_owner": "", "binding:host_id": ""}});
-    gone_is_fine(sdk.request(Caller::Service, "network", Method::PUT, &format!("/v2.0/ports/{id}"), Some(body)).await)
+    gone_is_fine(
+        sdk.request(
+            Caller::Service,
+            "network",
+            Method::PUT,
+            &format!("/v2.0/ports/{id}"),
+            Some(body),
+        )
+        .await,
+    )
 }
 
 /// Deletes a port; success if there is none.
 pub async fn delete_port(sdk: &Sdk, id: &str) -> Result<()> {
-    gone_is_fine(sdk.request(Caller::Service, "network", Method::DELETE, &format!("/v2.0/ports/{id}"), None).await)
+    gone_is_fine(
+        sdk.request(
+            Caller::Service,
+            "network",
+            Method::DELETE,
+            &format!("/v2.0/ports/{id}"),
+            None,
+        )
+        .await,
+    )
 }
 
 fn gone_is_fine<T>(result: Result<T>) -> Result<()> {
@@ -266,7 +378,12 @@ fn gone_is_fine<T>(result: Result<T>) -> Result<()> {
 }
 
 /// Everything a guest and the API are told of some ports: four requests, however many ports.
-pub async fn describe(sdk: &Sdk, ports: &[Port], made: &[String], tags: &HashMap<String, String>) -> Result<Vec<CachedPort>> {
+pub async fn describe(
+    sdk: &Sdk,
+    ports: &[Port],
+    made: &[String],
+    tags: &HashMap<String, String>,
+) -> Result<Vec<CachedPort>> {
     if ports.is_empty() {
         return Ok(Vec::new());
     }
@@ -276,28 +393,64 @@ pub async fn describe(sdk: &Sdk, ports: &[Port], made: &[String], tags: &HashMap
         v
     };
     let network_ids = unique(ports.iter().map(|p| p.network_id.clone()).collect());
-    let networks: Vec<Network> = list(sdk, Caller::Service, "networks", &or_query("id", &network_ids)).await?;
-    let subnet_ids = unique(ports.iter().flat_map(|p| p.fixed_ips.iter().map(|f| f.subnet_id.clone())).collect());
-    let subnets: Vec<Subnet> =
-        if subnet_ids.is_empty() { Vec::new() } else { list(sdk, Caller::Service, "subnets", &or_query("id", &subnet_ids)).await? };
+    let networks: Vec<Network> = list(
+        sdk,
+        Caller::Service,
+        "networks",
+        &or_query("id", &network_ids),
+    )
+    .await?;
+    let subnet_ids = unique(
+        ports
+            .iter()
+            .flat_map(|p| p.fixed_ips.iter().map(|f| f.subnet_id.clone()))
+            .collect(),
+    );
+    let subnets: Vec<Subnet> = if subnet_ids.is_empty() {
+        Vec::new()
+    } else {
+        list(
+            sdk,
+            Caller::Service,
+            "subnets",
+            &or_query("id", &subnet_ids),
+        )
+        .await?
+    };
     let port_ids: Vec<String> = ports.iter().map(|p| p.id.clone()).collect();
-    let floating: Vec<FloatingIp> = list(sdk, Caller::Service, "floatingips", &or_query("port_id", &port_ids)).await.unwrap_or_default();
+    let floating: Vec<FloatingIp> = list(
+        sdk,
+        Caller::Service,
+        "floatingips",
+        &or_query("port_id", &port_ids),
+    )
+    .await
+    .unwrap_or_default();
     let mut cached = Vec::new();
     for port in ports {
         let network = networks.iter().find(|n| n.id == port.network_id);
         let mut addresses = Vec::new();
         for fixed in &port.fixed_ips {
             let subnet = subnets.iter().find(|s| s.id == fixed.subnet_id);
-            let leads_here = |f: &&FloatingIp| f.port_id.as_deref() == Some(&port.id) && f.fixed_ip_address.as_deref() == Some(&fixed.ip_address);
+            let leads_here = |f: &&FloatingIp| {
+                f.port_id.as_deref() == Some(&port.id)
+                    && f.fixed_ip_address.as_deref() == Some(&fixed.ip_address)
+            };
             addresses.push(CachedAddress {
                 ip: fixed.ip_address.clone(),
                 version: subnet.map_or(4, |s| s.ip_version),
                 subnet_id: fixed.subnet_id.clone(),
                 cidr: subnet.map(|s| s.cidr.clone()).unwrap_or_default(),
                 gateway: subnet.and_then(|s| s.gateway_ip.clone()),
-                dns: subnet.map(|s| s.dns_nameservers.clone()).unwrap_or_default(),
+                dns: subnet
+                    .map(|s| s.dns_nameservers.clone())
+                    .unwrap_or_default(),
                 dhcp: subnet.is_some_and(|s| s.enable_dhcp),
-                floating: floating.iter().filter(leads_here).map(|f| f.floating_ip_address.clone()).collect(),
+                floating: floating
+                    .iter()
+                    .filter(leads_here)
+                    .map(|f| f.floating_ip_address.clone())
+                    .collect(),
             });
         }
         cached.push(CachedPort {
@@ -341,25 +494,47 @@ pub fn spec(port: &CachedPort) -> nova_types::rpc::PortSpec {
 
 /// Names of the groups of a server's ports, for `security_groups` in replies.
 pub async fn group_names(sdk: &Sdk, ports: &[Port]) -> Result<Vec<String>> {
-    let mut ids: Vec<String> = ports.iter().flat_map(|p| p.security_groups.clone()).collect();
+    let mut ids: Vec<String> = ports
+        .iter()
+        .flat_map(|p| p.security_groups.clone())
+        .collect();
     ids.sort();
     ids.dedup();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let groups: Vec<Value> = list(sdk, Caller::Service, "security-groups", &or_query("id", &ids)).await?;
-    Ok(groups.iter().filter_map(|g| g["name"].as_str().map(str::to_string)).collect())
+    let groups: Vec<Value> = list(
+        sdk,
+        Caller::Service,
+        "security-groups",
+        &or_query("id", &ids),
+    )
+    .await?;
+    Ok(groups
+        .iter()
+        .filter_map(|g| g["name"].as_str().map(str::to_string))
+        .collect())
 }
 
 /// The security groups of a server's ports, whole.
 pub async fn groups_of(sdk: &Sdk, instance_id: &str) -> Result<Vec<Value>> {
-    let mut ids: Vec<String> = ports_of(sdk, instance_id).await?.into_iter().flat_map(|p| p.security_groups).collect();
+    let mut ids: Vec<String> = ports_of(sdk, instance_id)
+        .await?
+        .into_iter()
+        .flat_map(|p| p.security_groups)
+        .collect();
     ids.sort();
     ids.dedup();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    list(sdk, Caller::Service, "security-groups", &or_query("id", &ids)).await
+    list(
+        sdk,
+        Caller::Service,
+        "security-groups",
+        &or_query("id", &ids),
+    )
+    .await
 }
 
 /// Adds a group to, or takes it from, every port of a server.
@@ -377,7 +552,14 @@ pub async fn change_group(sdk: &Sdk, instance_id: &str, group_id: &str, add: boo
             groups.retain(|g| g != group_id);
         }
         let body = json!({"port": {"security_groups": groups}});
-        sdk.request(Caller::Service, "network", Method::PUT, &format!("/v2.0/ports/{}", port.id), Some(body)).await?;
+        sdk.request(
+            Caller::Service,
+            "network",
+            Method::PUT,
+            &format!("/v2.0/ports/{}", port.id),
+            Some(body),
+        )
+        .await?;
         changed = true;
     }
     Ok(changed)

@@ -33,42 +33,97 @@ fn cinder(sdk: &Sdk) -> Sdk {
 
 /// A volume, with the user's own eyes.
 pub async fn get(sdk: &Sdk, ctx: &RequestContext, id: &str) -> Result<Volume> {
-    let path = format!("/v3/{}/volumes/{}", percent_encode(ctx.project()), percent_encode(id));
-    let answer = cinder(sdk).request(Caller::User(ctx), "volumev3", Method::GET, &path, None).await;
+    let path = format!(
+        "/v3/{}/volumes/{}",
+        percent_encode(ctx.project()),
+        percent_encode(id)
+    );
+    let answer = cinder(sdk)
+        .request(Caller::User(ctx), "volumev3", Method::GET, &path, None)
+        .await;
     match answer {
-        Err(e) if e.kind() == Kind::NotFound => Err(Error::not_found(format!("Volume {id} could not be found."))),
+        Err(e) if e.kind() == Kind::NotFound => {
+            Err(Error::not_found(format!("Volume {id} could not be found.")))
+        }
         other => other?.key("volume"),
     }
 }
 
 /// Reserves the volume for the server, in the user's name; the attachment's id.
-pub async fn reserve(sdk: &Sdk, ctx: &RequestContext, volume_id: &str, instance_id: &str) -> Result<String> {
+pub async fn reserve(
+    sdk: &Sdk,
+    ctx: &RequestContext,
+    volume_id: &str,
+    instance_id: &str,
+) -> Result<String> {
     let body = json!({"attachment": {"volume_uuid": volume_id, "instance_uuid": instance_id, "connector": null}});
     let path = format!("/v3/{}/attachments", percent_encode(ctx.project()));
-    let attachment: Value = cinder(sdk).request(Caller::User(ctx), "volumev3", Method::POST, &path, Some(body)).await?.key("attachment")?;
-    attachment["id"].as_str().map(str::to_string).ok_or_else(|| Error::internal("an attachment without id"))
+    let attachment: Value = cinder(sdk)
+        .request(
+            Caller::User(ctx),
+            "volumev3",
+            Method::POST,
+            &path,
+            Some(body),
+        )
+        .await?
+        .key("attachment")?;
+    attachment["id"]
+        .as_str()
+        .map(str::to_string)
+        .ok_or_else(|| Error::internal("an attachment without id"))
 }
 
 /// Tells cinder who connects; its answer says how to reach the volume.
-pub async fn connect(sdk: &Sdk, project: &str, attachment_id: &str, host: &str, device: &str) -> Result<Value> {
+pub async fn connect(
+    sdk: &Sdk,
+    project: &str,
+    attachment_id: &str,
+    host: &str,
+    device: &str,
+) -> Result<Value> {
     let connector = json!({"host": host, "ip": "127.0.0.1", "initiator": format!("iqn.1993-08.org.debian:01:{host}"),
         "multipath": false, "platform": "x86_64", "os_type": "linux", "mountpoint": format!("/dev/{device}"), "mode": "rw"});
-    let path = format!("/v3/{}/attachments/{attachment_id}", percent_encode(project));
+    let path = format!(
+        "/v3/{}/attachments/{attachment_id}",
+        percent_encode(project)
+    );
     let body = json!({"attachment": {"connector": connector}});
-    let attachment: Value = cinder(sdk).request(Caller::Service, "volumev3", Method::PUT, &path, Some(body)).await?.key("attachment")?;
+    let attachment: Value = cinder(sdk)
+        .request(Caller::Service, "volumev3", Method::PUT, &path, Some(body))
+        .await?
+        .key("attachment")?;
     Ok(attachment["connection_info"].clone())
 }
 
 /// Tells cinder that the guest has the volume.
 pub async fn complete(sdk: &Sdk, project: &str, attachment_id: &str) -> Result<()> {
-    let path = format!("/v3/{}/attachments/{attachment_id}/action", percent_encode(project));
-    cinder(sdk).request(Caller::Service, "volumev3", Method::POST, &path, Some(json!({"os-complete": {}}))).await.map(|_| ())
+    let path = format!(
+        "/v3/{}/attachments/{attachment_id}/action",
+        percent_encode(project)
+    );
+    cinder(sdk)
+        .request(
+            Caller::Service,
+            "volumev3",
+            Method::POST,
+            &path,
+            Some(json!({"os-complete": {}})),
+        )
+        .await
+        .map(|_| ())
 }
 
 /// Gives the volume back; success if there is no such attachment.
 pub async fn release(sdk: &Sdk, project: &str, attachment_id: &str) -> Result<()> {
-    let path = format!("/v3/{}/attachments/{attachment_id}", percent_encode(project));
-    match cinder(sdk).request(Caller::Service, "volumev3", Method::DELETE, &path, None).await {
+    let path = format!(
+        "/v3/{}/attachments/{attachment_id}",
+        percent_encode(project)
+    );
+    match cinder(sdk)
+        .request(Caller::Service, "volumev3", Method::DELETE, &path, None)
+        .await
+    {
         Err(e) if e.is_not_found() => Ok(()),
         other => other.map(|_| ()),
     }
@@ -77,7 +132,10 @@ pub async fn release(sdk: &Sdk, project: &str, attachment_id: &str) -> Result<()
 /// Deletes a volume (`delete_on_termination`); success if there is none.
 pub async fn delete(sdk: &Sdk, project: &str, volume_id: &str) -> Result<()> {
     let path = format!("/v3/{}/volumes/{volume_id}", percent_encode(project));
-    match cinder(sdk).request(Caller::Service, "volumev3", Method::DELETE, &path, None).await {
+    match cinder(sdk)
+        .request(Caller::Service, "volumev3", Method::DELETE, &path, None)
+        .await
+    {
         Err(e) if e.is_not_found() => Ok(()),
         other => other.map(|_| ()),
     }

@@ -22,9 +22,17 @@ fn not_found(id: &str) -> Error {
 }
 
 fn find(tx: &mut Tx, id: &str) -> Result<Found> {
-    let number: i64 = id.parse().map_err(|_| Error::bad_request(format!("Invalid aggregate id: {id}")))?;
-    let row = tx.find::<AggregateRow>(eq("number", number))?.ok_or_else(|| not_found(id))?;
-    let rows = tx.select_sorted::<AggregateHostRow>(eq("aggregate_number", number), &[("created_at", Dir::Asc)], None)?;
+    let number: i64 = id
+        .parse()
+        .map_err(|_| Error::bad_request(format!("Invalid aggregate id: {id}")))?;
+    let row = tx
+        .find::<AggregateRow>(eq("number", number))?
+        .ok_or_else(|| not_found(id))?;
+    let rows = tx.select_sorted::<AggregateHostRow>(
+        eq("aggregate_number", number),
+        &[("created_at", Dir::Asc)],
+        None,
+    )?;
     Ok((row, rows.into_iter().map(|h| h.host).collect()))
 }
 
@@ -34,7 +42,8 @@ fn reply(req: &Req, found: &Found) -> Result<Reply> {
 
 fn duplicate(name: &str, e: Error) -> Error {
     match is_duplicate(&e) {
-        true => Error::conflict(format!("Aggregate {name} already exists.")).class("AggregateNameExists"),
+        true => Error::conflict(format!("Aggregate {name} already exists."))
+            .class("AggregateNameExists"),
         false => e,
     }
 }
@@ -51,7 +60,10 @@ fn zone_name(zone: &str) -> Result<&str> {
 /// `GET /os-aggregates`.
 pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let rows = nova.db.read(with_hosts).await?;
-    let rows: Vec<Value> = rows.iter().map(|(a, h)| aggregate::detail(&req, a, Some(h))).collect();
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|(a, h)| aggregate::detail(&req, a, Some(h)))
+        .collect();
     Reply::ok(&json!({"aggregates": rows}))
 }
 
@@ -81,7 +93,8 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         .db
         .write(move |tx| {
             let mut row = row.clone();
-            let last = tx.select_sorted::<AggregateRow>(everything(), &[("number", Dir::Desc)], Some(1))?;
+            let last =
+                tx.select_sorted::<AggregateRow>(everything(), &[("number", Dir::Desc)], Some(1))?;
             row.number = last.first().map_or(1, |a| a.number + 1);
             tx.insert(&row).map_err(|e| duplicate(&row.name, e))?;
             Ok(row)
@@ -102,7 +115,8 @@ fn check_zone(tx: &mut Tx, found: &Found, zone: Option<&str>) -> Result<()> {
         }
         if !on_host(tx, host)?.is_empty() {
             let words = "Cannot update aggregate: One or more hosts contain instances in this zone";
-            return Err(Error::bad_request(format!("{words} (host {host}).")).class("InvalidAggregateAction"));
+            return Err(Error::bad_request(format!("{words} (host {host})."))
+                .class("InvalidAggregateAction"));
         }
     }
     Ok(())
@@ -111,21 +125,37 @@ fn check_zone(tx: &mut Tx, found: &Found, zone: Option<&str>) -> Result<()> {
 fn conflicting(tx: &mut Tx, number: i64, host: &str, zone: &str) -> Result<()> {
     for (other, hosts) in with_hosts(tx)? {
         let theirs = other.metadata.0.get(ZONE);
-        if other.number != number && hosts.iter().any(|h| h == host) && theirs.is_some_and(|z| z != zone) {
+        if other.number != number
+            && hosts.iter().any(|h| h == host)
+            && theirs.is_some_and(|z| z != zone)
+        {
             let theirs = theirs.map_or("", String::as_str);
-            return Err(Error::conflict(format!("Host {host} already in availability zone(s) [{theirs}].")));
+            return Err(Error::conflict(format!(
+                "Host {host} already in availability zone(s) [{theirs}]."
+            )));
         }
     }
     Ok(())
 }
 
-fn save(tx: &mut Tx, mut found: Found, name: &str, metadata: BTreeMap<String, String>, now: Timestamp) -> Result<Found> {
+fn save(
+    tx: &mut Tx,
+    mut found: Found,
+    name: &str,
+    metadata: BTreeMap<String, String>,
+    now: Timestamp,
+) -> Result<Found> {
     check_zone(tx, &found, metadata.get(ZONE).map(String::as_str))?;
     found.0.name = name.to_string();
     found.0.metadata = Json(metadata);
     found.0.updated_at = Some(now);
-    let values = [("name", found.0.name.to_cell()), ("metadata", found.0.metadata.to_cell()), ("updated_at", now.to_cell())];
-    tx.update::<AggregateRow>(eq("number", found.0.number), &values).map_err(|e| duplicate(name, e))?;
+    let values = [
+        ("name", found.0.name.to_cell()),
+        ("metadata", found.0.metadata.to_cell()),
+        ("updated_at", now.to_cell()),
+    ];
+    tx.update::<AggregateRow>(eq("number", found.0.number), &values)
+        .map_err(|e| duplicate(name, e))?;
     Ok(found)
 }
 
@@ -154,7 +184,11 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 /// `set_metadata`: adds and replaces; null removes.
 pub async fn set_metadata(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let body = wrapped(req.json.as_ref(), "set_metadata")?;
-    let changes = body.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+    let changes = body
+        .get("metadata")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     if let Some(zone) = changes.get(ZONE).and_then(Value::as_str) {
         zone_name(zone)?;
     }
@@ -195,18 +229,27 @@ pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 }
 
 fn host_of(req: &Req, action: &str) -> Result<String> {
-    Ok(text(wrapped(req.json.as_ref(), action)?, "host").unwrap_or("").to_string())
+    Ok(text(wrapped(req.json.as_ref(), action)?, "host")
+        .unwrap_or("")
+        .to_string())
 }
 
 /// `add_host`.
 pub async fn add_host(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let (id, host, now) = (req.param("id").to_string(), host_of(&req, "add_host")?, nova.clock.now());
+    let (id, host, now) = (
+        req.param("id").to_string(),
+        host_of(&req, "add_host")?,
+        nova.clock.now(),
+    );
     let found = nova
         .db
         .write(move |tx| {
             let mut found = find(tx, &id)?;
             if !tx.exists::<ComputeNodeRow>(eq("host", &host))? {
-                return Err(Error::not_found(format!("Compute host {host} could not be found.")).class("ComputeHostNotFound"));
+                return Err(
+                    Error::not_found(format!("Compute host {host} could not be found."))
+                        .class("ComputeHostNotFound"),
+                );
             }
             if found.1.contains(&host) {
                 let words = format!("Cannot add host {host} in aggregate {id}: host exists");
@@ -215,7 +258,11 @@ pub async fn add_host(nova: Arc<Nova>, req: Req) -> Result<Reply> {
             if let Some(zone) = found.0.metadata.0.get(ZONE) {
                 conflicting(tx, found.0.number, &host, zone)?;
             }
-            tx.insert(&AggregateHostRow { aggregate_number: found.0.number, host: host.clone(), created_at: now })?;
+            tx.insert(&AggregateHostRow {
+                aggregate_number: found.0.number,
+                host: host.clone(),
+                created_at: now,
+            })?;
             found.1.push(host.clone());
             touch(tx, &mut found, now)?;
             Ok(found)
@@ -226,7 +273,11 @@ pub async fn add_host(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 /// `remove_host`.
 pub async fn remove_host(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let (id, host, now) = (req.param("id").to_string(), host_of(&req, "remove_host")?, nova.clock.now());
+    let (id, host, now) = (
+        req.param("id").to_string(),
+        host_of(&req, "remove_host")?,
+        nova.clock.now(),
+    );
     let found = nova
         .db
         .write(move |tx| {
@@ -246,6 +297,9 @@ pub async fn remove_host(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 fn touch(tx: &mut Tx, found: &mut Found, now: Timestamp) -> Result<()> {
     found.0.updated_at = Some(now);
-    tx.update::<AggregateRow>(eq("number", found.0.number), &[("updated_at", now.to_cell())])?;
+    tx.update::<AggregateRow>(
+        eq("number", found.0.number),
+        &[("updated_at", now.to_cell())],
+    )?;
     Ok(())
 }

@@ -32,7 +32,9 @@ fn view(d: &BlockDeviceRow, req: &Req) -> Value {
 
 async fn devices(nova: &Nova, row: &InstanceRow) -> Result<Vec<BlockDeviceRow>> {
     let id = row.id.clone();
-    nova.db.read(move |tx| block_devices::of_instance(tx, &id)).await
+    nova.db
+        .read(move |tx| block_devices::of_instance(tx, &id))
+        .await
 }
 
 /// GET all, with limit and offset.
@@ -40,14 +42,25 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
     let number = |n: &str| req.query.get(n).and_then(|v| v.parse::<usize>().ok());
     let all = devices(&nova, &row).await?;
-    let page = all.iter().skip(number("offset").unwrap_or(0)).take(number("limit").unwrap_or(usize::MAX));
+    let page = all
+        .iter()
+        .skip(number("offset").unwrap_or(0))
+        .take(number("limit").unwrap_or(usize::MAX));
     let views: Vec<Value> = page.map(|d| view(d, &req)).collect();
     Reply::ok(&json!({"volumeAttachments": views}))
 }
 
 async fn find(nova: &Nova, row: &InstanceRow, volume_id: &str) -> Result<BlockDeviceRow> {
-    let found = devices(nova, row).await?.into_iter().find(|d| d.volume_id == volume_id);
-    found.ok_or_else(|| Error::not_found(format!("Instance {} is not attached to volume {volume_id}", row.id)))
+    let found = devices(nova, row)
+        .await?
+        .into_iter()
+        .find(|d| d.volume_id == volume_id);
+    found.ok_or_else(|| {
+        Error::not_found(format!(
+            "Instance {} is not attached to volume {volume_id}",
+            row.id
+        ))
+    })
 }
 
 /// GET one.
@@ -57,7 +70,12 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     Reply::ok(&json!({"volumeAttachment": view(&device, &req)}))
 }
 
-const STATES: &[VmState] = &[VmState::Active, VmState::Paused, VmState::Stopped, VmState::Suspended];
+const STATES: &[VmState] = &[
+    VmState::Active,
+    VmState::Paused,
+    VmState::Stopped,
+    VmState::Suspended,
+];
 
 /// POST: reserves the volume in the user's name, then a flow attaches it.
 pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
@@ -66,20 +84,30 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     if !STATES.contains(&row.vm_state) || row.task_state.is_some() {
         return Err(invalid_state(&row, "attach_volume", &[None]));
     }
-    let body = req.json.as_ref().map(|j| j["volumeAttachment"].clone()).unwrap_or_default();
+    let body = req
+        .json
+        .as_ref()
+        .map(|j| j["volumeAttachment"].clone())
+        .unwrap_or_default();
     let volume_id = body["volumeId"].as_str().unwrap_or("").to_string();
     let found = volume::get(&nova.sdk, &req.ctx, &volume_id).await?;
     let taken = devices(&nova, &row).await?;
     if taken.iter().any(|d| d.volume_id == volume_id) {
-        return Err(Error::bad_request(format!("Invalid volume: volume {volume_id} already attached")));
+        return Err(Error::bad_request(format!(
+            "Invalid volume: volume {volume_id} already attached"
+        )));
     }
     if found.status != "available" && !found.multiattach {
         let state = &found.status;
-        return Err(Error::bad_request(format!("Invalid volume: volume '{volume_id}' status must be 'available'. Currently in '{state}' status.")));
+        return Err(Error::bad_request(format!(
+            "Invalid volume: volume '{volume_id}' status must be 'available'. Currently in '{state}' status."
+        )));
     }
     let device_name = device_name(&row, &taken, body["device"].as_str())?;
     let attachment = volume::reserve(&nova.sdk, &req.ctx, &volume_id, &row.id).await?;
-    let delete = body["delete_on_termination"].as_bool().unwrap_or_else(|| body["delete_on_termination"].as_str().is_some_and(is_true));
+    let delete = body["delete_on_termination"]
+        .as_bool()
+        .unwrap_or_else(|| body["delete_on_termination"].as_str().is_some_and(is_true));
     let device = BlockDeviceRow {
         id: new_id(),
         instance_id: row.id.clone(),
@@ -93,8 +121,17 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         connection_info: None,
         created_at: nova.clock.now(),
     };
-    let flow = AttachVolume { instance_id: row.id.clone(), request_id: req.ctx.request_id.clone(), volume_id };
-    let (copy, ctx, now, engine) = (device.clone(), Arc::clone(&req.ctx), nova.clock.now(), nova.engine.clone());
+    let flow = AttachVolume {
+        instance_id: row.id.clone(),
+        request_id: req.ctx.request_id.clone(),
+        volume_id,
+    };
+    let (copy, ctx, now, engine) = (
+        device.clone(),
+        Arc::clone(&req.ctx),
+        nova.clock.now(),
+        nova.engine.clone(),
+    );
     let written = nova
         .db
         .write(move |tx| {
@@ -114,17 +151,27 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 /// The asked device if it is free, else the next free letter.
 fn device_name(row: &InstanceRow, taken: &[BlockDeviceRow], asked: Option<&str>) -> Result<String> {
-    let used = |name: &str| taken.iter().any(|d| d.device_name == name) || row.root_device_name.as_deref() == Some(&format!("/dev/{name}"));
-    if let Some(asked) = asked.map(|a| a.trim_start_matches("/dev/")).filter(|a| !a.is_empty()) {
+    let used = |name: &str| {
+        taken.iter().any(|d| d.device_name == name)
+            || row.root_device_name.as_deref() == Some(&format!("/dev/{name}"))
+    };
+    if let Some(asked) = asked
+        .map(|a| a.trim_start_matches("/dev/"))
+        .filter(|a| !a.is_empty())
+    {
         // The hypervisor numbers virtio disks in order; the letter asked for is a wish (upstream's libvirt driver ignores it too).
         if used(asked) {
-            return Err(Error::conflict(format!("The supplied device path (/dev/{asked}) is in use.")));
+            return Err(Error::conflict(format!(
+                "The supplied device path (/dev/{asked}) is in use."
+            )));
         }
         if asked.len() == 3 && asked.starts_with("vd") {
             return Ok(asked.to_string());
         }
     }
-    let free = (b'b'..=b'z').map(|c| format!("vd{}", c as char)).find(|n| !used(n));
+    let free = (b'b'..=b'z')
+        .map(|c| format!("vd{}", c as char))
+        .find(|n| !used(n));
     free.ok_or_else(|| Error::new(Kind::Forbidden, "The maximum allowed number of disk devices (26) to attach to a single instance has been exceeded."))
 }
 
@@ -139,8 +186,17 @@ pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     if !STATES.contains(&row.vm_state) || row.task_state.is_some() {
         return Err(invalid_state(&row, "detach_volume", &[None]));
     }
-    let flow = DetachVolume { instance_id: row.id.clone(), request_id: req.ctx.request_id.clone(), volume_id: device.volume_id };
-    let (id, ctx, now, engine) = (row.id.clone(), Arc::clone(&req.ctx), nova.clock.now(), nova.engine.clone());
+    let flow = DetachVolume {
+        instance_id: row.id.clone(),
+        request_id: req.ctx.request_id.clone(),
+        volume_id: device.volume_id,
+    };
+    let (id, ctx, now, engine) = (
+        row.id.clone(),
+        Arc::clone(&req.ctx),
+        nova.clock.now(),
+        nova.engine.clone(),
+    );
     nova.db
         .write(move |tx| {
             actions::start(tx, &ctx, &id, "detach_volume", now)?;

@@ -14,7 +14,11 @@ use std::sync::Arc;
 pub const INTERNAL: &str = "internal";
 
 /// The zone of a service.
-pub fn zone_of<'a>(service: &ServiceRow, zones: &'a HashMap<String, String>, default: &'a str) -> &'a str {
+pub fn zone_of<'a>(
+    service: &ServiceRow,
+    zones: &'a HashMap<String, String>,
+    default: &'a str,
+) -> &'a str {
     if service.service_binary != "nova-compute" {
         return INTERNAL;
     }
@@ -26,7 +30,8 @@ async fn by_zone(nova: &Nova) -> Result<BTreeMap<String, Vec<ServiceRow>>> {
     nova.db
         .read(move |tx| {
             let zones = zones(tx)?;
-            let services = tx.select_sorted::<ServiceRow>(everything(), &[("number", Dir::Asc)], None)?;
+            let services =
+                tx.select_sorted::<ServiceRow>(everything(), &[("number", Dir::Asc)], None)?;
             let mut map: BTreeMap<String, Vec<ServiceRow>> = BTreeMap::new();
             for service in services {
                 let zone = zone_of(&service, &zones, &default).to_string();

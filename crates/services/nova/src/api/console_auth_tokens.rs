@@ -13,7 +13,9 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let ticket = ticket.ok_or_else(|| Error::not_found("Token not found"))?;
     // Until 2.30 the call was for RDP only.
     if !req.at_least(2, 31) && ticket.console_type != "rdp-html5" {
-        return Err(Error::unauthorized("The requested console type details are not accessible"));
+        return Err(Error::unauthorized(
+            "The requested console type details are not accessible",
+        ));
     }
     let mut console = json!({
         "instance_uuid": ticket.instance_id,

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 fn all() -> Result<Vec<Value>> {
-    Ok(serde_json::from_str(include_str!("../../data/extensions.json"))?)
+    Ok(serde_json::from_str(include_str!(
+        "../../data/extensions.json"
+    ))?)
 }
 
 /// `GET /extensions`.

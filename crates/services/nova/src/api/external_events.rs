@@ -10,7 +10,12 @@ use std::sync::Arc;
 
 /// 200 if every event found its server, 207 if some did, 404 if none.
 pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let events = req.json.as_ref().and_then(|j| j["events"].as_array()).cloned().unwrap_or_default();
+    let events = req
+        .json
+        .as_ref()
+        .and_then(|j| j["events"].as_array())
+        .cloned()
+        .unwrap_or_default();
     let mut out = Vec::new();
     let (mut good, mut bad) = (0, 0);
     for event in events {
@@ -43,7 +48,12 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     Reply::json(if bad == 0 { 200 } else { 207 }, &json!({"events": out}))
 }
 
-async fn take(nova: &Arc<Nova>, row: &instances::InstanceRow, name: &str, event: &Value) -> Result<()> {
+async fn take(
+    nova: &Arc<Nova>,
+    row: &instances::InstanceRow,
+    name: &str,
+    event: &Value,
+) -> Result<()> {
     match name {
         "network-changed" => {
             // The reply does not wait for neutron, which waits for the reply.
@@ -56,10 +66,25 @@ async fn take(nova: &Arc<Nova>, row: &instances::InstanceRow, name: &str, event:
             Ok(())
         }
         "volume-extended" => {
-            let Some(host) = row.host.clone() else { return Ok(()) };
-            let (id, volume) = (row.id.clone(), event["tag"].as_str().unwrap_or("").to_string());
+            let Some(host) = row.host.clone() else {
+                return Ok(());
+            };
+            let (id, volume) = (
+                row.id.clone(),
+                event["tag"].as_str().unwrap_or("").to_string(),
+            );
             let path = format!("/v3/{}/volumes/{volume}", row.project_id);
-            let fresh: Value = nova.sdk.request(sdk::Caller::Service, "volumev3", sdk::Method::GET, &path, None).await?.key("volume")?;
+            let fresh: Value = nova
+                .sdk
+                .request(
+                    sdk::Caller::Service,
+                    "volumev3",
+                    sdk::Method::GET,
+                    &path,
+                    None,
+                )
+                .await?
+                .key("volume")?;
             let size = fresh["size"].as_i64().unwrap_or(0);
             let key = (id.clone(), volume.clone());
             let found = nova
@@ -67,7 +92,10 @@ async fn take(nova: &Arc<Nova>, row: &instances::InstanceRow, name: &str, event:
                 .write(move |tx| {
                     let device = block_devices::find(tx, &key.0, &key.1)?;
                     if let Some(d) = &device {
-                        tx.update::<block_devices::BlockDeviceRow>(oslo_db::eq("id", d.id.as_str()), &[("size_gb", size.to_cell())])?;
+                        tx.update::<block_devices::BlockDeviceRow>(
+                            oslo_db::eq("id", d.id.as_str()),
+                            &[("size_gb", size.to_cell())],
+                        )?;
                     }
                     Ok(device.is_some())
                 })
@@ -76,7 +104,9 @@ async fn take(nova: &Arc<Nova>, row: &instances::InstanceRow, name: &str, event:
                 return Ok(());
             }
             let ctx = oslo_context::RequestContext::internal();
-            nova.compute(&host).extend_volume(&ctx, id, volume, size as u64).await
+            nova.compute(&host)
+                .extend_volume(&ctx, id, volume, size as u64)
+                .await
         }
         // Boots poll their ports, so a lost event costs nothing: nothing waits for these.
         _ => Ok(()),

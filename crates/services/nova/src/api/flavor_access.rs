@@ -1,7 +1,7 @@
 //! Which projects may use a private flavor.
 
-use super::{flavors, projects};
 use super::values::{text, wrapped};
+use super::{flavors, projects};
 use crate::Nova;
 use crate::db::flavors::{FlavorAccessRow, FlavorRow};
 use base::{Error, Result};
@@ -11,14 +11,21 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 fn view(tx: &mut Tx, flavor_id: &str) -> Result<Value> {
-    let rows = tx.select_sorted::<FlavorAccessRow>(eq("flavor_id", flavor_id), &[("project_id", base::Dir::Asc)], None)?;
-    let rows: Vec<Value> =
-        rows.iter().map(|a| json!({"flavor_id": a.flavor_id, "tenant_id": a.project_id})).collect();
+    let rows = tx.select_sorted::<FlavorAccessRow>(
+        eq("flavor_id", flavor_id),
+        &[("project_id", base::Dir::Asc)],
+        None,
+    )?;
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|a| json!({"flavor_id": a.flavor_id, "tenant_id": a.project_id}))
+        .collect();
     Ok(json!({"flavor_access": rows}))
 }
 
 fn flavor(tx: &mut Tx, id: &str) -> Result<FlavorRow> {
-    tx.find(eq("flavor_id", id))?.ok_or_else(|| flavors::not_found(id))
+    tx.find(eq("flavor_id", id))?
+        .ok_or_else(|| flavors::not_found(id))
 }
 
 /// `GET /flavors/{flavor_id}/os-flavor-access`.
@@ -28,7 +35,9 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         .db
         .read(move |tx| {
             if flavor(tx, &id)?.is_public {
-                return Err(Error::not_found("Access list not available for public flavors."));
+                return Err(Error::not_found(
+                    "Access list not available for public flavors.",
+                ));
             }
             view(tx, &id)
         })
@@ -44,7 +53,10 @@ fn tenant(req: &Req, action: &str) -> Result<String> {
 
 /// `addTenantAccess`.
 pub async fn add(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let (id, project) = (req.param("id").to_string(), tenant(&req, "addTenantAccess")?);
+    let (id, project) = (
+        req.param("id").to_string(),
+        tenant(&req, "addTenantAccess")?,
+    );
     projects::check(&nova, &project).await?;
     let body = nova
         .db
@@ -67,12 +79,19 @@ pub async fn add(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 /// `removeTenantAccess`.
 pub async fn remove(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let (id, project) = (req.param("id").to_string(), tenant(&req, "removeTenantAccess")?);
+    let (id, project) = (
+        req.param("id").to_string(),
+        tenant(&req, "removeTenantAccess")?,
+    );
     let body = nova
         .db
         .write(move |tx| {
             flavor(tx, &id)?;
-            if tx.delete::<FlavorAccessRow>(all([eq("flavor_id", &id), eq("project_id", &project)]))? == 0 {
+            if tx.delete::<FlavorAccessRow>(all([
+                eq("flavor_id", &id),
+                eq("project_id", &project),
+            ]))? == 0
+            {
                 return Err(Error::not_found(format!(
                     "Flavor access not found for {id} / {project} combination."
                 )));

@@ -15,17 +15,23 @@ type Specs = BTreeMap<String, String>;
 
 async fn specs(nova: &Nova, req: &Req) -> Result<Specs> {
     let (id, ctx) = (req.param("flavor_id").to_string(), Arc::clone(&req.ctx));
-    nova.db.read(move |tx| flavors::get(tx, &ctx, &id).map(|f| f.extra_specs.0)).await
+    nova.db
+        .read(move |tx| flavors::get(tx, &ctx, &id).map(|f| f.extra_specs.0))
+        .await
 }
 
 fn save(tx: &mut Tx, row: &FlavorRow, specs: Specs, now: Timestamp) -> Result<()> {
-    let values = [("extra_specs", Json(specs).to_cell()), ("updated_at", now.to_cell())];
+    let values = [
+        ("extra_specs", Json(specs).to_cell()),
+        ("updated_at", now.to_cell()),
+    ];
     tx.update::<FlavorRow>(eq("id", &row.id), &values)?;
     Ok(())
 }
 
 fn absent(id: &str, key: &str) -> Error {
-    Error::not_found(format!("Flavor {id} has no extra specs with key {key}.")).class("FlavorExtraSpecsNotFound")
+    Error::not_found(format!("Flavor {id} has no extra specs with key {key}."))
+        .class("FlavorExtraSpecsNotFound")
 }
 
 /// Values of namespaces that nova interprets are checked, as upstream does from 2.86 on; others are free.
@@ -37,7 +43,9 @@ fn check(req: &Req, specs: &Specs) -> Result<()> {
         let allowed: &[&str] = match key.as_str() {
             "hw:cpu_policy" => &["dedicated", "shared", "mixed"],
             "hw:cpu_thread_policy" => &["prefer", "isolate", "require"],
-            "hw:boot_menu" | "hw:hide_hypervisor_id" | "hw:pmu" | "hw:locked_memory" => &["true", "false"],
+            "hw:boot_menu" | "hw:hide_hypervisor_id" | "hw:pmu" | "hw:locked_memory" => {
+                &["true", "false"]
+            }
             "hw:watchdog_action" => &["none", "pause", "poweroff", "reset", "disabled"],
             _ => continue,
         };
@@ -54,7 +62,12 @@ fn check(req: &Req, specs: &Specs) -> Result<()> {
 fn texts(value: &Value) -> Specs {
     let pairs = value.as_object().into_iter().flatten();
     pairs
-        .map(|(k, v)| (k.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_string)))
+        .map(|(k, v)| {
+            (
+                k.clone(),
+                v.as_str().map_or_else(|| v.to_string(), str::to_string),
+            )
+        })
         .collect()
 }
 
@@ -67,7 +80,9 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let key = req.param("id");
     let specs = specs(&nova, &req).await?;
-    let value = specs.get(key).ok_or_else(|| absent(req.param("flavor_id"), key))?;
+    let value = specs
+        .get(key)
+        .ok_or_else(|| absent(req.param("flavor_id"), key))?;
     Reply::ok(&json!({key: value}))
 }
 
@@ -80,7 +95,11 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 }
 
 async fn merge(nova: &Nova, req: &Req, added: Specs) -> Result<()> {
-    let (id, ctx, now) = (req.param("flavor_id").to_string(), Arc::clone(&req.ctx), nova.clock.now());
+    let (id, ctx, now) = (
+        req.param("flavor_id").to_string(),
+        Arc::clone(&req.ctx),
+        nova.clock.now(),
+    );
     nova.db
         .write(move |tx| {
             let row = flavors::get(tx, &ctx, &id)?;
@@ -105,7 +124,10 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 /// `DELETE /flavors/{flavor_id}/os-extra_specs/{id}`.
 pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let (id, key) = (req.param("flavor_id").to_string(), req.param("id").to_string());
+    let (id, key) = (
+        req.param("flavor_id").to_string(),
+        req.param("id").to_string(),
+    );
     let (ctx, now) = (Arc::clone(&req.ctx), nova.clock.now());
     nova.db
         .write(move |tx| {

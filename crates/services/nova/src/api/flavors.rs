@@ -36,20 +36,28 @@ pub fn not_found(id: &str) -> Error {
 }
 
 fn visible(tx: &mut Tx, ctx: &RequestContext) -> Result<Cond> {
-    let RowScope::Project(project) = ctx.row_scope() else { return Ok(everything()) };
-    let own: Vec<String> =
-        tx.select::<FlavorAccessRow>(eq("project_id", project))?.into_iter().map(|a| a.flavor_id).collect();
+    let RowScope::Project(project) = ctx.row_scope() else {
+        return Ok(everything());
+    };
+    let own: Vec<String> = tx
+        .select::<FlavorAccessRow>(eq("project_id", project))?
+        .into_iter()
+        .map(|a| a.flavor_id)
+        .collect();
     Ok(any([eq("is_public", true), is_in("flavor_id", own)]))
 }
 
 /// The flavor, if the caller may use it; 404 otherwise.
 pub fn get(tx: &mut Tx, ctx: &RequestContext, flavor_id: &str) -> Result<FlavorRow> {
     let visible = visible(tx, ctx)?;
-    tx.find(all([eq("flavor_id", flavor_id), visible]))?.ok_or_else(|| not_found(flavor_id))
+    tx.find(all([eq("flavor_id", flavor_id), visible]))?
+        .ok_or_else(|| not_found(flavor_id))
 }
 
 fn minimum(req: &Req, name: &str, column: &'static str) -> Result<Cond> {
-    let Some(value) = req.query.get(name) else { return Ok(everything()) };
+    let Some(value) = req.query.get(name) else {
+        return Ok(everything());
+    };
     let number: i64 = value
         .parse()
         .map_err(|_| Error::bad_request(format!("Invalid {name} filter [{value}]")))?;
@@ -63,7 +71,9 @@ fn parse_is_public(word: Option<&str>) -> Result<Option<bool>> {
         Some("none") => Ok(None),
         Some(w) if is_true(w) => Ok(Some(true)),
         Some("0" | "f" | "false" | "off" | "n" | "no") => Ok(Some(false)),
-        Some(w) => Err(Error::bad_request(format!("Invalid is_public filter [{w}]"))),
+        Some(w) => Err(Error::bad_request(format!(
+            "Invalid is_public filter [{w}]"
+        ))),
     }
 }
 
@@ -76,11 +86,18 @@ async fn page(nova: &Nova, req: &Req) -> Result<Page<FlavorRow>> {
         ..PagingRules::new(SORT_KEYS)
     };
     let paging = parse_paging(&req.query, &rules)?;
-    let mut conditions = vec![minimum(req, "minRam", "memory_mb")?, minimum(req, "minDisk", "root_gb")?];
+    let mut conditions = vec![
+        minimum(req, "minRam", "memory_mb")?,
+        minimum(req, "minDisk", "root_gb")?,
+    ];
     if let Some(name) = req.query.get("name").filter(|_| req.at_least(2, 102)) {
         conditions.push(contains("name", name));
     }
-    let public = if req.ctx.is_admin { parse_is_public(req.query.get("is_public"))? } else { Some(true) };
+    let public = if req.ctx.is_admin {
+        parse_is_public(req.query.get("is_public"))?
+    } else {
+        Some(true)
+    };
     // "Public" means what the caller's own project may use, also for administrators.
     let mut own = (*req.ctx).clone();
     own.is_admin = false;
@@ -92,13 +109,14 @@ async fn page(nova: &Nova, req: &Req) -> Result<Page<FlavorRow>> {
                 Some(false) => conditions.push(eq("is_public", false)),
                 None => {}
             }
-            tx.page_by_key("flavor_id", all(conditions), &paging).map_err(|e| match e.error_class() {
-                Some(oslo_db::MARKER_NOT_FOUND) => {
-                    let marker = paging.marker.clone().unwrap_or_default();
-                    Error::bad_request(format!("marker [{marker}] not found"))
-                }
-                _ => e,
-            })
+            tx.page_by_key("flavor_id", all(conditions), &paging)
+                .map_err(|e| match e.error_class() {
+                    Some(oslo_db::MARKER_NOT_FOUND) => {
+                        let marker = paging.marker.clone().unwrap_or_default();
+                        Error::bad_request(format!("marker [{marker}] not found"))
+                    }
+                    _ => e,
+                })
         })
         .await
 }
@@ -106,9 +124,15 @@ async fn page(nova: &Nova, req: &Req) -> Result<Page<FlavorRow>> {
 /// `GET /flavors`.
 pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let page = page(&nova, &req).await?;
-    let rows: Vec<Value> = page.items.iter().map(|f| flavor::summary(&req, f)).collect();
+    let rows: Vec<Value> = page
+        .items
+        .iter()
+        .map(|f| flavor::summary(&req, f))
+        .collect();
     let mut body = json!({"flavors": rows});
-    links::next(&mut body, "flavors_links", &req, &page, |f| f.flavor_id.clone());
+    links::next(&mut body, "flavors_links", &req, &page, |f| {
+        f.flavor_id.clone()
+    });
     Reply::ok(&body)
 }
 
@@ -116,9 +140,15 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 pub async fn detail(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let page = page(&nova, &req).await?;
     let extra = sees_extra_specs(&req);
-    let rows: Vec<Value> = page.items.iter().map(|f| flavor::detail(&req, f, extra)).collect();
+    let rows: Vec<Value> = page
+        .items
+        .iter()
+        .map(|f| flavor::detail(&req, f, extra))
+        .collect();
     let mut body = json!({"flavors": rows});
-    links::next(&mut body, "flavors_links", &req, &page, |f| f.flavor_id.clone());
+    links::next(&mut body, "flavors_links", &req, &page, |f| {
+        f.flavor_id.clone()
+    });
     Reply::ok(&body)
 }
 
@@ -144,7 +174,9 @@ fn new_flavor(req: &Req, now: base::Timestamp) -> Result<FlavorRow> {
     let number = |key: &str| body.get(key).map_or(Ok(0), integer);
     let rxtx = body.get("rxtx_factor").map_or(Ok(1.0), float)?;
     if !(rxtx > 0.0 && rxtx <= 3.402_82e38) {
-        return Err(Error::bad_request("'rxtx_factor' argument must be a positive float"));
+        return Err(Error::bad_request(
+            "'rxtx_factor' argument must be a positive float",
+        ));
     }
     Ok(FlavorRow {
         id: new_id(),
@@ -158,7 +190,9 @@ fn new_flavor(req: &Req, now: base::Timestamp) -> Result<FlavorRow> {
         rxtx_factor: rxtx,
         is_public: body.get("os-flavor-access:is_public").is_none_or(boolean),
         disabled: false,
-        description: text(body, "description").filter(|_| req.at_least(2, 55)).map(str::to_string),
+        description: text(body, "description")
+            .filter(|_| req.at_least(2, 55))
+            .map(str::to_string),
         extra_specs: Json(BTreeMap::new()),
         created_at: now,
         updated_at: None,
@@ -189,12 +223,19 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let body = wrapped(req.json.as_ref(), "flavor")?;
     let description = text(body, "description").map(str::to_string);
-    let (id, ctx, now) = (req.param("id").to_string(), Arc::clone(&req.ctx), nova.clock.now());
+    let (id, ctx, now) = (
+        req.param("id").to_string(),
+        Arc::clone(&req.ctx),
+        nova.clock.now(),
+    );
     let row = nova
         .db
         .write(move |tx| {
             let mut row = get(tx, &ctx, &id)?;
-            let values = [("description", description.to_cell()), ("updated_at", now.to_cell())];
+            let values = [
+                ("description", description.to_cell()),
+                ("updated_at", now.to_cell()),
+            ];
             tx.update::<FlavorRow>(eq("id", &row.id), &values)?;
             row.description = description.clone();
             Ok(row)

@@ -24,9 +24,19 @@ struct Wanted {
     servers: bool,
 }
 
-fn load(tx: &mut Tx, nova: &Now, cond: Cond, paging: &Paging, wanted: Wanted) -> Result<Page<Hypervisor>> {
+fn load(
+    tx: &mut Tx,
+    nova: &Now,
+    cond: Cond,
+    paging: &Paging,
+    wanted: Wanted,
+) -> Result<Page<Hypervisor>> {
     let page = tx.page_by_key::<ComputeNodeRow>(nova.key, cond, paging)?;
-    let usage = if wanted.usage { usage(tx)? } else { HashMap::new() };
+    let usage = if wanted.usage {
+        usage(tx)?
+    } else {
+        HashMap::new()
+    };
     let services: HashMap<String, ServiceRow> = tx
         .select::<ServiceRow>(eq("service_binary", "nova-compute"))?
         .into_iter()
@@ -36,14 +46,23 @@ fn load(tx: &mut Tx, nova: &Now, cond: Cond, paging: &Paging, wanted: Wanted) ->
     for node in page.items {
         let service = services.get(&node.host).cloned();
         items.push(Hypervisor {
-            up: service.as_ref().is_some_and(|s| s.is_up(nova.now, nova.down_after)),
+            up: service
+                .as_ref()
+                .is_some_and(|s| s.is_up(nova.now, nova.down_after)),
             usage: usage.get(&node.host).cloned().unwrap_or_default(),
-            servers: if wanted.servers { Some(on_host(tx, &node.host)?) } else { None },
+            servers: if wanted.servers {
+                Some(on_host(tx, &node.host)?)
+            } else {
+                None
+            },
             service,
             node,
         });
     }
-    Ok(Page { items, more: page.more })
+    Ok(Page {
+        items,
+        more: page.more,
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +74,11 @@ struct Now {
 
 fn now(nova: &Nova, req: &Req) -> Now {
     let key = if req.at_least(2, 53) { "id" } else { "number" };
-    Now { now: nova.clock.now(), down_after: nova.down_after(), key }
+    Now {
+        now: nova.clock.now(),
+        down_after: nova.down_after(),
+        key,
+    }
 }
 
 /// Promised processors and memory as the scheduler counts them, and disk from the flavors.
@@ -78,9 +101,14 @@ fn usage(tx: &mut Tx) -> Result<HashMap<String, hosts::Usage>> {
 }
 
 async fn page(nova: &Nova, req: &Req, detail: bool) -> Result<Page<Hypervisor>> {
-    let pattern = req.query.get("hypervisor_hostname_pattern").filter(|_| req.at_least(2, 53));
+    let pattern = req
+        .query
+        .get("hypervisor_hostname_pattern")
+        .filter(|_| req.at_least(2, 53));
     if pattern.is_some() && (req.query.has("limit") || req.query.has("marker")) {
-        return Err(Error::bad_request("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported."));
+        return Err(Error::bad_request(
+            "Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.",
+        ));
     }
     let rules = PagingRules {
         default_sort: BY_NUMBER,
@@ -95,27 +123,49 @@ async fn page(nova: &Nova, req: &Req, detail: bool) -> Result<Page<Hypervisor>> 
     };
     paging.sort = vec![("number", Dir::Asc)];
     let servers = req.at_least(2, 53) && req.query.get("with_servers").is_some_and(is_true);
-    let wanted = Wanted { usage: detail && !req.at_least(2, 88), servers };
+    let wanted = Wanted {
+        usage: detail && !req.at_least(2, 88),
+        servers,
+    };
     search(nova, req, pattern, paging, wanted).await
 }
 
-async fn search(nova: &Nova, req: &Req, pattern: Option<&str>, paging: Paging, wanted: Wanted) -> Result<Page<Hypervisor>> {
-    let (cond, now) = (pattern.map_or_else(everything, |p| contains("hypervisor_hostname", p)), now(nova, req));
+async fn search(
+    nova: &Nova,
+    req: &Req,
+    pattern: Option<&str>,
+    paging: Paging,
+    wanted: Wanted,
+) -> Result<Page<Hypervisor>> {
+    let (cond, now) = (
+        pattern.map_or_else(everything, |p| contains("hypervisor_hostname", p)),
+        now(nova, req),
+    );
     let marker = paging.marker.clone().unwrap_or_default();
-    let page = nova.db.read(move |tx| load(tx, &now, cond.clone(), &paging, wanted)).await.map_err(|e| match e.error_class() {
-        Some(oslo_db::MARKER_NOT_FOUND) => Error::bad_request(format!("marker [{marker}] not found")),
-        _ => e,
-    })?;
+    let page = nova
+        .db
+        .read(move |tx| load(tx, &now, cond.clone(), &paging, wanted))
+        .await
+        .map_err(|e| match e.error_class() {
+            Some(oslo_db::MARKER_NOT_FOUND) => {
+                Error::bad_request(format!("marker [{marker}] not found"))
+            }
+            _ => e,
+        })?;
     match pattern {
-        Some(pattern) if page.items.is_empty() => {
-            Err(Error::not_found(format!("No hypervisor matching '{pattern}' could be found.")))
-        }
+        Some(pattern) if page.items.is_empty() => Err(Error::not_found(format!(
+            "No hypervisor matching '{pattern}' could be found."
+        ))),
         _ => Ok(page),
     }
 }
 
 fn links(body: &mut Value, req: &Req, page: &Page<Hypervisor>) {
-    let id = |h: &Hypervisor| h.id(req).as_str().map_or_else(|| h.node.number.to_string(), str::to_string);
+    let id = |h: &Hypervisor| {
+        h.id(req)
+            .as_str()
+            .map_or_else(|| h.node.number.to_string(), str::to_string)
+    };
     if let Some(href) = next_link(req, page, id).filter(|_| req.at_least(2, 33)) {
         body["hypervisors_links"] = json!([{"rel": "next", "href": href}]);
     }
@@ -152,23 +202,47 @@ async fn one(nova: &Nova, req: &Req, wanted: Wanted) -> Result<Hypervisor> {
         eq("number", text.parse::<i64>().map_err(|_| absent())?)
     };
     let now = now(nova, req);
-    let paging = Paging { sort: vec![("number", Dir::Asc)], ..Paging::default() };
-    let page = nova.db.read(move |tx| load(tx, &now, cond.clone(), &paging, wanted)).await?;
+    let paging = Paging {
+        sort: vec![("number", Dir::Asc)],
+        ..Paging::default()
+    };
+    let page = nova
+        .db
+        .read(move |tx| load(tx, &now, cond.clone(), &paging, wanted))
+        .await?;
     page.items.into_iter().next().ok_or_else(absent)
 }
 
 /// `GET /os-hypervisors/{id}`.
 pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let servers = req.at_least(2, 53) && req.query.get("with_servers").is_some_and(is_true);
-    let found = one(&nova, &req, Wanted { usage: !req.at_least(2, 88), servers }).await?;
+    let found = one(
+        &nova,
+        &req,
+        Wanted {
+            usage: !req.at_least(2, 88),
+            servers,
+        },
+    )
+    .await?;
     Reply::ok(&json!({"hypervisor": found.detail(&req, nova.clock.now())}))
 }
 
 /// `GET /os-hypervisors/{id}/uptime` (until 2.87).
 pub async fn uptime(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let found = one(&nova, &req, Wanted { usage: false, servers: false }).await?;
+    let found = one(
+        &nova,
+        &req,
+        Wanted {
+            usage: false,
+            servers: false,
+        },
+    )
+    .await?;
     if !found.up {
-        return Err(Error::bad_request("Compute service is unavailable at this time."));
+        return Err(Error::bad_request(
+            "Compute service is unavailable at this time.",
+        ));
     }
     let mut view = found.summary(&req);
     view["uptime"] = json!(found.uptime(nova.clock.now()));
@@ -177,8 +251,21 @@ pub async fn uptime(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 async fn matching(nova: &Nova, req: &Req, servers: bool) -> Result<Reply> {
     let pattern = req.param("id").to_string();
-    let paging = Paging { sort: vec![("number", Dir::Asc)], ..Paging::default() };
-    let page = search(nova, req, Some(&pattern), paging, Wanted { usage: false, servers }).await?;
+    let paging = Paging {
+        sort: vec![("number", Dir::Asc)],
+        ..Paging::default()
+    };
+    let page = search(
+        nova,
+        req,
+        Some(&pattern),
+        paging,
+        Wanted {
+            usage: false,
+            servers,
+        },
+    )
+    .await?;
     let rows: Vec<Value> = page.items.iter().map(|h| h.summary(req)).collect();
     Reply::ok(&json!({"hypervisors": rows}))
 }
@@ -196,9 +283,18 @@ pub async fn servers(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 /// `GET /os-hypervisors/statistics` (until 2.87): sums over all hosts.
 pub async fn statistics(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let now = now(&nova, &req);
-    let paging = Paging { sort: vec![("number", Dir::Asc)], ..Paging::default() };
-    let wanted = Wanted { usage: true, servers: false };
-    let page = nova.db.read(move |tx| load(tx, &now, everything(), &paging, wanted)).await?;
+    let paging = Paging {
+        sort: vec![("number", Dir::Asc)],
+        ..Paging::default()
+    };
+    let wanted = Wanted {
+        usage: true,
+        servers: false,
+    };
+    let page = nova
+        .db
+        .read(move |tx| load(tx, &now, everything(), &paging, wanted))
+        .await?;
     let sum = |f: &dyn Fn(&Hypervisor) -> i64| page.items.iter().map(f).sum::<i64>();
     let (memory, memory_used) = (sum(&|h| h.node.memory_mb), sum(&|h| h.usage.memory_mb));
     let (disk, disk_used) = (sum(&|h| h.node.local_gb), sum(&|h| h.usage.disk_gb));
@@ -217,4 +313,3 @@ pub async fn statistics(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         "current_workload": sum(&|h| h.usage.building),
     }}))
 }
-

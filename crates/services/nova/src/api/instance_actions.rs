@@ -23,7 +23,8 @@ async fn server(nova: &Nova, req: &Req) -> Result<InstanceRow> {
             if !with_deleted {
                 cond.push(is_null("deleted_at"));
             }
-            tx.find::<InstanceRow>(all(cond))?.ok_or_else(|| instances::not_found(&id))
+            tx.find::<InstanceRow>(all(cond))?
+                .ok_or_else(|| instances::not_found(&id))
         })
         .await
 }
@@ -46,10 +47,15 @@ fn view(req: &Req, action: &ActionRow) -> Value {
 
 fn time(req: &Req, name: &str) -> Result<Option<Timestamp>> {
     let bad = |text: &str| {
-        let words = format!("Invalid input for query parameters {name}. Value: {text}. '{text}' is not a 'date-time'");
+        let words = format!(
+            "Invalid input for query parameters {name}. Value: {text}. '{text}' is not a 'date-time'"
+        );
         Error::bad_request(words)
     };
-    req.query.get(name).map(|text| Timestamp::parse(text).map_err(|_| bad(text))).transpose()
+    req.query
+        .get(name)
+        .map(|text| Timestamp::parse(text).map_err(|_| bad(text)))
+        .transpose()
 }
 
 async fn page(nova: &Nova, req: &Req, server: &InstanceRow) -> Result<Page<ActionRow>> {
@@ -63,11 +69,17 @@ async fn page(nova: &Nova, req: &Req, server: &InstanceRow) -> Result<Page<Actio
         };
         paging = parse_paging(&req.query, &rules)?;
         let since = time(req, "changes-since")?;
-        let before = if req.at_least(2, 66) { time(req, "changes-before")? } else { None };
+        let before = if req.at_least(2, 66) {
+            time(req, "changes-before")?
+        } else {
+            None
+        };
         if let (Some(since), Some(before)) = (since, before)
             && since > before
         {
-            return Err(Error::bad_request("The value of changes-since must be less than or equal to changes-before."));
+            return Err(Error::bad_request(
+                "The value of changes-since must be less than or equal to changes-before.",
+            ));
         }
         conditions.extend(since.map(|t| ge("updated_at", t)));
         conditions.extend(before.map(|t| le("updated_at", t)));
@@ -79,7 +91,10 @@ async fn page(nova: &Nova, req: &Req, server: &InstanceRow) -> Result<Page<Actio
             let mut paging = paging.clone();
             // Callers know actions by request id.
             if let Some(request_id) = &paging.marker {
-                let found = tx.find::<ActionRow>(all([eq("instance_id", &instance_id), eq("request_id", request_id)]))?;
+                let found = tx.find::<ActionRow>(all([
+                    eq("instance_id", &instance_id),
+                    eq("request_id", request_id),
+                ]))?;
                 let words = || Error::bad_request(format!("marker [{request_id}] not found"));
                 paging.marker = Some(found.ok_or_else(words)?.id);
             }
@@ -94,7 +109,9 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let page = page(&nova, &req, &server).await?;
     let rows: Vec<Value> = page.items.iter().map(|a| view(&req, a)).collect();
     let mut body = json!({"instanceActions": rows});
-    if let Some(href) = next_link(&req, &page, |a| a.request_id.clone()).filter(|_| req.at_least(2, 58)) {
+    if let Some(href) =
+        next_link(&req, &page, |a| a.request_id.clone()).filter(|_| req.at_least(2, 58))
+    {
         body["links"] = json!([{"rel": "next", "href": href}]);
     }
     Reply::ok(&body)
@@ -116,7 +133,11 @@ fn event(req: &Req, event: &ActionEventRow, project: &str, admin: bool, details:
         if admin {
             view["host"] = json!(event.host);
         }
-        view["hostId"] = json!(if host.is_empty() { String::new() } else { host_id(project, host) });
+        view["hostId"] = json!(if host.is_empty() {
+            String::new()
+        } else {
+            host_id(project, host)
+        });
     }
     if req.at_least(2, 84) && details {
         view["details"] = json!(event.details);
@@ -137,10 +158,16 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let (action, events) = nova
         .db
         .read(move |tx| {
-            let cond = all([eq("instance_id", &instance_id), eq("request_id", &request_id)]);
-            let Some(action) = tx.find::<ActionRow>(cond)? else { return Err(Error::not_found(words.clone())) };
+            let cond = all([
+                eq("instance_id", &instance_id),
+                eq("request_id", &request_id),
+            ]);
+            let Some(action) = tx.find::<ActionRow>(cond)? else {
+                return Err(Error::not_found(words.clone()));
+            };
             let order = [("start_time", Dir::Desc), ("id", Dir::Desc)];
-            let events = tx.select_sorted::<ActionEventRow>(eq("action_id", &action.id), &order, None)?;
+            let events =
+                tx.select_sorted::<ActionEventRow>(eq("action_id", &action.id), &order, None)?;
             Ok((action, events))
         })
         .await?;
@@ -150,7 +177,10 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let mut body = view(&req, &action);
     // Until 2.50 events are for administrators only.
     if admin || req.at_least(2, 51) {
-        body["events"] = events.iter().map(|e| event(&req, e, &server.project_id, admin, details)).collect();
+        body["events"] = events
+            .iter()
+            .map(|e| event(&req, e, &server.project_id, admin, details))
+            .collect();
     }
     Reply::ok(&json!({"instanceAction": body}))
 }

@@ -23,18 +23,26 @@ pub fn not_found(user: &str, name: &str) -> Error {
 
 /// A user's key.
 pub fn get(tx: &mut Tx, user: &str, name: &str) -> Result<KeypairRow> {
-    tx.find(all([eq("user_id", user), eq("name", name)]))?.ok_or_else(|| not_found(user, name))
+    tx.find(all([eq("user_id", user), eq("name", name)]))?
+        .ok_or_else(|| not_found(user, name))
 }
 
 /// The user a request is about: the caller, or from 2.10 on whom it names. The rule is checked against that user.
 fn user_of(req: &Req, rule: &str, named: Option<&str>) -> Result<String> {
-    let user = named.filter(|_| req.at_least(2, 10)).unwrap_or_else(|| req.ctx.user()).to_string();
-    req.enforce(rule, &json!({"user_id": user, "project_id": req.ctx.project_id}))?;
+    let user = named
+        .filter(|_| req.at_least(2, 10))
+        .unwrap_or_else(|| req.ctx.user())
+        .to_string();
+    req.enforce(
+        rule,
+        &json!({"user_id": user, "project_id": req.ctx.project_id}),
+    )?;
     Ok(user)
 }
 
 fn view(req: &Req, row: &KeypairRow) -> Value {
-    let mut view = json!({"name": row.name, "public_key": row.public_key, "fingerprint": row.fingerprint});
+    let mut view =
+        json!({"name": row.name, "public_key": row.public_key, "fingerprint": row.fingerprint});
     if req.at_least(2, 2) {
         view["type"] = json!(row.r#type);
     }
@@ -54,7 +62,10 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         };
         parse_paging(&req.query, &rules)?
     } else {
-        Paging { sort: vec![("name", Dir::Asc)], ..Paging::default() }
+        Paging {
+            sort: vec![("name", Dir::Asc)],
+            ..Paging::default()
+        }
     };
     let page: Page<KeypairRow> = nova
         .db
@@ -62,14 +73,19 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
             // Names are unique per user only, so the marker becomes the row's own id here.
             let mut paging = paging.clone();
             if let Some(name) = &paging.marker {
-                let marker = get(tx, &user, name).map_err(|_| Error::bad_request(format!("marker [{name}] not found")))?;
+                let marker = get(tx, &user, name)
+                    .map_err(|_| Error::bad_request(format!("marker [{name}] not found")))?;
                 paging.marker = Some(marker.id);
             }
             paging.sort = vec![("name", Dir::Asc), ("id", Dir::Asc)];
             tx.page(eq("user_id", &user), &paging)
         })
         .await?;
-    let rows: Vec<Value> = page.items.iter().map(|k| json!({"keypair": view(&req, k)})).collect();
+    let rows: Vec<Value> = page
+        .items
+        .iter()
+        .map(|k| json!({"keypair": view(&req, k)}))
+        .collect();
     let mut body = json!({"keypairs": rows});
     links::next(&mut body, "keypairs_links", &req, &page, |k| k.name.clone());
     Reply::ok(&body)
@@ -95,7 +111,10 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let body = wrapped(req.json.as_ref(), "keypair")?;
     let user = user_of(&req, CREATE, text(body, "user_id"))?;
     let name = text(body, "name").unwrap_or("").trim().to_string();
-    let kind = text(body, "type").filter(|_| req.at_least(2, 2)).unwrap_or("ssh").to_string();
+    let kind = text(body, "type")
+        .filter(|_| req.at_least(2, 2))
+        .unwrap_or("ssh")
+        .to_string();
     check_name(&name)?;
     let mut private_key = None;
     let (public_key, fingerprint) = match (text(body, "public_key"), kind.as_str()) {
@@ -106,7 +125,9 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
             return Err(Error::bad_request(words));
         }
         (None, _) => {
-            let made = tokio::task::spawn_blocking(sshkeys::generate).await.map_err(Error::internal)??;
+            let made = tokio::task::spawn_blocking(sshkeys::generate)
+                .await
+                .map_err(Error::internal)??;
             private_key = Some(made.private_key);
             (made.public_key, made.fingerprint)
         }
@@ -127,12 +148,23 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         .write(move |tx| {
             let mut row = row.clone();
             limits.lock(tx, &row.user_id)?;
-            let limit = limits.get(tx, &project)?.get("key_pairs").copied().unwrap_or(-1);
+            let limit = limits
+                .get(tx, &project)?
+                .get("key_pairs")
+                .copied()
+                .unwrap_or(-1);
             let used = tx.count::<KeypairRow>(eq("user_id", &row.user_id))? as i64;
             if limit >= 0 && used >= limit {
-                return Err(Error::new(Kind::OverQuota, "Quota exceeded, too many key pairs.").class("KeypairLimitExceeded"));
+                return Err(
+                    Error::new(Kind::OverQuota, "Quota exceeded, too many key pairs.")
+                        .class("KeypairLimitExceeded"),
+                );
             }
-            let last = tx.select_sorted::<KeypairRow>(oslo_db::everything(), &[("number", Dir::Desc)], Some(1))?;
+            let last = tx.select_sorted::<KeypairRow>(
+                oslo_db::everything(),
+                &[("number", Dir::Desc)],
+                Some(1),
+            )?;
             row.number = last.first().map_or(1, |k| k.number + 1);
             let words = format!("Key pair '{}' already exists.", row.name);
             tx.insert(&row).map_err(|e| match is_duplicate(&e) {
@@ -147,7 +179,10 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     if let Some(key) = private_key {
         view["private_key"] = json!(key.expose());
     }
-    Reply::json(if req.at_least(2, 2) { 201 } else { 200 }, &json!({"keypair": view}))
+    Reply::json(
+        if req.at_least(2, 2) { 201 } else { 200 },
+        &json!({"keypair": view}),
+    )
 }
 
 /// Names may hold letters, digits, blanks, `-_` and, from 2.92 on, `@.`; the schema of 2.92 checks the rest.
@@ -159,7 +194,9 @@ fn check_name(name: &str) -> Result<()> {
         ));
     }
     if !name.chars().all(fine) {
-        return Err(Error::bad_request("Keypair data is invalid: Keypair name contains unsafe characters"));
+        return Err(Error::bad_request(
+            "Keypair data is invalid: Keypair name contains unsafe characters",
+        ));
     }
     Ok(())
 }
@@ -171,7 +208,11 @@ pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     nova.db
         .write(move |tx| {
             let gone = tx.delete::<KeypairRow>(all([eq("user_id", &user), eq("name", &name)]))?;
-            if gone == 0 { Err(not_found(&user, &name)) } else { Ok(()) }
+            if gone == 0 {
+                Err(not_found(&user, &name))
+            } else {
+                Ok(())
+            }
         })
         .await?;
     Ok(Reply::empty(if req.at_least(2, 2) { 204 } else { 202 }))

@@ -17,7 +17,11 @@ const NAMES: &[(&str, &str, Option<&str>)] = &[
     ("instances", "maxTotalInstances", Some("totalInstancesUsed")),
     ("ram", "maxTotalRAMSize", Some("totalRAMUsed")),
     ("key_pairs", "maxTotalKeypairs", None),
-    ("server_groups", "maxServerGroups", Some("totalServerGroupsUsed")),
+    (
+        "server_groups",
+        "maxServerGroups",
+        Some("totalServerGroupsUsed"),
+    ),
     ("server_group_members", "maxServerGroupMembers", None),
 ];
 
@@ -34,7 +38,9 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let usages = nova.db.read(move |tx| limits.usages(tx, &project)).await?;
     let mut absolute = Map::new();
     for (resource, limit, used) in NAMES {
-        let Some(usage) = usages.iter().find(|u| u.resource == *resource) else { continue };
+        let Some(usage) = usages.iter().find(|u| u.resource == *resource) else {
+            continue;
+        };
         if resource.starts_with("injected_") && req.at_least(2, 57) {
             continue;
         }
@@ -47,7 +53,11 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         }
     }
     if !req.at_least(2, 36) {
-        for name in ["maxTotalFloatingIps", "maxSecurityGroups", "maxSecurityGroupRules"] {
+        for name in [
+            "maxTotalFloatingIps",
+            "maxSecurityGroups",
+            "maxSecurityGroupRules",
+        ] {
             absolute.insert(name.into(), json!(-1));
         }
         for name in ["totalFloatingIpsUsed", "totalSecurityGroupsUsed"] {

@@ -9,12 +9,20 @@ use sdk::{Caller, Method};
 /// as upstream does.
 pub async fn check(nova: &Nova, project: &str) -> Result<()> {
     let path = format!("/v3/projects/{}", percent_encode(project));
-    match nova.sdk.request(Caller::Service, "identity", Method::GET, &path, None).await {
-        Err(error) if error.is_not_found() => {
-            Err(Error::bad_request(format!("Project ID {project} is not a valid project.")))
-        }
+    match nova
+        .sdk
+        .request(Caller::Service, "identity", Method::GET, &path, None)
+        .await
+    {
+        Err(error) if error.is_not_found() => Err(Error::bad_request(format!(
+            "Project ID {project} is not a valid project."
+        ))),
         Err(error) => {
-            tracing::debug!(project, "identity could not be asked: {}", error.log_message());
+            tracing::debug!(
+                project,
+                "identity could not be asked: {}",
+                error.log_message()
+            );
             Ok(())
         }
         Ok(_) => Ok(()),

@@ -1,8 +1,8 @@
 //! Quotas of a project, and of a user within it.
 
+use super::projects;
 use super::values::{boolean, integer, wrapped};
 use super::views::quota;
-use super::projects;
 use crate::Nova;
 use base::{Error, Result, id};
 use oslo_db::Tx;
@@ -22,11 +22,19 @@ pub fn user_key(project: &str, user: &str) -> String {
 
 fn user_of(req: &Req) -> Option<String> {
     let project = req.param("id");
-    req.query.get("user_id").filter(|u| !u.is_empty()).map(|u| user_key(project, u))
+    req.query
+        .get("user_id")
+        .filter(|u| !u.is_empty())
+        .map(|u| user_key(project, u))
 }
 
 /// The project's limits, with the user's own over them.
-fn limits_of(tx: &mut Tx, limits: &Limits, project: &str, user: Option<&str>) -> Result<BTreeMap<&'static str, i64>> {
+fn limits_of(
+    tx: &mut Tx,
+    limits: &Limits,
+    project: &str,
+    user: Option<&str>,
+) -> Result<BTreeMap<&'static str, i64>> {
     let mut all = limits.get(tx, project)?;
     if let Some(user) = user {
         all.extend(limits.overrides(tx, user)?);
@@ -35,7 +43,12 @@ fn limits_of(tx: &mut Tx, limits: &Limits, project: &str, user: Option<&str>) ->
 }
 
 fn plain(req: &Req, limits: &BTreeMap<&'static str, i64>, id: Option<&str>) -> Result<Reply> {
-    let mut set = quota::set(req, limits.iter().map(|(n, l)| (*n, json!(l))), json!(-1), false);
+    let mut set = quota::set(
+        req,
+        limits.iter().map(|(n, l)| (*n, json!(l))),
+        json!(-1),
+        false,
+    );
     if let Some(id) = id {
         set.insert("id".into(), json!(id));
     }
@@ -49,7 +62,10 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     projects::check(&nova, &project).await?;
     let limits = nova.limits.clone();
     let name = project.clone();
-    let all = nova.db.read(move |tx| limits_of(tx, &limits, &name, user.as_deref())).await?;
+    let all = nova
+        .db
+        .read(move |tx| limits_of(tx, &limits, &name, user.as_deref()))
+        .await?;
     plain(&req, &all, Some(&project))
 }
 
@@ -64,11 +80,25 @@ pub async fn detail(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         .read(move |tx| {
             let all = limits_of(tx, &limits, &name, user.as_deref())?;
             let usages = limits.usages(tx, &name)?;
-            Ok(usages.into_iter().map(|u| (u.resource, all.get(u.resource).copied().unwrap_or(u.limit), u.used)).collect::<Vec<_>>())
+            Ok(usages
+                .into_iter()
+                .map(|u| {
+                    (
+                        u.resource,
+                        all.get(u.resource).copied().unwrap_or(u.limit),
+                        u.used,
+                    )
+                })
+                .collect::<Vec<_>>())
         })
         .await?;
     let view = |limit: i64, used: u64| json!({"limit": limit, "in_use": used, "reserved": 0});
-    let mut set = quota::set(&req, rows.iter().map(|(n, l, u)| (*n, view(*l, *u))), view(-1, 0), false);
+    let mut set = quota::set(
+        &req,
+        rows.iter().map(|(n, l, u)| (*n, view(*l, *u))),
+        view(-1, 0),
+        false,
+    );
     set.insert("id".into(), json!(project));
     Reply::ok(&json!({"quota_set": set}))
 }
@@ -78,7 +108,10 @@ pub async fn defaults(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let limits = nova.limits.clone();
     let project = req.param("id").to_string();
     projects::check(&nova, &project).await?;
-    let all = nova.db.read(move |tx| limits.class(tx, DEFAULT_CLASS)).await?;
+    let all = nova
+        .db
+        .read(move |tx| limits.class(tx, DEFAULT_CLASS))
+        .await?;
     plain(&req, &all, Some(&project))
 }
 
@@ -131,6 +164,8 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let holder = user_of(&req).unwrap_or_else(|| req.param("id").to_string());
     let limits = nova.limits.clone();
-    nova.db.write(move |tx| limits.delete(tx, &holder, None)).await?;
+    nova.db
+        .write(move |tx| limits.delete(tx, &holder, None))
+        .await?;
     Ok(Reply::empty(202))
 }

@@ -11,7 +11,8 @@ use serde_json::json;
 use std::sync::Arc;
 
 fn unavailable(console_type: &str) -> Error {
-    Error::bad_request(format!("Unavailable console type {console_type}.")).class("ConsoleTypeUnavailable")
+    Error::bad_request(format!("Unavailable console type {console_type}."))
+        .class("ConsoleTypeUnavailable")
 }
 
 /// The address of a server's noVNC page, good for `console_token_ttl` seconds.
@@ -22,18 +23,29 @@ async fn novnc(nova: &Nova, req: &Req) -> Result<String> {
     if instance.vm_state == VmState::Building {
         return Err(not_ready());
     }
-    let address = match nova.compute(host).vnc_console(&req.ctx, instance.id.clone()).await {
+    let address = match nova
+        .compute(host)
+        .vnc_console(&req.ctx, instance.id.clone())
+        .await
+    {
         Err(error) if error.is_not_found() => return Err(not_ready()),
         other => other?,
     };
     let token = tickets::issue(nova, &instance, "novnc", &address).await?;
-    Ok(format!("{}?path=%3Ftoken%3D{}", nova.conf.novncproxy_base_url, token.expose()))
+    Ok(format!(
+        "{}?path=%3Ftoken%3D{}",
+        nova.conf.novncproxy_base_url,
+        token.expose()
+    ))
 }
 
 /// `POST /servers/{server_id}/remote-consoles` (2.6).
 pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let body = wrapped(req.json.as_ref(), "remote_console")?;
-    let (protocol, console_type) = (text(body, "protocol").unwrap_or(""), text(body, "type").unwrap_or(""));
+    let (protocol, console_type) = (
+        text(body, "protocol").unwrap_or(""),
+        text(body, "type").unwrap_or(""),
+    );
     if (protocol, console_type) != ("vnc", "novnc") {
         instance::get(&nova, &req.ctx, req.param("server_id")).await?;
         return Err(unavailable(console_type));

@@ -15,38 +15,75 @@ use std::sync::Arc;
 
 const FREE: &[Option<TaskState>] = &[None];
 
-async fn change(nova: &Arc<Nova>, req: &Req, verb: &'static Verb, action: PowerAction) -> Result<Reply> {
+async fn change(
+    nova: &Arc<Nova>,
+    req: &Req,
+    verb: &'static Verb,
+    action: PowerAction,
+) -> Result<Reply> {
     let row = instance::get(nova, &req.ctx, req.param("server_id")).await?;
-    let flow = ChangePower { instance_id: row.id.clone(), request_id: req.ctx.request_id.clone(), action };
+    let flow = ChangePower {
+        instance_id: row.id.clone(),
+        request_id: req.ctx.request_id.clone(),
+        action,
+    };
     instance::submit(nova, &req.ctx, &row.id, verb, flow).await?;
     Ok(Reply::empty(202))
 }
 
 /// `os-start`.
 pub async fn start(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    const VERB: Verb = Verb { name: "start", action: "start", states: &[VmState::Stopped], tasks: FREE, task: Some(TaskState::PoweringOn) };
+    const VERB: Verb = Verb {
+        name: "start",
+        action: "start",
+        states: &[VmState::Stopped],
+        tasks: FREE,
+        task: Some(TaskState::PoweringOn),
+    };
     change(&nova, &req, &VERB, PowerAction::Start).await
 }
 
 /// `os-stop`.
 pub async fn stop(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    const VERB: Verb =
-        Verb { name: "stop", action: "stop", states: &[VmState::Active, VmState::Error], tasks: FREE, task: Some(TaskState::PoweringOff) };
+    const VERB: Verb = Verb {
+        name: "stop",
+        action: "stop",
+        states: &[VmState::Active, VmState::Error],
+        tasks: FREE,
+        task: Some(TaskState::PoweringOff),
+    };
     let timeout_s = nova.conf.shutdown_timeout;
     change(&nova, &req, &VERB, PowerAction::Stop { timeout_s }).await
 }
 
 /// `reboot`, soft or hard.
 pub async fn reboot(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    const SOFT: Verb = Verb { name: "reboot", action: "reboot", states: &[VmState::Active], tasks: FREE, task: Some(TaskState::Rebooting) };
+    const SOFT: Verb = Verb {
+        name: "reboot",
+        action: "reboot",
+        states: &[VmState::Active],
+        tasks: FREE,
+        task: Some(TaskState::Rebooting),
+    };
     const HARD: Verb = Verb {
         name: "reboot",
         action: "reboot",
-        states: &[VmState::Active, VmState::Stopped, VmState::Paused, VmState::Suspended, VmState::Error],
+        states: &[
+            VmState::Active,
+            VmState::Stopped,
+            VmState::Paused,
+            VmState::Suspended,
+            VmState::Error,
+        ],
         tasks: FREE,
         task: Some(TaskState::RebootingHard),
     };
-    let kind = req.json.as_ref().and_then(|j| j["reboot"]["type"].as_str()).unwrap_or("SOFT").to_ascii_uppercase();
+    let kind = req
+        .json
+        .as_ref()
+        .and_then(|j| j["reboot"]["type"].as_str())
+        .unwrap_or("SOFT")
+        .to_ascii_uppercase();
     match kind.as_str() {
         "HARD" => change(&nova, &req, &HARD, PowerAction::RebootHard).await,
         _ => change(&nova, &req, &SOFT, PowerAction::RebootSoft).await,
@@ -55,29 +92,59 @@ pub async fn reboot(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 /// `pause`.
 pub async fn pause(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    const VERB: Verb = Verb { name: "pause", action: "pause", states: &[VmState::Active], tasks: FREE, task: Some(TaskState::Pausing) };
+    const VERB: Verb = Verb {
+        name: "pause",
+        action: "pause",
+        states: &[VmState::Active],
+        tasks: FREE,
+        task: Some(TaskState::Pausing),
+    };
     change(&nova, &req, &VERB, PowerAction::Pause).await
 }
 
 /// `unpause`.
 pub async fn unpause(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    const VERB: Verb = Verb { name: "unpause", action: "unpause", states: &[VmState::Paused], tasks: FREE, task: Some(TaskState::Unpausing) };
+    const VERB: Verb = Verb {
+        name: "unpause",
+        action: "unpause",
+        states: &[VmState::Paused],
+        tasks: FREE,
+        task: Some(TaskState::Unpausing),
+    };
     change(&nova, &req, &VERB, PowerAction::Unpause).await
 }
 
 /// `suspend`.
 pub async fn suspend(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    const VERB: Verb = Verb { name: "suspend", action: "suspend", states: &[VmState::Active], tasks: FREE, task: Some(TaskState::Suspending) };
+    const VERB: Verb = Verb {
+        name: "suspend",
+        action: "suspend",
+        states: &[VmState::Active],
+        tasks: FREE,
+        task: Some(TaskState::Suspending),
+    };
     change(&nova, &req, &VERB, PowerAction::Suspend).await
 }
 
 /// `resume`.
 pub async fn resume(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    const VERB: Verb = Verb { name: "resume", action: "resume", states: &[VmState::Suspended], tasks: FREE, task: Some(TaskState::Resuming) };
+    const VERB: Verb = Verb {
+        name: "resume",
+        action: "resume",
+        states: &[VmState::Suspended],
+        tasks: FREE,
+        task: Some(TaskState::Resuming),
+    };
     change(&nova, &req, &VERB, PowerAction::Resume).await
 }
 
-async fn set(nova: &Nova, req: &Req, row: &InstanceRow, action: &'static str, set: Vec<(&'static str, base::CellValue)>) -> Result<()> {
+async fn set(
+    nova: &Nova,
+    req: &Req,
+    row: &InstanceRow,
+    action: &'static str,
+    set: Vec<(&'static str, base::CellValue)>,
+) -> Result<()> {
     let (id, ctx, now) = (row.id.clone(), Arc::clone(&req.ctx), nova.clock.now());
     nova.db
         .write(move |tx| {
@@ -91,14 +158,22 @@ async fn set(nova: &Nova, req: &Req, row: &InstanceRow, action: &'static str, se
 /// `lock`.
 pub async fn lock(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    let reason = req.json.as_ref().and_then(|j| j["lock"]["locked_reason"].as_str()).map(str::to_string);
+    let reason = req
+        .json
+        .as_ref()
+        .and_then(|j| j["lock"]["locked_reason"].as_str())
+        .map(str::to_string);
     let owner = row.project_id == req.ctx.project() && !req.ctx.is_admin;
     let by = if owner { "owner" } else { "admin" }.to_string();
     // A lock that an administrator set is not weakened by the owner's.
     if row.locked && row.locked_by.as_deref() == Some("admin") && owner {
         return Ok(Reply::empty(202));
     }
-    let values = vec![("locked", true.to_cell()), ("locked_by", Some(by).to_cell()), ("locked_reason", reason.to_cell())];
+    let values = vec![
+        ("locked", true.to_cell()),
+        ("locked_by", Some(by).to_cell()),
+        ("locked_reason", reason.to_cell()),
+    ];
     set(&nova, &req, &row, "lock", values).await?;
     Ok(Reply::empty(202))
 }
@@ -108,9 +183,16 @@ pub async fn unlock(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
     if row.locked_by.as_deref() == Some("admin") {
         let target = json!({"project_id": row.project_id, "user_id": row.user_id});
-        req.enforce("os_compute_api:os-lock-server:unlock:unlock_override", &target)?;
+        req.enforce(
+            "os_compute_api:os-lock-server:unlock:unlock_override",
+            &target,
+        )?;
     }
-    let values = vec![("locked", false.to_cell()), ("locked_by", None::<String>.to_cell()), ("locked_reason", None::<String>.to_cell())];
+    let values = vec![
+        ("locked", false.to_cell()),
+        ("locked_by", None::<String>.to_cell()),
+        ("locked_reason", None::<String>.to_cell()),
+    ];
     set(&nova, &req, &row, "unlock", values).await?;
     Ok(Reply::empty(202))
 }
@@ -125,24 +207,56 @@ pub async fn force_delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 /// `os-resetState`: the operator says what the instance is; a flow at work goes on and has the last word.
 pub async fn reset_state(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    let state = match req.json.as_ref().and_then(|j| j["os-resetState"]["state"].as_str()) {
+    let state = match req
+        .json
+        .as_ref()
+        .and_then(|j| j["os-resetState"]["state"].as_str())
+    {
         Some("active") => VmState::Active,
         _ => VmState::Error,
     };
-    set(&nova, &req, &row, "resetState", vec![("vm_state", state.to_cell()), ("task_state", instances::task(None))]).await?;
+    set(
+        &nova,
+        &req,
+        &row,
+        "resetState",
+        vec![
+            ("vm_state", state.to_cell()),
+            ("task_state", instances::task(None)),
+        ],
+    )
+    .await?;
     Ok(Reply::empty(202))
 }
 
 /// `os-getConsoleOutput`.
 pub async fn console_output(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    let length = req.json.as_ref().map(|j| &j["os-getConsoleOutput"]["length"]);
-    let length = length.and_then(|v| v.as_i64().or_else(|| v.as_str().and_then(|s| s.parse().ok())));
-    let not_ready = || Error::conflict(format!("Instance {} is not ready", row.id)).class("InstanceNotReady");
-    let host = row.host.as_deref().filter(|_| row.vm_state != VmState::Building).ok_or_else(not_ready)?;
-    let output = nova.compute(host).console_output(&req.ctx, row.id.clone(), length).await.map_err(|e| if e.is_not_found() { not_ready() } else { e })?;
+    let length = req
+        .json
+        .as_ref()
+        .map(|j| &j["os-getConsoleOutput"]["length"]);
+    let length = length.and_then(|v| {
+        v.as_i64()
+            .or_else(|| v.as_str().and_then(|s| s.parse().ok()))
+    });
+    let not_ready =
+        || Error::conflict(format!("Instance {} is not ready", row.id)).class("InstanceNotReady");
+    let host = row
+        .host
+        .as_deref()
+        .filter(|_| row.vm_state != VmState::Building)
+        .ok_or_else(not_ready)?;
+    let output = nova
+        .compute(host)
+        .console_output(&req.ctx, row.id.clone(), length)
+        .await
+        .map_err(|e| if e.is_not_found() { not_ready() } else { e })?;
     // JSON carries no control characters but newline and tab, as upstream's fix for Launchpad bug 1229625.
-    let clean: String = output.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t' | '\r')).collect();
+    let clean: String = output
+        .chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t' | '\r'))
+        .collect();
     Reply::ok(&json!({"output": clean}))
 }
 
@@ -150,39 +264,96 @@ pub async fn console_output(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 pub async fn diagnostics(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
     if !matches!(row.vm_state, VmState::Active | VmState::Paused) {
-        return Err(instance::invalid_state(&row, "get_diagnostics", &[row.task_state]));
+        return Err(instance::invalid_state(
+            &row,
+            "get_diagnostics",
+            &[row.task_state],
+        ));
     }
-    let host = row.host.as_deref().ok_or_else(|| Error::conflict(format!("Instance {} is not ready", row.id)))?;
-    let value: Value = nova.compute(host).diagnostics(&req.ctx, row.id.clone()).await?;
+    let host = row
+        .host
+        .as_deref()
+        .ok_or_else(|| Error::conflict(format!("Instance {} is not ready", row.id)))?;
+    let value: Value = nova
+        .compute(host)
+        .diagnostics(&req.ctx, row.id.clone())
+        .await?;
     Reply::ok(&value)
 }
 
 async fn change_group(nova: &Arc<Nova>, req: &Req, key: &str, add: bool) -> Result<Reply> {
     let row = instance::get(nova, &req.ctx, req.param("server_id")).await?;
     check_lock(&req.ctx, &row)?;
-    let name = req.json.as_ref().and_then(|j| j[key]["name"].as_str()).unwrap_or("").trim().to_string();
-    let ids = if name == "default" { default_group(nova, req).await? } else { network::resolve_groups(&nova.sdk, &req.ctx, std::slice::from_ref(&name)).await.map_err(gone)? };
-    let id = ids.first().ok_or_else(|| Error::not_found(format!("Security group {name} not found for project {}.", row.project_id)))?;
+    let name = req
+        .json
+        .as_ref()
+        .and_then(|j| j[key]["name"].as_str())
+        .unwrap_or("")
+        .trim()
+        .to_string();
+    let ids = if name == "default" {
+        default_group(nova, req).await?
+    } else {
+        network::resolve_groups(&nova.sdk, &req.ctx, std::slice::from_ref(&name))
+            .await
+            .map_err(gone)?
+    };
+    let id = ids.first().ok_or_else(|| {
+        Error::not_found(format!(
+            "Security group {name} not found for project {}.",
+            row.project_id
+        ))
+    })?;
     let changed = network::change_group(&nova.sdk, &row.id, id, add).await?;
     if !changed && !add {
-        return Err(Error::not_found(format!("Security group {name} not associated with the instance {}", row.id)));
+        return Err(Error::not_found(format!(
+            "Security group {name} not associated with the instance {}",
+            row.id
+        )));
     }
     let ports = network::ports_of(&nova.sdk, &row.id).await?;
     let names = network::group_names(&nova.sdk, &ports).await?;
     let id = row.id.clone();
-    nova.db.write(move |tx| instances::update(tx, &id, &[("security_groups", base::Json(names.clone()).to_cell())])).await?;
+    nova.db
+        .write(move |tx| {
+            instances::update(
+                tx,
+                &id,
+                &[("security_groups", base::Json(names.clone()).to_cell())],
+            )
+        })
+        .await?;
     Ok(Reply::empty(202))
 }
 
 fn gone(e: Error) -> Error {
-    if e.kind() == base::Kind::BadRequest { Error::not_found(e.message()) } else { e }
+    if e.kind() == base::Kind::BadRequest {
+        Error::not_found(e.message())
+    } else {
+        e
+    }
 }
 
 async fn default_group(nova: &Nova, req: &Req) -> Result<Vec<String>> {
-    let path = format!("/v2.0/security-groups?name=default&project_id={}", oslo_http::percent_encode(req.ctx.project()));
-    let answer = nova.sdk.request(sdk::Caller::User(&req.ctx), "network", sdk::Method::GET, &path, None).await?;
+    let path = format!(
+        "/v2.0/security-groups?name=default&project_id={}",
+        oslo_http::percent_encode(req.ctx.project())
+    );
+    let answer = nova
+        .sdk
+        .request(
+            sdk::Caller::User(&req.ctx),
+            "network",
+            sdk::Method::GET,
+            &path,
+            None,
+        )
+        .await?;
     let groups: Vec<Value> = answer.key("security_groups")?;
-    Ok(groups.iter().filter_map(|g| g["id"].as_str().map(str::to_string)).collect())
+    Ok(groups
+        .iter()
+        .filter_map(|g| g["id"].as_str().map(str::to_string))
+        .collect())
 }
 
 /// `addSecurityGroup`.

@@ -8,26 +8,47 @@ use oslo_http::{Reply, Req};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-async fn change(nova: &Nova, req: &Req, f: impl Fn(&mut Map<String, Value>) -> Result<()> + Send + Sync + 'static) -> Result<Map<String, Value>> {
+async fn change(
+    nova: &Nova,
+    req: &Req,
+    f: impl Fn(&mut Map<String, Value>) -> Result<()> + Send + Sync + 'static,
+) -> Result<Map<String, Value>> {
     let row = instance::get(nova, &req.ctx, req.param("server_id")).await?;
     check_lock(&req.ctx, &row)?;
-    let (ctx, limit, now) = (Arc::clone(&req.ctx), nova.conf.quota_metadata_items, nova.clock.now());
+    let (ctx, limit, now) = (
+        Arc::clone(&req.ctx),
+        nova.conf.quota_metadata_items,
+        nova.clock.now(),
+    );
     nova.db
         .write(move |tx| {
             let row: InstanceRow = instances::get(tx, &row.id, ctx.row_scope())?;
             let mut metadata = row.metadata.0.clone();
             f(&mut metadata)?;
             if limit >= 0 && metadata.len() as i64 > limit {
-                return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {limit}")));
+                return Err(Error::over_quota(format!(
+                    "Maximum number of metadata items exceeds {limit}"
+                )));
             }
-            instances::update(tx, &row.id, &[("metadata", Json(metadata.clone()).to_cell()), ("updated_at", Some(now).to_cell())])?;
+            instances::update(
+                tx,
+                &row.id,
+                &[
+                    ("metadata", Json(metadata.clone()).to_cell()),
+                    ("updated_at", Some(now).to_cell()),
+                ],
+            )?;
             Ok(metadata)
         })
         .await
 }
 
 fn items(req: &Req, key: &str) -> Map<String, Value> {
-    req.json.as_ref().and_then(|j| j[key].as_object()).cloned().unwrap_or_default()
+    req.json
+        .as_ref()
+        .and_then(|j| j[key].as_object())
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// GET all.
@@ -62,7 +83,11 @@ pub async fn update_all(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
     let key = req.param("key");
-    let value = row.metadata.0.get(key).ok_or_else(|| Error::not_found("Metadata item was not found"))?;
+    let value = row
+        .metadata
+        .0
+        .get(key)
+        .ok_or_else(|| Error::not_found("Metadata item was not found"))?;
     Reply::ok(&json!({"meta": {key: value}}))
 }
 
@@ -84,6 +109,11 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 /// DELETE one.
 pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let key = req.param("key").to_string();
-    change(&nova, &req, move |m| m.shift_remove(&key).map(|_| ()).ok_or_else(|| Error::not_found("Metadata item was not found"))).await?;
+    change(&nova, &req, move |m| {
+        m.shift_remove(&key)
+            .map(|_| ())
+            .ok_or_else(|| Error::not_found("Metadata item was not found"))
+    })
+    .await?;
     Ok(Reply::empty(204))
 }

@@ -10,7 +10,11 @@ use std::sync::Arc;
 
 const MAX_TAGS: usize = 50;
 
-async fn change<T: Send + 'static>(nova: &Nova, req: &Req, f: impl Fn(&mut Vec<String>) -> Result<T> + Send + Sync + 'static) -> Result<(T, Vec<String>)> {
+async fn change<T: Send + 'static>(
+    nova: &Nova,
+    req: &Req,
+    f: impl Fn(&mut Vec<String>) -> Result<T> + Send + Sync + 'static,
+) -> Result<(T, Vec<String>)> {
     let row = instance::get(nova, &req.ctx, req.param("server_id")).await?;
     let (ctx, now) = (Arc::clone(&req.ctx), nova.clock.now());
     nova.db
@@ -19,16 +23,29 @@ async fn change<T: Send + 'static>(nova: &Nova, req: &Req, f: impl Fn(&mut Vec<S
             let mut tags = row.tags.0.clone();
             let out = f(&mut tags)?;
             if tags.len() > MAX_TAGS {
-                return Err(Error::bad_request(format!("The number of tags exceeded the per-server limit {MAX_TAGS}")));
+                return Err(Error::bad_request(format!(
+                    "The number of tags exceeded the per-server limit {MAX_TAGS}"
+                )));
             }
-            instances::update(tx, &row.id, &[("tags", Json(tags.clone()).to_cell()), ("updated_at", Some(now).to_cell())])?;
+            instances::update(
+                tx,
+                &row.id,
+                &[
+                    ("tags", Json(tags.clone()).to_cell()),
+                    ("updated_at", Some(now).to_cell()),
+                ],
+            )?;
             Ok((out, tags))
         })
         .await
 }
 
 fn missing(req: &Req) -> Error {
-    Error::not_found(format!("Server {} has no tag '{}'", req.param("server_id"), req.param("tag")))
+    Error::not_found(format!(
+        "Server {} has no tag '{}'",
+        req.param("server_id"),
+        req.param("tag")
+    ))
 }
 
 /// GET all.
@@ -39,8 +56,17 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 /// PUT all.
 pub async fn replace(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let list = req.json.as_ref().and_then(|j| j["tags"].as_array()).cloned().unwrap_or_default();
-    let mut new: Vec<String> = list.iter().filter_map(Value::as_str).map(str::to_string).collect();
+    let list = req
+        .json
+        .as_ref()
+        .and_then(|j| j["tags"].as_array())
+        .cloned()
+        .unwrap_or_default();
+    let mut new: Vec<String> = list
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_string)
+        .collect();
     new.sort();
     new.dedup();
     let (_, tags) = change(&nova, &req, move |t| {
@@ -64,14 +90,20 @@ pub async fn clear(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 /// GET one: there or not.
 pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    if row.tags.0.iter().any(|t| t == req.param("tag")) { Ok(Reply::empty(204)) } else { Err(missing(&req)) }
+    if row.tags.0.iter().any(|t| t == req.param("tag")) {
+        Ok(Reply::empty(204))
+    } else {
+        Err(missing(&req))
+    }
 }
 
 /// PUT one: 201 if new, 204 if there.
 pub async fn add(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let tag = req.param("tag").to_string();
     if tag.is_empty() || tag.chars().count() > 60 || tag.contains(['/', ',']) {
-        return Err(Error::bad_request(format!("Tag '{tag}' is invalid. It must be a non empty string without characters '/' and ','. Validation error: too long or with such a character")));
+        return Err(Error::bad_request(format!(
+            "Tag '{tag}' is invalid. It must be a non empty string without characters '/' and ','. Validation error: too long or with such a character"
+        )));
     }
     let name = tag.clone();
     let (new, _) = change(&nova, &req, move |t| {
@@ -97,5 +129,9 @@ pub async fn remove(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         Ok(t.len() < before)
     })
     .await?;
-    if found { Ok(Reply::empty(204)) } else { Err(missing(&req)) }
+    if found {
+        Ok(Reply::empty(204))
+    } else {
+        Err(missing(&req))
+    }
 }

@@ -48,7 +48,11 @@ const RULES: PagingRules = PagingRules::new(SORT);
 pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let page = select(&nova, &req, "os_compute_api:servers:index:get_all_tenants").await?;
     let lens = Lens::of(&req);
-    collection(&req, &page, page.items.iter().map(|i| brief(&lens, i)).collect())
+    collection(
+        &req,
+        &page,
+        page.items.iter().map(|i| brief(&lens, i)).collect(),
+    )
 }
 
 /// `GET /servers/detail`.
@@ -56,7 +60,11 @@ pub async fn detail(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let page = select(&nova, &req, "os_compute_api:servers:detail:get_all_tenants").await?;
     let lens = Lens::of(&req);
     let extra = extras(&nova, &page.items).await?;
-    let views = page.items.iter().map(|i| full(&lens, i, extra.volumes(i), extra.host_status(i))).collect();
+    let views = page
+        .items
+        .iter()
+        .map(|i| full(&lens, i, extra.volumes(i), extra.host_status(i)))
+        .collect();
     collection(&req, &page, views)
 }
 
@@ -79,7 +87,9 @@ impl Extras {
     }
 
     fn host_status(&self, i: &InstanceRow) -> &'static str {
-        i.host.as_ref().map_or("", |h| self.hosts.get(h).copied().unwrap_or("UNKNOWN"))
+        i.host
+            .as_ref()
+            .map_or("", |h| self.hosts.get(h).copied().unwrap_or("UNKNOWN"))
     }
 }
 
@@ -90,7 +100,11 @@ async fn extras(nova: &Nova, rows: &[InstanceRow]) -> Result<Extras> {
     nova.db
         .read(move |tx| {
             let mut volumes: HashMap<String, Vec<BlockDeviceRow>> = HashMap::new();
-            for v in tx.select_sorted::<BlockDeviceRow>(is_in("instance_id", ids.clone()), &[("created_at", base::Dir::Asc)], None)? {
+            for v in tx.select_sorted::<BlockDeviceRow>(
+                is_in("instance_id", ids.clone()),
+                &[("created_at", base::Dir::Asc)],
+                None,
+            )? {
                 volumes.entry(v.instance_id.clone()).or_default().push(v);
             }
             let services = tx.select::<ServiceRow>(eq("service_binary", "nova-compute"))?;
@@ -100,14 +114,22 @@ async fn extras(nova: &Nova, rows: &[InstanceRow]) -> Result<Extras> {
                 (_, _, true) => "UP",
                 _ => "UNKNOWN",
             };
-            Ok(Extras { volumes, hosts: services.iter().map(|s| (s.host.clone(), status(s))).collect() })
+            Ok(Extras {
+                volumes,
+                hosts: services
+                    .iter()
+                    .map(|s| (s.host.clone(), status(s)))
+                    .collect(),
+            })
         })
         .await
 }
 
 async fn select(nova: &Nova, req: &Req, all_rule: &str) -> Result<Page<InstanceRow>> {
     let q = &req.query;
-    let all_tenants = q.get("all_tenants").is_some_and(|v| v.is_empty() || is_true(v));
+    let all_tenants = q
+        .get("all_tenants")
+        .is_some_and(|v| v.is_empty() || is_true(v));
     let mut conds: Vec<Cond> = Vec::new();
     let own = json!({"project_id": req.ctx.project_id, "user_id": req.ctx.user_id});
     if all_tenants {
@@ -120,13 +142,25 @@ async fn select(nova: &Nova, req: &Req, all_rule: &str) -> Result<Page<InstanceR
     }
     let deleted = q.flag("deleted").unwrap_or(false);
     if deleted && !req.ctx.is_admin {
-        return Err(Error::forbidden("Only administrators may list deleted instances"));
+        return Err(Error::forbidden(
+            "Only administrators may list deleted instances",
+        ));
     }
     if let Some(since) = q.get("changes-since") {
-        let since = Timestamp::parse(since).map_err(|_| Error::bad_request("Invalid changes-since value"))?;
+        let since = Timestamp::parse(since)
+            .map_err(|_| Error::bad_request("Invalid changes-since value"))?;
         conds.push(ge("updated_at", since));
     } else {
-        conds.push(if deleted || q.get("status").is_some_and(|s| s.eq_ignore_ascii_case("deleted") && req.ctx.is_admin) { not_null("deleted_at") } else { is_null("deleted_at") });
+        conds.push(
+            if deleted
+                || q.get("status")
+                    .is_some_and(|s| s.eq_ignore_ascii_case("deleted") && req.ctx.is_admin)
+            {
+                not_null("deleted_at")
+            } else {
+                is_null("deleted_at")
+            },
+        );
     }
     if let Some(before) = q.get("changes-before").filter(|_| req.at_least(2, 66)) {
         conds.push(oslo_db::le("updated_at", Timestamp::parse(before)?));
@@ -144,7 +178,10 @@ async fn select(nova: &Nova, req: &Req, all_rule: &str) -> Result<Page<InstanceR
             }
         }
         if wanted.is_empty() {
-            return Ok(Page { items: Vec::new(), more: false });
+            return Ok(Page {
+                items: Vec::new(),
+                more: false,
+            });
         }
         conds.push(any(wanted));
     }
@@ -152,7 +189,10 @@ async fn select(nova: &Nova, req: &Req, all_rule: &str) -> Result<Page<InstanceR
     let paging = parse_paging(q, &RULES)?;
     let cond = all(conds);
     let limit_ids = ip_filter(req)?;
-    let mut page = nova.db.read(move |tx| tx.page::<InstanceRow>(cond.clone(), &paging)).await?;
+    let mut page = nova
+        .db
+        .read(move |tx| tx.page::<InstanceRow>(cond.clone(), &paging))
+        .await?;
     if let Some(keep) = limit_ids {
         page.items.retain(|i| keep(i));
     }
@@ -166,12 +206,24 @@ fn ip_filter(req: &Req) -> Result<Option<Keep>> {
     let mut keeps: Vec<Keep> = Vec::new();
     for (name, version) in [("ip", 4u8), ("ip6", 6u8)] {
         if let Some(text) = req.query.get(name) {
-            let text = text.trim_start_matches('^').trim_end_matches('$').replace("\\.", ".");
-            keeps.push(Box::new(move |i| i.network_info.0.iter().flat_map(|p| &p.addresses).any(|a| a.version == version && (a.ip.contains(&text) || a.floating.iter().any(|f| f.contains(&text))))));
+            let text = text
+                .trim_start_matches('^')
+                .trim_end_matches('$')
+                .replace("\\.", ".");
+            keeps.push(Box::new(move |i| {
+                i.network_info.0.iter().flat_map(|p| &p.addresses).any(|a| {
+                    a.version == version
+                        && (a.ip.contains(&text) || a.floating.iter().any(|f| f.contains(&text)))
+                })
+            }));
         }
     }
     if req.at_least(2, 26) {
-        let list = |name: &str| req.query.get(name).map(|t| t.split(',').map(str::to_string).collect::<Vec<_>>());
+        let list = |name: &str| {
+            req.query
+                .get(name)
+                .map(|t| t.split(',').map(str::to_string).collect::<Vec<_>>())
+        };
         if let Some(tags) = list("tags") {
             keeps.push(Box::new(move |i| tags.iter().all(|t| i.tags.0.contains(t))));
         }
@@ -179,13 +231,21 @@ fn ip_filter(req: &Req) -> Result<Option<Keep>> {
             keeps.push(Box::new(move |i| tags.iter().any(|t| i.tags.0.contains(t))));
         }
         if let Some(tags) = list("not-tags") {
-            keeps.push(Box::new(move |i| !tags.iter().all(|t| i.tags.0.contains(t))));
+            keeps.push(Box::new(move |i| {
+                !tags.iter().all(|t| i.tags.0.contains(t))
+            }));
         }
         if let Some(tags) = list("not-tags-any") {
-            keeps.push(Box::new(move |i| !tags.iter().any(|t| i.tags.0.contains(t))));
+            keeps.push(Box::new(move |i| {
+                !tags.iter().any(|t| i.tags.0.contains(t))
+            }));
         }
     }
-    Ok(if keeps.is_empty() { None } else { Some(Box::new(move |i: &InstanceRow| keeps.iter().all(|k| k(i)))) })
+    Ok(if keeps.is_empty() {
+        None
+    } else {
+        Some(Box::new(move |i: &InstanceRow| keeps.iter().all(|k| k(i))))
+    })
 }
 
 fn plain_filters(req: &Req) -> Result<Vec<Cond>> {
@@ -194,16 +254,36 @@ fn plain_filters(req: &Req) -> Result<Vec<Cond>> {
     if let Some(name) = q.get("name") {
         // Upstream hands this to the database as a regular expression; plain words and anchors are what clients send.
         let plain = name.trim_start_matches('^').trim_end_matches('$');
-        conds.push(if name.starts_with('^') && name.ends_with('$') { eq("display_name", plain) } else { contains("display_name", plain) });
+        conds.push(if name.starts_with('^') && name.ends_with('$') {
+            eq("display_name", plain)
+        } else {
+            contains("display_name", plain)
+        });
     }
-    for (name, column) in [("image", "image_ref"), ("flavor", "flavor_id"), ("reservation_id", "reservation_id"), ("uuid", "id")] {
+    for (name, column) in [
+        ("image", "image_ref"),
+        ("flavor", "flavor_id"),
+        ("reservation_id", "reservation_id"),
+        ("uuid", "id"),
+    ] {
         if let Some(v) = q.get(name) {
             conds.push(eq(column, v));
         }
     }
-    let user_filters = [("availability_zone", "availability_zone"), ("key_name", "key_name"), ("user_id", "user_id"), ("hostname", "hostname"),
-        ("description", "description"), ("vm_state", "vm_state"), ("task_state", "task_state")];
-    let admin_filters = [("host", "host"), ("node", "node"), ("root_device_name", "root_device_name")];
+    let user_filters = [
+        ("availability_zone", "availability_zone"),
+        ("key_name", "key_name"),
+        ("user_id", "user_id"),
+        ("hostname", "hostname"),
+        ("description", "description"),
+        ("vm_state", "vm_state"),
+        ("task_state", "task_state"),
+    ];
+    let admin_filters = [
+        ("host", "host"),
+        ("node", "node"),
+        ("root_device_name", "root_device_name"),
+    ];
     // Below 2.83 these are for administrators only, and ignored for others.
     if req.ctx.is_admin || req.at_least(2, 83) {
         for (name, column) in user_filters {
@@ -234,7 +314,11 @@ fn plain_filters(req: &Req) -> Result<Vec<Cond>> {
 async fn view(nova: &Nova, req: &Req, row: &InstanceRow) -> Result<Value> {
     let extra = extras(nova, std::slice::from_ref(row)).await?;
     let lens = Lens::of(req);
-    Ok(with_group(full(&lens, row, extra.volumes(row), extra.host_status(row)), &lens, row))
+    Ok(with_group(
+        full(&lens, row, extra.volumes(row), extra.host_status(row)),
+        &lens,
+        row,
+    ))
 }
 
 /// `GET /servers/{id}`. Administrators also see deleted ones.
@@ -246,8 +330,16 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 /// `PUT /servers/{id}`.
 pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    let body = req.json.as_ref().and_then(|j| j.get("server")).cloned().unwrap_or_default();
-    let text = |k: &str| body.get(k).map(|v| v.as_str().map(|s| s.trim().to_string()));
+    let body = req
+        .json
+        .as_ref()
+        .and_then(|j| j.get("server"))
+        .cloned()
+        .unwrap_or_default();
+    let text = |k: &str| {
+        body.get(k)
+            .map(|v| v.as_str().map(|s| s.trim().to_string()))
+    };
     let mut set = vec![("updated_at", Some(nova.clock.now()).to_cell())];
     if let Some(Some(name)) = text("name") {
         set.push(("display_name", name.to_cell()));
@@ -256,9 +348,15 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         set.push(("description", v.to_cell()));
     }
     if let Some(v) = text("hostname") {
-        set.push(("hostname", v.unwrap_or_else(|| row.hostname.clone()).to_cell()));
+        set.push((
+            "hostname",
+            v.unwrap_or_else(|| row.hostname.clone()).to_cell(),
+        ));
     }
-    for (key, column) in [("accessIPv4", "access_ip_v4"), ("accessIPv6", "access_ip_v6")] {
+    for (key, column) in [
+        ("accessIPv4", "access_ip_v4"),
+        ("accessIPv6", "access_ip_v6"),
+    ] {
         if let Some(v) = text(key) {
             set.push((column, v.to_cell()));
         }
@@ -303,7 +401,8 @@ pub async fn ips_of(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
     let label = req.param("label");
     let found = addresses(&row.network_info.0, false).remove(label);
-    let list = found.ok_or_else(|| Error::not_found("Instance is not a member of specified network"))?;
+    let list =
+        found.ok_or_else(|| Error::not_found("Instance is not a member of specified network"))?;
     Reply::ok(&json!({label: list}))
 }
 

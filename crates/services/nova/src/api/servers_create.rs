@@ -26,7 +26,10 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         return Reply::json(202, &json!({"reservation_id": reservation}));
     }
     let id = &ids[0];
-    let groups: Vec<Value> = group_names(&server).iter().map(|n| json!({"name": n})).collect();
+    let groups: Vec<Value> = group_names(&server)
+        .iter()
+        .map(|n| json!({"name": n}))
+        .collect();
     let view = json!({
         "id": id,
         "links": links(&req.base_url, id),
@@ -39,11 +42,13 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 }
 
 fn flag(v: &Value) -> bool {
-    v.as_bool().unwrap_or_else(|| v.as_str().is_some_and(is_true))
+    v.as_bool()
+        .unwrap_or_else(|| v.as_str().is_some_and(is_true))
 }
 
 fn number(v: &Value) -> Option<u64> {
-    v.as_u64().or_else(|| v.as_str().and_then(|s| s.parse().ok()))
+    v.as_u64()
+        .or_else(|| v.as_str().and_then(|s| s.parse().ok()))
 }
 
 fn text(v: &Value) -> Option<String> {
@@ -51,27 +56,52 @@ fn text(v: &Value) -> Option<String> {
 }
 
 fn group_names(server: &Value) -> Vec<String> {
-    let list = server["security_groups"].as_array().cloned().unwrap_or_default();
-    let mut names: Vec<String> = list.iter().filter_map(|g| text(&g["name"])).filter(|n| !n.is_empty()).collect();
+    let list = server["security_groups"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let mut names: Vec<String> = list
+        .iter()
+        .filter_map(|g| text(&g["name"]))
+        .filter(|n| !n.is_empty())
+        .collect();
     names.dedup();
-    if names.is_empty() { vec!["default".to_string()] } else { names }
+    if names.is_empty() {
+        vec!["default".to_string()]
+    } else {
+        names
+    }
 }
 
 fn parse(nova: &Nova, req: &Req, body: &Value, server: &Value) -> Result<CreateServer> {
     let (zone, host) = zone_and_host(req, server)?;
-    let hints = body.get("os:scheduler_hints").or(body.get("OS-SCH-HNT:scheduler_hints")).or(server.get("os:scheduler_hints"));
-    let hints: Map<String, Value> = hints.and_then(Value::as_object).cloned().unwrap_or_default();
-    let group = hints.get("group").and_then(|g| text(g).or_else(|| g.get(0).and_then(text)));
+    let hints = body
+        .get("os:scheduler_hints")
+        .or(body.get("OS-SCH-HNT:scheduler_hints"))
+        .or(server.get("os:scheduler_hints"));
+    let hints: Map<String, Value> = hints
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    let group = hints
+        .get("group")
+        .and_then(|g| text(g).or_else(|| g.get(0).and_then(text)));
     let metadata = server["metadata"].as_object().cloned().unwrap_or_default();
-    if metadata.len() as i64 > nova.conf.quota_metadata_items && nova.conf.quota_metadata_items >= 0 {
-        return Err(Error::over_quota(format!("Maximum number of metadata items exceeds {}", nova.conf.quota_metadata_items)));
+    if metadata.len() as i64 > nova.conf.quota_metadata_items && nova.conf.quota_metadata_items >= 0
+    {
+        return Err(Error::over_quota(format!(
+            "Maximum number of metadata items exceeds {}",
+            nova.conf.quota_metadata_items
+        )));
     }
     let user_data = text(&server["user_data"]);
     if let Some(data) = &user_data {
         let clean: String = data.chars().filter(|c| !c.is_whitespace()).collect();
         base64::engine::general_purpose::STANDARD.decode(clean).map_err(|_| Error::bad_request("Invalid input for field/attribute user_data. User data needs to be valid base 64."))?;
         if data.len() > 65535 {
-            return Err(Error::bad_request("User data too large. User data must be no larger than 64KB once base64 encoded."));
+            return Err(Error::bad_request(
+                "User data too large. User data must be no larger than 64KB once base64 encoded.",
+            ));
         }
     }
     let min_count = number(&server["min_count"]).unwrap_or(1).max(1);
@@ -80,12 +110,16 @@ fn parse(nova: &Nova, req: &Req, body: &Value, server: &Value) -> Result<CreateS
         return Err(Error::bad_request("min_count must be <= max_count"));
     }
     let name = server["name"].as_str().unwrap_or("").trim().to_string();
-    let password = text(&server["adminPass"]).map(Secret::new).unwrap_or_else(generate_password);
+    let password = text(&server["adminPass"])
+        .map(Secret::new)
+        .unwrap_or_else(generate_password);
     let volumes = volumes(server)?;
     Ok(CreateServer {
         name,
         image_ref: text(&server["imageRef"]).filter(|s| !s.is_empty()),
-        flavor_ref: text(&server["flavorRef"]).or_else(|| server["flavorRef"].as_u64().map(|n| n.to_string())).unwrap_or_default(),
+        flavor_ref: text(&server["flavorRef"])
+            .or_else(|| server["flavorRef"].as_u64().map(|n| n.to_string()))
+            .unwrap_or_default(),
         networks: networks(&server["networks"])?,
         security_groups: group_names(server),
         key_name: text(&server["key_name"]),
@@ -99,8 +133,17 @@ fn parse(nova: &Nova, req: &Req, body: &Value, server: &Value) -> Result<CreateS
         admin_pass: password,
         access_ip_v4: text(&server["accessIPv4"]),
         access_ip_v6: text(&server["accessIPv6"]),
-        description: if req.at_least(2, 19) { text(&server["description"]) } else { None },
-        tags: server["tags"].as_array().into_iter().flatten().filter_map(text).collect(),
+        description: if req.at_least(2, 19) {
+            text(&server["description"])
+        } else {
+            None
+        },
+        tags: server["tags"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(text)
+            .collect(),
         hostname: text(&server["hostname"]),
         disk_config: text(&server["OS-DCF:diskConfig"]),
         volumes,
@@ -116,10 +159,15 @@ fn zone_and_host(req: &Req, server: &Value) -> Result<(Option<String>, Option<St
     if asked.is_some() {
         req.enforce("compute:servers:create:requested_destination", &own)?;
     }
-    let Some(zone) = text(&server["availability_zone"]) else { return Ok((None, asked)) };
+    let Some(zone) = text(&server["availability_zone"]) else {
+        return Ok((None, asked));
+    };
     let mut parts = zone.splitn(3, ':');
     let name = parts.next().unwrap_or("").to_string();
-    let (host, node) = (parts.next().filter(|s| !s.is_empty()), parts.next().filter(|s| !s.is_empty()));
+    let (host, node) = (
+        parts.next().filter(|s| !s.is_empty()),
+        parts.next().filter(|s| !s.is_empty()),
+    );
     let forced = node.or(host).map(str::to_string);
     if forced.is_some() {
         req.enforce("os_compute_api:servers:create:forced_host", &own)?;
@@ -143,16 +191,31 @@ fn networks(value: &Value) -> Result<Option<Vec<RequestedNetwork>>> {
                 };
                 if wanted.port_id.is_some() && wanted.fixed_ip.is_some() {
                     let port = wanted.port_id.unwrap_or_default();
-                    return Err(Error::bad_request(format!("Specified Fixed IP '{}' cannot be used with port '{port}': the two cannot be specified together.", wanted.fixed_ip.unwrap_or_default())));
+                    return Err(Error::bad_request(format!(
+                        "Specified Fixed IP '{}' cannot be used with port '{port}': the two cannot be specified together.",
+                        wanted.fixed_ip.unwrap_or_default()
+                    )));
                 }
                 if wanted.port_id.is_none() && wanted.network_id.is_none() {
                     return Err(Error::bad_request("Bad network format: missing 'uuid'"));
                 }
-                let id = wanted.network_id.as_deref().filter(|_| wanted.port_id.is_none());
+                let id = wanted
+                    .network_id
+                    .as_deref()
+                    .filter(|_| wanted.port_id.is_none());
                 if let Some(id) = id.filter(|id| !base::id::is_uuid_like(id)) {
-                    return Err(Error::bad_request(format!("Bad networks format: network uuid is not in proper format ({id})")));
+                    return Err(Error::bad_request(format!(
+                        "Bad networks format: network uuid is not in proper format ({id})"
+                    )));
                 }
-                out.push(RequestedNetwork { network_id: if wanted.port_id.is_some() { None } else { wanted.network_id.clone() }, ..wanted });
+                out.push(RequestedNetwork {
+                    network_id: if wanted.port_id.is_some() {
+                        None
+                    } else {
+                        wanted.network_id.clone()
+                    },
+                    ..wanted
+                });
             }
             Ok(if out.is_empty() { None } else { Some(out) })
         }
@@ -163,26 +226,61 @@ fn networks(value: &Value) -> Result<Option<Vec<RequestedNetwork>>> {
 /// `block_device_mapping_v2` (and the old form), as far as this cloud boots from: images and existing volumes.
 fn volumes(server: &Value) -> Result<Vec<BootVolume>> {
     let mut out = Vec::new();
-    let unsupported = |what: &str| Error::bad_request(format!("Block Device Mapping is Invalid: {what} is not supported by this cloud."));
-    for bdm in server["block_device_mapping_v2"].as_array().into_iter().flatten() {
+    let unsupported = |what: &str| {
+        Error::bad_request(format!(
+            "Block Device Mapping is Invalid: {what} is not supported by this cloud."
+        ))
+    };
+    for bdm in server["block_device_mapping_v2"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let source = bdm["source_type"].as_str().unwrap_or("");
-        let destination = bdm["destination_type"].as_str().unwrap_or(if source == "volume" { "volume" } else { "local" });
-        let boot_index = bdm["boot_index"].as_i64().or_else(|| bdm["boot_index"].as_str().and_then(|s| s.parse().ok()));
+        let destination = bdm["destination_type"]
+            .as_str()
+            .unwrap_or(if source == "volume" {
+                "volume"
+            } else {
+                "local"
+            });
+        let boot_index = bdm["boot_index"]
+            .as_i64()
+            .or_else(|| bdm["boot_index"].as_str().and_then(|s| s.parse().ok()));
         match (source, destination) {
             ("image", "local") => {}
             ("volume", "volume") => out.push(BootVolume {
-                volume_id: text(&bdm["uuid"]).or_else(|| text(&bdm["volume_id"])).ok_or_else(|| Error::bad_request("Block Device Mapping is Invalid: missing uuid."))?,
+                volume_id: text(&bdm["uuid"])
+                    .or_else(|| text(&bdm["volume_id"]))
+                    .ok_or_else(|| {
+                        Error::bad_request("Block Device Mapping is Invalid: missing uuid.")
+                    })?,
                 boot_index: boot_index.filter(|i| *i >= 0),
                 delete_on_termination: flag(&bdm["delete_on_termination"]),
                 tag: text(&bdm["tag"]),
             }),
-            (source, destination) => return Err(unsupported(&format!("source_type {source} with destination_type {destination}"))),
+            (source, destination) => {
+                return Err(unsupported(&format!(
+                    "source_type {source} with destination_type {destination}"
+                )));
+            }
         }
     }
-    for (n, bdm) in server["block_device_mapping"].as_array().into_iter().flatten().enumerate() {
-        let id = text(&bdm["volume_id"]).ok_or_else(|| unsupported("a mapping without volume_id"))?;
+    for (n, bdm) in server["block_device_mapping"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let id =
+            text(&bdm["volume_id"]).ok_or_else(|| unsupported("a mapping without volume_id"))?;
         let root = n == 0 && server["imageRef"].as_str().unwrap_or("").is_empty();
-        out.push(BootVolume { volume_id: id, boot_index: root.then_some(0), delete_on_termination: flag(&bdm["delete_on_termination"]), tag: None });
+        out.push(BootVolume {
+            volume_id: id,
+            boot_index: root.then_some(0),
+            delete_on_termination: flag(&bdm["delete_on_termination"]),
+            tag: None,
+        });
     }
     Ok(out)
 }
@@ -191,5 +289,9 @@ fn volumes(server: &Value) -> Result<Vec<BootVolume>> {
 fn generate_password() -> Secret {
     const SYMBOLS: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
     let mut rng = rand::rng();
-    Secret::new((0..12).map(|_| SYMBOLS[rng.random_range(0..SYMBOLS.len())] as char).collect::<String>())
+    Secret::new(
+        (0..12)
+            .map(|_| SYMBOLS[rng.random_range(0..SYMBOLS.len())] as char)
+            .collect::<String>(),
+    )
 }

@@ -44,7 +44,11 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let (rows, zones) = nova
         .db
         .read(move |tx| {
-            let rows = tx.select_sorted::<ServiceRow>(all(conditions.clone()), &[("number", Dir::Asc)], None)?;
+            let rows = tx.select_sorted::<ServiceRow>(
+                all(conditions.clone()),
+                &[("number", Dir::Asc)],
+                None,
+            )?;
             Ok((rows, zones(tx)?))
         })
         .await?;
@@ -79,7 +83,11 @@ fn apply(tx: &mut Tx, row: &mut ServiceRow, change: &Change, now: base::Timestam
 
 /// `PUT /os-services/{id}`: by id from 2.53 on; before, `{id}` is one of four verbs and the body names the service.
 pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    if req.at_least(2, 53) { update_by_id(nova, req).await } else { update_by_name(nova, req).await }
+    if req.at_least(2, 53) {
+        update_by_id(nova, req).await
+    } else {
+        update_by_name(nova, req).await
+    }
 }
 
 async fn update_by_id(nova: Arc<Nova>, req: Req) -> Result<Reply> {
@@ -88,9 +96,14 @@ async fn update_by_id(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     if !id::is_uuid_like(&service_id) {
         return Err(Error::bad_request(format!("Invalid uuid {service_id}")));
     }
-    let (status, reason) = (text(body, "status"), text(body, "disabled_reason").map(str::to_string));
+    let (status, reason) = (
+        text(body, "status"),
+        text(body, "disabled_reason").map(str::to_string),
+    );
     if reason.is_some() && status != Some("disabled") {
-        return Err(Error::bad_request("Specifying 'disabled_reason' is only allowed when status is 'disabled'."));
+        return Err(Error::bad_request(
+            "Specifying 'disabled_reason' is only allowed when status is 'disabled'.",
+        ));
     }
     let change = Change {
         disabled: status.map(|s| (s == "disabled", reason)),
@@ -122,34 +135,53 @@ async fn update_by_id(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 async fn update_by_name(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let body = req.json.as_ref().unwrap_or(&Value::Null);
     let missing = |key: &str| Error::bad_request(format!("Missing parameter {key}"));
-    let (host, binary) = (text(body, "host").unwrap_or("").to_string(), text(body, "binary").unwrap_or("").to_string());
+    let (host, binary) = (
+        text(body, "host").unwrap_or("").to_string(),
+        text(body, "binary").unwrap_or("").to_string(),
+    );
     let mut answer = json!({"host": host, "binary": binary});
     let change = match req.param("id") {
         "enable" => {
             answer["status"] = json!("enabled");
-            Change { disabled: Some((false, None)), ..Change::default() }
+            Change {
+                disabled: Some((false, None)),
+                ..Change::default()
+            }
         }
         "disable" => {
             answer["status"] = json!("disabled");
-            Change { disabled: Some((true, None)), ..Change::default() }
+            Change {
+                disabled: Some((true, None)),
+                ..Change::default()
+            }
         }
         "disable-log-reason" => {
             let reason = text(body, "disabled_reason").ok_or_else(|| missing("disabled_reason"))?;
             answer["status"] = json!("disabled");
             answer["disabled_reason"] = json!(reason);
-            Change { disabled: Some((true, Some(reason.to_string()))), ..Change::default() }
+            Change {
+                disabled: Some((true, Some(reason.to_string()))),
+                ..Change::default()
+            }
         }
         "force-down" if req.at_least(2, 11) => {
-            let down = boolean(body.get("forced_down").ok_or_else(|| missing("forced_down"))?);
+            let down = boolean(
+                body.get("forced_down")
+                    .ok_or_else(|| missing("forced_down"))?,
+            );
             answer["forced_down"] = json!(down);
-            Change { forced_down: Some(down), ..Change::default() }
+            Change {
+                forced_down: Some(down),
+                ..Change::default()
+            }
         }
         _ => return Err(Error::not_found("Unknown action")),
     };
     let now = nova.clock.now();
     nova.db
         .write(move |tx| {
-            let words = || Error::not_found(format!("Could not find binary {binary} on host {host}."));
+            let words =
+                || Error::not_found(format!("Could not find binary {binary} on host {host}."));
             let mut row = find(tx, &host, &binary)?.ok_or_else(words)?;
             apply(tx, &mut row, &change, now)
         })
@@ -166,7 +198,9 @@ pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     }
     let number: i64 = match by_uuid {
         true => 0,
-        false => service_id.parse().map_err(|_| Error::bad_request(format!("Invalid service id {service_id}")))?,
+        false => service_id
+            .parse()
+            .map_err(|_| Error::bad_request(format!("Invalid service id {service_id}")))?,
     };
     nova.db
         .write(move |tx| {

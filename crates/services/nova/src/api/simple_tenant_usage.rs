@@ -3,7 +3,7 @@
 use crate::Nova;
 use crate::db::instances::InstanceRow;
 use base::{Dir, Error, Page, Paging, Result, Timestamp};
-use oslo_db::{all, any, eq, everything, is_null, lt, ge, not_null};
+use oslo_db::{all, any, eq, everything, ge, is_null, lt, not_null};
 use oslo_http::{PagingRules, Reply, Req, next_link, parse_paging};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -20,11 +20,15 @@ fn period(nova: &Nova, req: &Req) -> Result<Period> {
     let now = nova.clock.now();
     let read = |name: &str| match req.query.get(name).filter(|t| !t.is_empty()) {
         None => Ok(now),
-        Some(text) => Timestamp::parse(text).map_err(|_| Error::bad_request("Datetime is in invalid format")),
+        Some(text) => {
+            Timestamp::parse(text).map_err(|_| Error::bad_request("Datetime is in invalid format"))
+        }
     };
     let (start, stop) = (read("start")?, read("end")?);
     if start > stop {
-        return Err(Error::bad_request("Invalid start time. The start time cannot occur after the end time."));
+        return Err(Error::bad_request(
+            "Invalid start time. The start time cannot occur after the end time.",
+        ));
     }
     Ok(Period { start, stop, now })
 }
@@ -39,8 +43,14 @@ struct Totals {
 }
 
 fn hours(i: &InstanceRow, period: &Period) -> f64 {
-    let Some(launched) = i.launched_at else { return 0.0 };
-    let ended = i.terminated_at.or(i.deleted_at).unwrap_or(period.stop).min(period.stop);
+    let Some(launched) = i.launched_at else {
+        return 0.0;
+    };
+    let ended = i
+        .terminated_at
+        .or(i.deleted_at)
+        .unwrap_or(period.stop)
+        .min(period.stop);
     ended.since(launched.max(period.start)).as_secs_f64() / 3600.0
 }
 
@@ -85,7 +95,12 @@ fn view(project: &str, totals: Totals, period: &Period, detailed: bool) -> Value
     view
 }
 
-async fn page(nova: &Nova, req: &Req, period: &Period, project: Option<String>) -> Result<Page<InstanceRow>> {
+async fn page(
+    nova: &Nova,
+    req: &Req,
+    period: &Period,
+    project: Option<String>,
+) -> Result<Page<InstanceRow>> {
     let sort = vec![("project_id", Dir::Asc), ("id", Dir::Asc)];
     let mut paging = Paging::default();
     if req.at_least(2, 40) {
@@ -101,12 +116,27 @@ async fn page(nova: &Nova, req: &Req, period: &Period, project: Option<String>) 
     let marker = paging.marker.clone().unwrap_or_default();
     let page = nova.db.read(move |tx| {
         let alive = all([is_null("terminated_at"), is_null("deleted_at")]);
-        let ended_later = any([ge("terminated_at", start), all([is_null("terminated_at"), ge("deleted_at", start)])]);
-        let of = project.as_deref().map_or_else(everything, |p| eq("project_id", p));
-        tx.page::<InstanceRow>(all([of, not_null("launched_at"), lt("launched_at", stop), any([alive, ended_later])]), &paging)
+        let ended_later = any([
+            ge("terminated_at", start),
+            all([is_null("terminated_at"), ge("deleted_at", start)]),
+        ]);
+        let of = project
+            .as_deref()
+            .map_or_else(everything, |p| eq("project_id", p));
+        tx.page::<InstanceRow>(
+            all([
+                of,
+                not_null("launched_at"),
+                lt("launched_at", stop),
+                any([alive, ended_later]),
+            ]),
+            &paging,
+        )
     });
     page.await.map_err(|e| match e.error_class() {
-        Some(oslo_db::MARKER_NOT_FOUND) => Error::bad_request(format!("marker [{marker}] not found")),
+        Some(oslo_db::MARKER_NOT_FOUND) => {
+            Error::bad_request(format!("marker [{marker}] not found"))
+        }
         _ => e,
     })
 }
@@ -132,7 +162,10 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
             add(totals, i, &period);
         }
     }
-    let rows: Vec<Value> = projects.into_iter().map(|(p, t)| view(&p, t, &period, detailed)).collect();
+    let rows: Vec<Value> = projects
+        .into_iter()
+        .map(|(p, t)| view(&p, t, &period, detailed))
+        .collect();
     let mut body = json!({"tenant_usages": rows});
     link(&mut body, "tenant_usages_links", &req, &page);
     Reply::ok(&body)
@@ -146,7 +179,11 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let page = page(&nova, &req, &period, Some(project.clone())).await?;
     let mut totals = Totals::default();
     page.items.iter().for_each(|i| add(&mut totals, i, &period));
-    let usage = if page.items.is_empty() { Value::Object(Map::new()) } else { view(&project, totals, &period, true) };
+    let usage = if page.items.is_empty() {
+        Value::Object(Map::new())
+    } else {
+        view(&project, totals, &period, true)
+    };
     let mut body = json!({"tenant_usage": usage});
     link(&mut body, "tenant_usage_links", &req, &page);
     Reply::ok(&body)

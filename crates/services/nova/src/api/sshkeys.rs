@@ -25,8 +25,11 @@ pub struct Generated {
 
 /// Makes an RSA key. Takes a fraction of a second: call it on a blocking thread.
 pub fn generate() -> Result<Generated> {
-    let key = RsaPrivateKey::new(&mut OsRng, BITS).map_err(|e| Error::internal(format!("rsa: {e}")))?;
-    let pem = key.to_pkcs1_pem(LineEnding::LF).map_err(|e| Error::internal(format!("rsa: {e}")))?;
+    let key =
+        RsaPrivateKey::new(&mut OsRng, BITS).map_err(|e| Error::internal(format!("rsa: {e}")))?;
+    let pem = key
+        .to_pkcs1_pem(LineEnding::LF)
+        .map_err(|e| Error::internal(format!("rsa: {e}")))?;
     let mut blob = Vec::new();
     push(&mut blob, b"ssh-rsa");
     push(&mut blob, &mpint(key.e()));
@@ -54,7 +57,11 @@ fn mpint(number: &BigUint) -> Vec<u8> {
 }
 
 fn colons(digest: &[u8]) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
+    digest
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<Vec<_>>()
+        .join(":")
 }
 
 fn invalid(reason: &str) -> Error {
@@ -65,12 +72,17 @@ fn invalid(reason: &str) -> Error {
 pub fn ssh_fingerprint(public_key: &str) -> Result<String> {
     let failed = || invalid("failed to generate fingerprint");
     let mut words = public_key.split_whitespace();
-    let (algorithm, encoded) = (words.next().ok_or_else(failed)?, words.next().ok_or_else(failed)?);
+    let (algorithm, encoded) = (
+        words.next().ok_or_else(failed)?,
+        words.next().ok_or_else(failed)?,
+    );
     let blob = STANDARD.decode(encoded).map_err(|_| failed())?;
     // The blob names its algorithm first, which must be the one in front of it.
     let mut expected = Vec::new();
     push(&mut expected, algorithm.as_bytes());
-    let known = algorithm.starts_with("ssh-") || algorithm.starts_with("ecdsa-sha2-") || algorithm.starts_with("sk-");
+    let known = algorithm.starts_with("ssh-")
+        || algorithm.starts_with("ecdsa-sha2-")
+        || algorithm.starts_with("sk-");
     if !known || blob.len() <= expected.len() || !blob.starts_with(&expected) || !whole(&blob) {
         return Err(failed());
     }
@@ -80,7 +92,9 @@ pub fn ssh_fingerprint(public_key: &str) -> Result<String> {
 /// Whether the blob is a sequence of whole strings: a truncated paste is not.
 fn whole(mut blob: &[u8]) -> bool {
     while let Some((length, rest)) = blob.split_first_chunk::<4>() {
-        let Some(rest) = rest.get(u32::from_be_bytes(*length) as usize..) else { return false };
+        let Some(rest) = rest.get(u32::from_be_bytes(*length) as usize..) else {
+            return false;
+        };
         blob = rest;
     }
     blob.is_empty()
@@ -89,8 +103,14 @@ fn whole(mut blob: &[u8]) -> bool {
 /// Checks that `pem` is a certificate in PEM and gives its sha1 fingerprint in colon form.
 pub fn x509_fingerprint(pem: &str) -> Result<String> {
     let failed = || invalid("failed to generate X509 fingerprint");
-    let inner = pem.split("-----BEGIN CERTIFICATE-----").nth(1).ok_or_else(failed)?;
-    let inner = inner.split("-----END CERTIFICATE-----").next().ok_or_else(failed)?;
+    let inner = pem
+        .split("-----BEGIN CERTIFICATE-----")
+        .nth(1)
+        .ok_or_else(failed)?;
+    let inner = inner
+        .split("-----END CERTIFICATE-----")
+        .next()
+        .ok_or_else(failed)?;
     let text: String = inner.split_whitespace().collect();
     let der = STANDARD.decode(text).map_err(|_| failed())?;
     if der.first() != Some(&0x30) {
@@ -106,15 +126,26 @@ mod tests {
     #[test]
     fn a_made_key_is_read_back() {
         let made = generate().unwrap();
-        assert!(made.private_key.expose().starts_with("-----BEGIN RSA PRIVATE KEY-----"));
+        assert!(
+            made.private_key
+                .expose()
+                .starts_with("-----BEGIN RSA PRIVATE KEY-----")
+        );
         assert_eq!(ssh_fingerprint(&made.public_key).unwrap(), made.fingerprint);
     }
 
     #[test]
     fn a_known_key() {
-        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS mv";
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS mv";
         assert_eq!(ssh_fingerprint(key).unwrap().len(), 47);
-        for bad in ["", "ssh-rsa", "ssh-rsa AAAA", "ssh-rsa JUNK", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPK"] {
+        for bad in [
+            "",
+            "ssh-rsa",
+            "ssh-rsa AAAA",
+            "ssh-rsa JUNK",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPK",
+        ] {
             assert!(ssh_fingerprint(bad).is_err(), "{bad}");
         }
     }

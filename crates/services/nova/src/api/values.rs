@@ -44,5 +44,9 @@ pub fn text<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 /// The object under the body's wrapper `key`; the schema has checked that it is there.
 pub fn wrapped<'a>(body: Option<&'a Value>, key: &str) -> Result<&'a Value> {
     let inner = body.and_then(|b| b.get(key));
-    inner.ok_or_else(|| Error::bad_request(format!("Invalid input: the request body must have the key '{key}'.")))
+    inner.ok_or_else(|| {
+        Error::bad_request(format!(
+            "Invalid input: the request body must have the key '{key}'."
+        ))
+    })
 }

@@ -20,12 +20,16 @@ pub(super) struct Head {
 impl Head {
     /// The value of a header; names are lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     /// Whether a comma-separated header has `word`.
     pub fn has_word(&self, name: &str, word: &str) -> bool {
-        self.header(name).is_some_and(|v| v.split(',').any(|w| w.trim().eq_ignore_ascii_case(word)))
+        self.header(name)
+            .is_some_and(|v| v.split(',').any(|w| w.trim().eq_ignore_ascii_case(word)))
     }
 }
 
@@ -53,7 +57,8 @@ fn parse(head: &[u8], rest: Vec<u8>) -> Result<Head> {
     let mut lines = text.split("\r\n");
     let mut first = lines.next().ok_or_else(bad)?.split(' ');
     let (method, target, version) = (first.next(), first.next(), first.next());
-    let (Some(method), Some(target), Some("HTTP/1.1" | "HTTP/1.0")) = (method, target, version) else {
+    let (Some(method), Some(target), Some("HTTP/1.1" | "HTTP/1.0")) = (method, target, version)
+    else {
         return Err(bad());
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));

@@ -30,13 +30,21 @@ async fn resolve(root: &Path, path: &str) -> Option<PathBuf> {
         }
         file.push(name);
     }
-    let (root, file) = (tokio::fs::canonicalize(root).await.ok()?, tokio::fs::canonicalize(file).await.ok()?);
+    let (root, file) = (
+        tokio::fs::canonicalize(root).await.ok()?,
+        tokio::fs::canonicalize(file).await.ok()?,
+    );
     let regular = tokio::fs::metadata(&file).await.ok()?.is_file();
     (regular && file.starts_with(&root)).then_some(file)
 }
 
 /// Answers a GET (or HEAD) for a page.
-pub(super) async fn serve(stream: &mut (impl AsyncWrite + Unpin), root: &Path, path: &str, body: bool) -> Result<()> {
+pub(super) async fn serve(
+    stream: &mut (impl AsyncWrite + Unpin),
+    root: &Path,
+    path: &str,
+    body: bool,
+) -> Result<()> {
     let path = if path == "/" { "/vnc_lite.html" } else { path };
     let Some(file) = resolve(root, path).await else {
         return refuse(stream, "404 Not Found", "There is no such page.").await;
@@ -58,7 +66,11 @@ pub(super) async fn serve(stream: &mut (impl AsyncWrite + Unpin), root: &Path, p
 }
 
 /// Answers with a refusal and closes.
-pub(super) async fn refuse(stream: &mut (impl AsyncWrite + Unpin), status: &str, words: &str) -> Result<()> {
+pub(super) async fn refuse(
+    stream: &mut (impl AsyncWrite + Unpin),
+    status: &str,
+    words: &str,
+) -> Result<()> {
     let reply = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{words}",
         words.len()

@@ -29,7 +29,11 @@ const IDLE: Duration = Duration::from_secs(3600);
 const MAX_MESSAGE: usize = 1 << 20;
 
 /// Serves noVNC on `listen` until `stop`; returns the address it listens on.
-pub async fn serve_novnc(nova: Arc<Nova>, listen: &str, stop: CancellationToken) -> Result<SocketAddr> {
+pub async fn serve_novnc(
+    nova: Arc<Nova>,
+    listen: &str,
+    stop: CancellationToken,
+) -> Result<SocketAddr> {
     let (listener, address) = oslo_http::bind(listen).await?;
     tokio::spawn(accept(nova, listener, stop));
     Ok(address)
@@ -85,17 +89,35 @@ async fn connection(nova: &Nova, mut stream: TcpStream) -> Result<()> {
         return match admit(nova, &head).await {
             Ok(vnc) => upgrade(stream, head, vnc).await,
             Err(e) => {
-                let status = if e.kind() == Kind::BadRequest { "400 Bad Request" } else { "403 Forbidden" };
-                let words = if e.kind() == Kind::Internal { "The console cannot be reached." } else { e.message() };
+                let status = if e.kind() == Kind::BadRequest {
+                    "400 Bad Request"
+                } else {
+                    "403 Forbidden"
+                };
+                let words = if e.kind() == Kind::Internal {
+                    "The console cannot be reached."
+                } else {
+                    e.message()
+                };
                 tracing::info!("novnc: refused: {}", e.log_message());
                 pages::refuse(&mut stream, status, words).await
             }
         };
     }
     if !get && head.method != "HEAD" {
-        return pages::refuse(&mut stream, "405 Method Not Allowed", "Only GET is served here.").await;
+        return pages::refuse(
+            &mut stream,
+            "405 Method Not Allowed",
+            "Only GET is served here.",
+        )
+        .await;
     }
-    let page = pages::serve(&mut stream, Path::new(&nova.conf.novnc_web), &head.path, get);
+    let page = pages::serve(
+        &mut stream,
+        Path::new(&nova.conf.novnc_web),
+        &head.path,
+        get,
+    );
     within("a page", page).await
 }
 
@@ -104,16 +126,29 @@ async fn admit(nova: &Nova, head: &Head) -> Result<TcpStream> {
     if !matches!(head.path.as_str(), "/" | "/websockify") {
         return Err(Error::bad_request("There is no console here."));
     }
-    if head.header("sec-websocket-key").is_none() || head.header("sec-websocket-version") != Some("13") {
+    if head.header("sec-websocket-key").is_none()
+        || head.header("sec-websocket-version") != Some("13")
+    {
         return Err(Error::bad_request("The WebSocket handshake is incomplete."));
     }
     check_origin(head)?;
     let denied = || Error::forbidden("The console's token is not valid.");
-    let token = head.query.get("token").filter(|t| !t.is_empty()).ok_or_else(denied)?;
-    let ticket = tickets::find(nova, token).await?.filter(|t| t.console_type == "novnc").ok_or_else(denied)?;
+    let token = head
+        .query
+        .get("token")
+        .filter(|t| !t.is_empty())
+        .ok_or_else(denied)?;
+    let ticket = tickets::find(nova, token)
+        .await?
+        .filter(|t| t.console_type == "novnc")
+        .ok_or_else(denied)?;
     // Ports are used again: ask the host whether this one still shows the same guest.
     let id = ticket.instance_id.clone();
-    let instance = nova.db.read(move |tx| instances::find(tx, &id)).await?.ok_or_else(denied)?;
+    let instance = nova
+        .db
+        .read(move |tx| instances::find(tx, &id))
+        .await?
+        .ok_or_else(denied)?;
     let host = instance.host.as_deref().ok_or_else(denied)?;
     let context = oslo_context::RequestContext::internal();
     let compute = nova.compute(host).timeout(SHORT);
@@ -131,8 +166,14 @@ async fn admit(nova: &Nova, head: &Head) -> Result<TcpStream> {
 
 /// A browser's page from elsewhere must not open a console with a ticket it found.
 fn check_origin(head: &Head) -> Result<()> {
-    let Some(origin) = head.header("origin") else { return Ok(()) };
-    let name = |host: &str| host.rsplit_once(':').map_or(host, |(h, p)| if p.ends_with(']') { host } else { h }).to_ascii_lowercase();
+    let Some(origin) = head.header("origin") else {
+        return Ok(());
+    };
+    let name = |host: &str| {
+        host.rsplit_once(':')
+            .map_or(host, |(h, p)| if p.ends_with(']') { host } else { h })
+            .to_ascii_lowercase()
+    };
     let of_origin = origin.split_once("://").map(|(_, host)| name(host));
     let of_request = head.header("host").map(name);
     match (of_origin, of_request) {
@@ -151,8 +192,11 @@ async fn upgrade(mut stream: TcpStream, head: Head, vnc: TcpStream) -> Result<()
     }
     reply.push_str("\r\n");
     stream.write_all(reply.as_bytes()).await?;
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-    let socket = WebSocketStream::from_partially_read(stream, head.rest, Role::Server, Some(config)).await;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    let socket =
+        WebSocketStream::from_partially_read(stream, head.rest, Role::Server, Some(config)).await;
     relay(socket, vnc).await
 }
 
@@ -167,7 +211,9 @@ async fn relay(socket: WebSocketStream<TcpStream>, vnc: TcpStream) -> Result<()>
             if n == 0 {
                 break;
             }
-            sink.send(Message::binary(buffer[..n].to_vec())).await.map_err(Error::internal)?;
+            sink.send(Message::binary(buffer[..n].to_vec()))
+                .await
+                .map_err(Error::internal)?;
         }
         let _ = sink.send(Message::Close(None)).await;
         Ok::<(), Error>(())
@@ -175,7 +221,9 @@ async fn relay(socket: WebSocketStream<TcpStream>, vnc: TcpStream) -> Result<()>
     let inward = async {
         loop {
             // The guest's screen may stand still for hours; a viewer that sends nothing at all is gone.
-            let Ok(next) = tokio::time::timeout(IDLE, frames.next()).await else { break };
+            let Ok(next) = tokio::time::timeout(IDLE, frames.next()).await else {
+                break;
+            };
             match next {
                 Some(Ok(Message::Binary(bytes))) => to_vnc.write_all(&bytes).await?,
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}

@@ -13,7 +13,10 @@ use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 
 fn hash(token: &str) -> String {
-    Sha256::digest(token.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    Sha256::digest(token.as_bytes())
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 fn random() -> String {
@@ -23,7 +26,12 @@ fn random() -> String {
 }
 
 /// Makes a ticket to `address`, and forgets those that ran out.
-pub async fn issue(nova: &Nova, instance: &InstanceRow, console_type: &str, address: &ConsoleAddress) -> Result<Secret> {
+pub async fn issue(
+    nova: &Nova,
+    instance: &InstanceRow,
+    console_type: &str,
+    address: &ConsoleAddress,
+) -> Result<Secret> {
     let (token, now) = (random(), nova.clock.now());
     let row = ConsoleTokenRow {
         token_hash: hash(&token),
@@ -46,5 +54,7 @@ pub async fn issue(nova: &Nova, instance: &InstanceRow, console_type: &str, addr
 /// What a ticket leads to, while it is good.
 pub async fn find(nova: &Nova, token: &str) -> Result<Option<ConsoleTokenRow>> {
     let (hash, now): (String, Timestamp) = (hash(token), nova.clock.now());
-    nova.db.read(move |tx| tx.find(all([eq("token_hash", &hash), gt("expires_at", now)]))).await
+    nova.db
+        .read(move |tx| tx.find(all([eq("token_hash", &hash), gt("expires_at", now)])))
+        .await
 }

@@ -35,7 +35,13 @@ oslo_db::table! {
 }
 
 /// Starts an action, in the transaction that starts the work.
-pub fn start(tx: &mut Tx, ctx: &RequestContext, instance_id: &str, action: &str, now: Timestamp) -> Result<()> {
+pub fn start(
+    tx: &mut Tx,
+    ctx: &RequestContext,
+    instance_id: &str,
+    action: &str,
+    now: Timestamp,
+) -> Result<()> {
     tx.insert(&ActionRow {
         id: new_id(),
         instance_id: instance_id.into(),
@@ -51,7 +57,10 @@ pub fn start(tx: &mut Tx, ctx: &RequestContext, instance_id: &str, action: &str,
 }
 
 fn find(tx: &mut Tx, instance_id: &str, request_id: &str) -> Result<Option<ActionRow>> {
-    tx.find(all([eq("instance_id", instance_id), eq("request_id", request_id)]))
+    tx.find(all([
+        eq("instance_id", instance_id),
+        eq("request_id", request_id),
+    ]))
 }
 
 /// Records a finished part of the action that `request_id` started; `error` None means success.
@@ -65,7 +74,9 @@ pub fn event(
     now: Timestamp,
     error: Option<&str>,
 ) -> Result<()> {
-    let Some(action) = find(tx, instance_id, request_id)? else { return Ok(()) };
+    let Some(action) = find(tx, instance_id, request_id)? else {
+        return Ok(());
+    };
     tx.insert(&ActionEventRow {
         id: new_id(),
         action_id: action.id,
@@ -79,12 +90,24 @@ pub fn event(
 }
 
 /// Ends the action that `request_id` started.
-pub fn finish(tx: &mut Tx, instance_id: &str, request_id: &str, now: Timestamp, error: Option<&str>) -> Result<()> {
-    let Some(action) = find(tx, instance_id, request_id)? else { return Ok(()) };
+pub fn finish(
+    tx: &mut Tx,
+    instance_id: &str,
+    request_id: &str,
+    now: Timestamp,
+    error: Option<&str>,
+) -> Result<()> {
+    let Some(action) = find(tx, instance_id, request_id)? else {
+        return Ok(());
+    };
     let message = error.map(|_| "Error".to_string());
     tx.update::<ActionRow>(
         eq("id", action.id.as_str()),
-        &[("finish_time", now.to_cell()), ("updated_at", now.to_cell()), ("message", message.to_cell())],
+        &[
+            ("finish_time", now.to_cell()),
+            ("updated_at", now.to_cell()),
+            ("message", message.to_cell()),
+        ],
     )?;
     Ok(())
 }

@@ -29,10 +29,20 @@ oslo_db::table! {
 pub fn with_hosts(tx: &mut Tx) -> Result<Vec<(AggregateRow, Vec<String>)>> {
     let mut hosts: HashMap<i64, Vec<String>> = HashMap::new();
     for row in tx.select::<AggregateHostRow>(everything())? {
-        hosts.entry(row.aggregate_number).or_default().push(row.host);
+        hosts
+            .entry(row.aggregate_number)
+            .or_default()
+            .push(row.host);
     }
-    let rows = tx.select_sorted::<AggregateRow>(everything(), &[("number", base::Dir::Asc)], None)?;
-    Ok(rows.into_iter().map(|a| { let h = hosts.remove(&a.number).unwrap_or_default(); (a, h) }).collect())
+    let rows =
+        tx.select_sorted::<AggregateRow>(everything(), &[("number", base::Dir::Asc)], None)?;
+    Ok(rows
+        .into_iter()
+        .map(|a| {
+            let h = hosts.remove(&a.number).unwrap_or_default();
+            (a, h)
+        })
+        .collect())
 }
 
 /// The zone of each host that an aggregate puts into one.

@@ -23,17 +23,27 @@ oslo_db::table! {
 
 /// An instance's volumes, in the order they were attached.
 pub fn of_instance(tx: &mut Tx, instance_id: &str) -> Result<Vec<BlockDeviceRow>> {
-    tx.select_sorted(eq("instance_id", instance_id), &[("created_at", base::Dir::Asc), ("id", base::Dir::Asc)], None)
+    tx.select_sorted(
+        eq("instance_id", instance_id),
+        &[("created_at", base::Dir::Asc), ("id", base::Dir::Asc)],
+        None,
+    )
 }
 
 /// One volume of an instance.
 pub fn find(tx: &mut Tx, instance_id: &str, volume_id: &str) -> Result<Option<BlockDeviceRow>> {
-    tx.find(all([eq("instance_id", instance_id), eq("volume_id", volume_id)]))
+    tx.find(all([
+        eq("instance_id", instance_id),
+        eq("volume_id", volume_id),
+    ]))
 }
 
 /// Remembers how the volume is reached.
 pub fn connected(tx: &mut Tx, id: &str, attachment_id: &str, connection: &Value) -> Result<()> {
-    let values = [("attachment_id", attachment_id.to_string().to_cell()), ("connection_info", Json(connection.clone()).to_cell())];
+    let values = [
+        ("attachment_id", attachment_id.to_string().to_cell()),
+        ("connection_info", Json(connection.clone()).to_cell()),
+    ];
     tx.update::<BlockDeviceRow>(eq("id", id), &values)?;
     Ok(())
 }

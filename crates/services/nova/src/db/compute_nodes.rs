@@ -32,14 +32,25 @@ oslo_db::table! {
 
 /// Makes or renews the row. Its id is derived from host and node, so that a lost database finds placement's
 /// provider again; it is also the provider's id.
-pub fn report(tx: &mut Tx, service_id: &str, r: &HostReport, now: Timestamp) -> Result<ComputeNodeRow> {
-    let found = tx.find::<ComputeNodeRow>(all([eq("host", r.host.as_str()), eq("hypervisor_hostname", r.hypervisor_hostname.as_str())]))?;
+pub fn report(
+    tx: &mut Tx,
+    service_id: &str,
+    r: &HostReport,
+    now: Timestamp,
+) -> Result<ComputeNodeRow> {
+    let found = tx.find::<ComputeNodeRow>(all([
+        eq("host", r.host.as_str()),
+        eq("hypervisor_hostname", r.hypervisor_hostname.as_str()),
+    ]))?;
     let number = match &found {
         Some(row) => row.number,
         None => tx.count::<ComputeNodeRow>(everything())? as i64 + 1,
     };
     let row = ComputeNodeRow {
-        id: id::named_id(&format!("compute-node/{}/{}", r.host, r.hypervisor_hostname)),
+        id: id::named_id(&format!(
+            "compute-node/{}/{}",
+            r.host, r.hypervisor_hostname
+        )),
         number,
         service_id: service_id.into(),
         host: r.host.clone(),

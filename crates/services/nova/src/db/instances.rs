@@ -134,7 +134,8 @@ pub fn scope(scope: RowScope<'_>) -> Cond {
 
 /// A living instance within `scope_`; 404 otherwise.
 pub fn get(tx: &mut Tx, id: &str, scope_: RowScope<'_>) -> Result<InstanceRow> {
-    tx.find(all([eq("id", id), is_null("deleted_at"), scope(scope_)]))?.ok_or_else(|| not_found(id))
+    tx.find(all([eq("id", id), is_null("deleted_at"), scope(scope_)]))?
+        .ok_or_else(|| not_found(id))
 }
 
 /// A living instance, whoever asks; flows and agents use it.
@@ -149,7 +150,13 @@ pub fn on_host(tx: &mut Tx, host: &str) -> Result<Vec<InstanceRow>> {
 
 /// Moves `task_state` (and, with it, what else changes) if the instance is in one of `vm_states` with one of
 /// `tasks`; false if it is not: somebody else was quicker.
-pub fn transition(tx: &mut Tx, id: &str, vm_states: &[VmState], tasks: &[Option<TaskState>], set: &[(&'static str, CellValue)]) -> Result<bool> {
+pub fn transition(
+    tx: &mut Tx,
+    id: &str,
+    vm_states: &[VmState],
+    tasks: &[Option<TaskState>],
+    set: &[(&'static str, CellValue)],
+) -> Result<bool> {
     let states: Vec<String> = vm_states.iter().map(|s| s.to_string()).collect();
     let named: Vec<String> = tasks.iter().flatten().map(|t| t.to_string()).collect();
     let mut task_conditions = Vec::new();
@@ -159,7 +166,12 @@ pub fn transition(tx: &mut Tx, id: &str, vm_states: &[VmState], tasks: &[Option<
     if !named.is_empty() {
         task_conditions.push(is_in("task_state", named));
     }
-    let cond = all([eq("id", id), is_null("deleted_at"), is_in("vm_state", states), oslo_db::any(task_conditions)]);
+    let cond = all([
+        eq("id", id),
+        is_null("deleted_at"),
+        is_in("vm_state", states),
+        oslo_db::any(task_conditions),
+    ]);
     Ok(tx.update::<InstanceRow>(cond, set)? == 1)
 }
 

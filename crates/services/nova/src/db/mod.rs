@@ -15,5 +15,7 @@ pub mod services;
 use oslo_db::Migration;
 
 /// The schema, oldest first. The shared mechanisms' tables are appended by `lib.rs`.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { id: "2026-11-23-nova", sql: include_str!("../../migrations/2026-11-23-initial.sql") }];
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    id: "2026-11-23-nova",
+    sql: include_str!("../../migrations/2026-11-23-initial.sql"),
+}];

@@ -21,5 +21,9 @@ oslo_db::table! {
 
 /// The group's living members.
 pub fn members(tx: &mut Tx, group_id: &str) -> Result<Vec<InstanceRow>> {
-    tx.select_sorted(all([eq("server_group_id", group_id), is_null("deleted_at")]), &[("created_at", base::Dir::Asc)], None)
+    tx.select_sorted(
+        all([eq("server_group_id", group_id), is_null("deleted_at")]),
+        &[("created_at", base::Dir::Asc)],
+        None,
+    )
 }

@@ -29,9 +29,19 @@ impl ServiceRow {
 }
 
 /// A heartbeat; the first one makes the row.
-pub fn report(tx: &mut Tx, host: &str, binary: &str, topic: &str, now: Timestamp) -> Result<ServiceRow> {
+pub fn report(
+    tx: &mut Tx,
+    host: &str,
+    binary: &str,
+    topic: &str,
+    now: Timestamp,
+) -> Result<ServiceRow> {
     if let Some(row) = find(tx, host, binary)? {
-        let values = [("last_seen_up", now.to_cell()), ("report_count", (row.report_count + 1).to_cell()), ("updated_at", now.to_cell())];
+        let values = [
+            ("last_seen_up", now.to_cell()),
+            ("report_count", (row.report_count + 1).to_cell()),
+            ("updated_at", now.to_cell()),
+        ];
         tx.update::<ServiceRow>(eq("id", row.id.as_str()), &values)?;
         return Ok(row);
     }

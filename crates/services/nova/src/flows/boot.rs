@@ -47,9 +47,15 @@ impl Flow for BootServer {
 
     fn steps() -> Vec<Step<BootServer>> {
         vec![
-            Step::new("schedule", |f, n| Box::pin(schedule(f, n))).undo(|f, n| Box::pin(unschedule(f, n))).retries(5),
-            Step::new("ports", |f, n| Box::pin(ports(f, n))).undo(|f, n| Box::pin(no_ports(f, n))).retries(3),
-            Step::new("volumes", |f, n| Box::pin(volumes(f, n))).undo(|f, n| Box::pin(no_volumes(f, n))).retries(3),
+            Step::new("schedule", |f, n| Box::pin(schedule(f, n)))
+                .undo(|f, n| Box::pin(unschedule(f, n)))
+                .retries(5),
+            Step::new("ports", |f, n| Box::pin(ports(f, n)))
+                .undo(|f, n| Box::pin(no_ports(f, n)))
+                .retries(3),
+            Step::new("volumes", |f, n| Box::pin(volumes(f, n)))
+                .undo(|f, n| Box::pin(no_volumes(f, n)))
+                .retries(3),
             Step::new("spawn", |f, n| Box::pin(spawn(f, n))).undo(|f, n| Box::pin(unspawn(f, n))),
             Step::new("finish", |f, n| Box::pin(finish(f, n))).retries(10),
         ]
@@ -64,7 +70,16 @@ impl Flow for BootServer {
     }
 
     fn reverted(&self, nova: Arc<Nova>, error: Error) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { give_up(&nova, &self.instance_id, &self.request_id, &error, Some(VmState::Error)).await })
+        Box::pin(async move {
+            give_up(
+                &nova,
+                &self.instance_id,
+                &self.request_id,
+                &error,
+                Some(VmState::Error),
+            )
+            .await
+        })
     }
 }
 
@@ -72,9 +87,16 @@ async fn schedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     let started = nova.clock.now();
     let instance = wanted(&nova, &flow.instance_id).await?;
     let (row, base) = (instance.clone(), flow.spec.clone());
-    let request = nova.db.read(move |tx| scheduler::request_spec(tx, &row, &base)).await?;
+    let request = nova
+        .db
+        .read(move |tx| scheduler::request_spec(tx, &row, &base))
+        .await?;
     let chosen = scheduler::select_destination(&nova, &request, &flow.request_id).await?;
-    let (id, request_id, now) = (flow.instance_id.clone(), flow.request_id.clone(), nova.clock.now());
+    let (id, request_id, now) = (
+        flow.instance_id.clone(),
+        flow.request_id.clone(),
+        nova.clock.now(),
+    );
     let host = chosen.host.clone();
     nova.db
         .write(move |tx| {
@@ -85,11 +107,28 @@ async fn schedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
                 ("task_state", instances::task(Some(TaskState::Networking))),
                 ("updated_at", now.to_cell()),
             ];
-            let tasks = [None, Some(TaskState::Scheduling), Some(TaskState::Networking), Some(TaskState::Spawning), Some(TaskState::BlockDeviceMapping)];
+            let tasks = [
+                None,
+                Some(TaskState::Scheduling),
+                Some(TaskState::Networking),
+                Some(TaskState::Spawning),
+                Some(TaskState::BlockDeviceMapping),
+            ];
             if !instances::transition(tx, &id, &[VmState::Building], &tasks, &set)? {
-                return Err(Error::conflict(format!("Instance {id} was deleted meanwhile.")));
+                return Err(Error::conflict(format!(
+                    "Instance {id} was deleted meanwhile."
+                )));
             }
-            actions::event(tx, &id, &request_id, "conductor_schedule_and_build_instances", Some(&chosen.host), started, now, None)
+            actions::event(
+                tx,
+                &id,
+                &request_id,
+                "conductor_schedule_and_build_instances",
+                Some(&chosen.host),
+                started,
+                now,
+                None,
+            )
         })
         .await?;
     tracing::info!(server.id = flow.instance_id, host, "scheduled");
@@ -100,7 +139,16 @@ async fn unschedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     scheduler::release(&nova, &flow.instance_id).await?;
     let id = flow.instance_id.clone();
     nova.db
-        .write(move |tx| instances::update(tx, &id, &[("host", None::<String>.to_cell()), ("node", None::<String>.to_cell())]))
+        .write(move |tx| {
+            instances::update(
+                tx,
+                &id,
+                &[
+                    ("host", None::<String>.to_cell()),
+                    ("node", None::<String>.to_cell()),
+                ],
+            )
+        })
         .await
 }
 
@@ -110,7 +158,11 @@ async fn ports(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     let zone = instance.availability_zone.clone().unwrap_or_default();
     let sdk = nova.sdk.for_request(&flow.request_id);
     // What an interrupted earlier try of this step left behind is found by the server's id, and used.
-    let mut existing = if flow.networks.is_empty() { Vec::new() } else { network::ports_of(&sdk, &instance.id).await? };
+    let mut existing = if flow.networks.is_empty() {
+        Vec::new()
+    } else {
+        network::ports_of(&sdk, &instance.id).await?
+    };
     flow.ports.resize(flow.networks.len(), None);
     let mut bound: Vec<Port> = Vec::new();
     for (i, wanted) in flow.networks.clone().into_iter().enumerate() {
@@ -122,8 +174,16 @@ async fn ports(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
             }
             (None, Some(network_id)) => {
                 let claimed: Vec<String> = flow.ports.iter().flatten().cloned().collect();
-                let asked = flow.networks.iter().filter_map(|n| n.port_id.clone()).collect::<Vec<_>>();
-                let left = existing.iter().position(|p| p.network_id == *network_id && !claimed.contains(&p.id) && !asked.contains(&p.id));
+                let asked = flow
+                    .networks
+                    .iter()
+                    .filter_map(|n| n.port_id.clone())
+                    .collect::<Vec<_>>();
+                let left = existing.iter().position(|p| {
+                    p.network_id == *network_id
+                        && !claimed.contains(&p.id)
+                        && !asked.contains(&p.id)
+                });
                 match left.map(|at| existing.remove(at)) {
                     Some(p) => network::bind_port(&sdk, &p.id, &instance.id, &host, &zone).await?,
                     None => {
@@ -147,22 +207,38 @@ async fn ports(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         }
         flow.ports[i] = Some(port.id.clone());
         if port.vif_type.as_deref() == Some("binding_failed") {
-            return Err(Error::bad_request(format!("Binding failed for port {}: no live L2 agent on host {host}.", port.id)).class("PortBindingFailed"));
+            return Err(Error::bad_request(format!(
+                "Binding failed for port {}: no live L2 agent on host {host}.",
+                port.id
+            ))
+            .class("PortBindingFailed"));
         }
         bound.push(port);
     }
-    let tags: HashMap<String, String> =
-        flow.networks.iter().zip(&flow.ports).filter_map(|(n, p)| Some((p.clone()?, n.tag.clone()?))).collect();
+    let tags: HashMap<String, String> = flow
+        .networks
+        .iter()
+        .zip(&flow.ports)
+        .filter_map(|(n, p)| Some((p.clone()?, n.tag.clone()?)))
+        .collect();
     let cached = network::describe(&sdk, &bound, &flow.made, &tags).await?;
     let groups = network::group_names(&sdk, &bound).await?;
     save_ports(&nova, &flow.instance_id, cached, groups).await
 }
 
-async fn save_ports(nova: &Nova, id: &str, cached: Vec<CachedPort>, groups: Vec<String>) -> Result<()> {
+async fn save_ports(
+    nova: &Nova,
+    id: &str,
+    cached: Vec<CachedPort>,
+    groups: Vec<String>,
+) -> Result<()> {
     let id = id.to_string();
     nova.db
         .write(move |tx| {
-            let set = [("network_info", Json(cached.clone()).to_cell()), ("security_groups", Json(groups.clone()).to_cell())];
+            let set = [
+                ("network_info", Json(cached.clone()).to_cell()),
+                ("security_groups", Json(groups.clone()).to_cell()),
+            ];
             instances::update(tx, &id, &set)
         })
         .await
@@ -173,7 +249,11 @@ async fn no_ports(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         return Ok(());
     }
     let sdk = nova.sdk.for_request(&flow.request_id);
-    let asked: Vec<&String> = flow.networks.iter().filter_map(|n| n.port_id.as_ref()).collect();
+    let asked: Vec<&String> = flow
+        .networks
+        .iter()
+        .filter_map(|n| n.port_id.as_ref())
+        .collect();
     for port in network::ports_of(&sdk, &flow.instance_id).await? {
         if asked.contains(&&port.id) {
             network::unbind_port(&sdk, &port.id).await?;
@@ -190,48 +270,91 @@ async fn volumes(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     let instance = wanted(&nova, &flow.instance_id).await?;
     let host = super::host_of(&instance)?.to_string();
     let id = flow.instance_id.clone();
-    let devices = nova.db.read(move |tx| block_devices::of_instance(tx, &id)).await?;
+    let devices = nova
+        .db
+        .read(move |tx| block_devices::of_instance(tx, &id))
+        .await?;
     for device in devices.into_iter().filter(|d| d.connection_info.is_none()) {
-        let Some(attachment) = device.attachment_id.clone() else { continue };
+        let Some(attachment) = device.attachment_id.clone() else {
+            continue;
+        };
         let sdk = nova.sdk.for_request(&flow.request_id);
-        let info = volume::connect(&sdk, &instance.project_id, &attachment, &host, &device.device_name).await?;
+        let info = volume::connect(
+            &sdk,
+            &instance.project_id,
+            &attachment,
+            &host,
+            &device.device_name,
+        )
+        .await?;
         let info = volume::connection(&info);
-        nova.db.write(move |tx| block_devices::connected(tx, &device.id, &attachment, &info)).await?;
+        nova.db
+            .write(move |tx| block_devices::connected(tx, &device.id, &attachment, &info))
+            .await?;
     }
     Ok(())
 }
 
 async fn no_volumes(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     let id = flow.instance_id.clone();
-    let Some(instance) = nova.db.read(move |tx| instances::find(tx, &id)).await? else { return Ok(()) };
+    let Some(instance) = nova.db.read(move |tx| instances::find(tx, &id)).await? else {
+        return Ok(());
+    };
     release_volumes(&nova, &instance.id, &instance.project_id, &flow.request_id).await
 }
 
 /// Gives back all volumes of an instance, deletes those that end with it, and forgets them.
-pub(super) async fn release_volumes(nova: &Nova, instance_id: &str, project: &str, request_id: &str) -> Result<()> {
+pub(super) async fn release_volumes(
+    nova: &Nova,
+    instance_id: &str,
+    project: &str,
+    request_id: &str,
+) -> Result<()> {
     let key = instance_id.to_string();
     let sdk = nova.sdk.for_request(request_id);
-    for device in nova.db.read(move |tx| block_devices::of_instance(tx, &key)).await? {
+    for device in nova
+        .db
+        .read(move |tx| block_devices::of_instance(tx, &key))
+        .await?
+    {
         if let Some(attachment) = &device.attachment_id {
             volume::release(&sdk, project, attachment).await?;
         }
         if device.delete_on_termination {
             volume::delete(&sdk, project, &device.volume_id).await?;
         }
-        nova.db.write(move |tx| tx.delete::<block_devices::BlockDeviceRow>(oslo_db::eq("id", device.id.as_str()))).await?;
+        nova.db
+            .write(move |tx| {
+                tx.delete::<block_devices::BlockDeviceRow>(oslo_db::eq("id", device.id.as_str()))
+            })
+            .await?;
     }
     Ok(())
 }
 
 async fn spawn(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     loop {
-        let Err(error) = spawn_here(flow, &nova).await else { return Ok(()) };
+        let Err(error) = spawn_here(flow, &nova).await else {
+            return Ok(());
+        };
         let gone = error.error_class() == Some("UnexpectedDeletingTaskStateError");
         let tried = flow.spec.tried.len() as u64 + 1;
         let id = flow.instance_id.clone();
-        let host = nova.db.read(move |tx| instances::find(tx, &id)).await?.and_then(|i| i.host);
-        let Some(host) = host.filter(|_| !gone && tried < nova.conf.max_attempts && flow.spec.force_host.is_none()) else { return Err(error) };
-        tracing::warn!(server.id = flow.instance_id, host, "the boot failed here, another host is tried: {error}");
+        let host = nova
+            .db
+            .read(move |tx| instances::find(tx, &id))
+            .await?
+            .and_then(|i| i.host);
+        let Some(host) = host
+            .filter(|_| !gone && tried < nova.conf.max_attempts && flow.spec.force_host.is_none())
+        else {
+            return Err(error);
+        };
+        tracing::warn!(
+            server.id = flow.instance_id,
+            host,
+            "the boot failed here, another host is tried: {error}"
+        );
         flow.spec.tried.push(host);
         unspawn(flow, Arc::clone(&nova)).await?;
         // The volumes' connections belong to the host that failed.
@@ -239,8 +362,14 @@ async fn spawn(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         match reschedule(flow, &nova).await {
             Ok(()) => {}
             Err(e) if e.error_class() == Some("NoValidHost") => {
-                let words = format!("{} The last host failed with: {}", e.message(), error.message());
-                return Err(Error::new(Kind::BadRequest, words).class("MaxRetriesExceeded").log(error.log_message()));
+                let words = format!(
+                    "{} The last host failed with: {}",
+                    e.message(),
+                    error.message()
+                );
+                return Err(Error::new(Kind::BadRequest, words)
+                    .class("MaxRetriesExceeded")
+                    .log(error.log_message()));
             }
             Err(e) => return Err(e),
         }
@@ -259,7 +388,11 @@ async fn forget_connections(nova: &Nova, instance_id: &str) -> Result<()> {
     nova.db
         .write(move |tx| {
             let none = oslo_db::eq("instance_id", id.as_str());
-            tx.update::<block_devices::BlockDeviceRow>(none, &[("connection_info", base::CellValue::Null)]).map(|_| ())
+            tx.update::<block_devices::BlockDeviceRow>(
+                none,
+                &[("connection_info", base::CellValue::Null)],
+            )
+            .map(|_| ())
         })
         .await
 }
@@ -271,7 +404,16 @@ async fn spawn_here(flow: &mut BootServer, nova: &Arc<Nova>) -> Result<()> {
     let now = nova.clock.now();
     let id = flow.instance_id.clone();
     nova.db
-        .write(move |tx| instances::update(tx, &id, &[("task_state", instances::task(Some(TaskState::Spawning))), ("updated_at", now.to_cell())]))
+        .write(move |tx| {
+            instances::update(
+                tx,
+                &id,
+                &[
+                    ("task_state", instances::task(Some(TaskState::Spawning))),
+                    ("updated_at", now.to_cell()),
+                ],
+            )
+        })
         .await
         .map(|_| ())?;
     let image = image_spec(nova, &instance.image_ref, &flow.spec, &flow.request_id).await?;
@@ -283,13 +425,30 @@ async fn spawn_here(flow: &mut BootServer, nova: &Arc<Nova>) -> Result<()> {
     wait_for_ports(nova, flow).await?;
     wanted(nova, &flow.instance_id).await?;
     compute.ensure_instance(&ctx, guest).await?;
-    event(nova, &flow.instance_id, &flow.request_id, "compute__do_build_and_run_instance", Some(host), started).await
+    event(
+        nova,
+        &flow.instance_id,
+        &flow.request_id,
+        "compute__do_build_and_run_instance",
+        Some(host),
+        started,
+    )
+    .await
 }
 
-async fn image_spec(nova: &Nova, image_ref: &Option<String>, spec: &RequestSpec, request_id: &str) -> Result<Option<ImageSpec>> {
-    let Some(id) = image_ref.as_ref().filter(|_| spec.local_root) else { return Ok(None) };
+async fn image_spec(
+    nova: &Nova,
+    image_ref: &Option<String>,
+    spec: &RequestSpec,
+    request_id: &str,
+) -> Result<Option<ImageSpec>> {
+    let Some(id) = image_ref.as_ref().filter(|_| spec.local_root) else {
+        return Ok(None);
+    };
     let sdk = nova.sdk.for_request(request_id);
-    image::get(&sdk, Caller::Service, id).await.map(|i| Some(i.spec))
+    image::get(&sdk, Caller::Service, id)
+        .await
+        .map(|i| Some(i.spec))
 }
 
 /// Waits until the L2 agent has wired every port: a guest that starts earlier may give up on DHCP.
@@ -304,13 +463,24 @@ async fn wait_for_ports(nova: &Nova, flow: &BootServer) -> Result<()> {
     let mut pause = Duration::from_millis(10);
     loop {
         let ports = network::ports_of(&sdk, &flow.instance_id).await?;
-        let waiting: Vec<&str> = ports.iter().filter(|p| p.status != "ACTIVE").map(|p| p.id.as_str()).collect();
+        let waiting: Vec<&str> = ports
+            .iter()
+            .filter(|p| p.status != "ACTIVE")
+            .map(|p| p.id.as_str())
+            .collect();
         if waiting.is_empty() && ports.len() >= wanted_ports.len() {
             return Ok(());
         }
         if tokio::time::Instant::now() >= deadline {
             if nova.conf.vif_plugging_is_fatal {
-                return Err(Error::new(Kind::Timeout, format!("Virtual Interface creation failed: port {} was not wired in time.", waiting.join(", "))).class("VirtualInterfaceCreateException"));
+                return Err(Error::new(
+                    Kind::Timeout,
+                    format!(
+                        "Virtual Interface creation failed: port {} was not wired in time.",
+                        waiting.join(", ")
+                    ),
+                )
+                .class("VirtualInterfaceCreateException"));
             }
             return Ok(());
         }
@@ -322,14 +492,25 @@ async fn wait_for_ports(nova: &Nova, flow: &BootServer) -> Result<()> {
 
 async fn unspawn(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     let id = flow.instance_id.clone();
-    let host = nova.db.read(move |tx| instances::find(tx, &id)).await?.and_then(|i| i.host);
+    let host = nova
+        .db
+        .read(move |tx| instances::find(tx, &id))
+        .await?
+        .and_then(|i| i.host);
     let Some(host) = host else { return Ok(()) };
     let ctx = RequestContext::internal_for(&flow.request_id);
     let compute = nova.compute(&host).timeout(Duration::from_secs(60));
-    match compute.destroy_instance(&ctx, flow.instance_id.clone(), true).await {
+    match compute
+        .destroy_instance(&ctx, flow.instance_id.clone(), true)
+        .await
+    {
         // A host that is gone removes what it does not know (`report_host`) once it is back.
         Err(e) if matches!(e.kind(), Kind::Unavailable | Kind::Timeout) => {
-            tracing::warn!(server.id = flow.instance_id, host, "left to the host's own clean-up: {e}");
+            tracing::warn!(
+                server.id = flow.instance_id,
+                host,
+                "left to the host's own clean-up: {e}"
+            );
             Ok(())
         }
         other => other,
@@ -340,12 +521,23 @@ async fn finish(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     let instance = wanted(&nova, &flow.instance_id).await?;
     let devices = {
         let id = instance.id.clone();
-        nova.db.read(move |tx| block_devices::of_instance(tx, &id)).await?
+        nova.db
+            .read(move |tx| block_devices::of_instance(tx, &id))
+            .await?
     };
     for attachment in devices.iter().filter_map(|d| d.attachment_id.as_deref()) {
-        volume::complete(&nova.sdk.for_request(&flow.request_id), &instance.project_id, attachment).await?;
+        volume::complete(
+            &nova.sdk.for_request(&flow.request_id),
+            &instance.project_id,
+            attachment,
+        )
+        .await?;
     }
-    let (id, request_id, now) = (flow.instance_id.clone(), flow.request_id.clone(), nova.clock.now());
+    let (id, request_id, now) = (
+        flow.instance_id.clone(),
+        flow.request_id.clone(),
+        nova.clock.now(),
+    );
     nova.db
         .write(move |tx| {
             let set = [
@@ -357,7 +549,12 @@ async fn finish(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
                 ("progress", 100i64.to_cell()),
                 ("fault", base::CellValue::Null),
             ];
-            let ours = [None, Some(TaskState::Spawning), Some(TaskState::Networking), Some(TaskState::Scheduling)];
+            let ours = [
+                None,
+                Some(TaskState::Spawning),
+                Some(TaskState::Networking),
+                Some(TaskState::Scheduling),
+            ];
             if instances::transition(tx, &id, &[VmState::Building, VmState::Active], &ours, &set)? {
                 actions::finish(tx, &id, &request_id, now, None)?;
             }

@@ -48,8 +48,19 @@ impl Flow for DeleteServer {
         Box::pin(async move {
             // The task is `deleting`, which `give_up` leaves to its owner: us.
             let id = self.instance_id.clone();
-            nova.db.write(move |tx| instances::update(tx, &id, &[("task_state", instances::task(None))])).await?;
-            give_up(&nova, &self.instance_id, &self.request_id, &error, Some(VmState::Error)).await
+            nova.db
+                .write(move |tx| {
+                    instances::update(tx, &id, &[("task_state", instances::task(None))])
+                })
+                .await?;
+            give_up(
+                &nova,
+                &self.instance_id,
+                &self.request_id,
+                &error,
+                Some(VmState::Error),
+            )
+            .await
         })
     }
 }
@@ -60,32 +71,57 @@ async fn instance(flow: &DeleteServer, nova: &Nova) -> Result<Option<instances::
 }
 
 async fn destroy(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
-    let Some(host) = instance(flow, &nova).await?.and_then(|i| i.host) else { return Ok(()) };
+    let Some(host) = instance(flow, &nova).await?.and_then(|i| i.host) else {
+        return Ok(());
+    };
     let name = host.clone();
     let (now, down) = (nova.clock.now(), nova.down_after());
-    let up = nova.db.read(move |tx| Ok(crate::db::services::find(tx, &name, "nova-compute")?.is_some_and(|s| s.is_up(now, down)))).await?;
+    let up = nova
+        .db
+        .read(move |tx| {
+            Ok(crate::db::services::find(tx, &name, "nova-compute")?
+                .is_some_and(|s| s.is_up(now, down)))
+        })
+        .await?;
     if !up {
         // As upstream: a server on a dead host is deleted at once; the host removes the guest when it is back.
-        tracing::warn!(server.id = flow.instance_id, host, "the host is down, its guest is left to the host's own clean-up");
+        tracing::warn!(
+            server.id = flow.instance_id,
+            host,
+            "the host is down, its guest is left to the host's own clean-up"
+        );
         return Ok(());
     }
     let ctx = RequestContext::internal_for(&flow.request_id);
     let compute = nova.compute(&host).timeout(Duration::from_secs(180));
-    match compute.destroy_instance(&ctx, flow.instance_id.clone(), true).await {
+    match compute
+        .destroy_instance(&ctx, flow.instance_id.clone(), true)
+        .await
+    {
         Err(e) if e.kind() == Kind::NotFound => Ok(()),
         other => other,
     }
 }
 
 async fn volumes(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
-    let Some(instance) = instance(flow, &nova).await? else { return Ok(()) };
+    let Some(instance) = instance(flow, &nova).await? else {
+        return Ok(());
+    };
     super::boot::release_volumes(&nova, &instance.id, &instance.project_id, &flow.request_id).await
 }
 
 async fn ports(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
-    let Some(instance) = instance(flow, &nova).await? else { return Ok(()) };
+    let Some(instance) = instance(flow, &nova).await? else {
+        return Ok(());
+    };
     let sdk = nova.sdk.for_request(&flow.request_id);
-    let kept: Vec<&String> = instance.network_info.0.iter().filter(|p| !p.created_by_nova).map(|p| &p.id).collect();
+    let kept: Vec<&String> = instance
+        .network_info
+        .0
+        .iter()
+        .filter(|p| !p.created_by_nova)
+        .map(|p| &p.id)
+        .collect();
     for port in network::ports_of(&sdk, &instance.id).await? {
         if kept.contains(&&port.id) {
             network::unbind_port(&sdk, &port.id).await?;
@@ -101,7 +137,11 @@ async fn allocations(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
 }
 
 async fn forget(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
-    let (id, request_id, now) = (flow.instance_id.clone(), flow.request_id.clone(), nova.clock.now());
+    let (id, request_id, now) = (
+        flow.instance_id.clone(),
+        flow.request_id.clone(),
+        nova.clock.now(),
+    );
     nova.db
         .write(move |tx| {
             let set = [

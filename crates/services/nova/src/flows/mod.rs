@@ -17,12 +17,17 @@ use std::sync::Arc;
 /// Makes every kind of flow known to the engine.
 pub fn register(nova: &Arc<Nova>) {
     nova.engine.register::<boot::BootServer>(Arc::clone(nova));
-    nova.engine.register::<delete::DeleteServer>(Arc::clone(nova));
+    nova.engine
+        .register::<delete::DeleteServer>(Arc::clone(nova));
     nova.engine.register::<power::ChangePower>(Arc::clone(nova));
-    nova.engine.register::<volume::AttachVolume>(Arc::clone(nova));
-    nova.engine.register::<volume::DetachVolume>(Arc::clone(nova));
-    nova.engine.register::<interface::AttachInterface>(Arc::clone(nova));
-    nova.engine.register::<interface::DetachInterface>(Arc::clone(nova));
+    nova.engine
+        .register::<volume::AttachVolume>(Arc::clone(nova));
+    nova.engine
+        .register::<volume::DetachVolume>(Arc::clone(nova));
+    nova.engine
+        .register::<interface::AttachInterface>(Arc::clone(nova));
+    nova.engine
+        .register::<interface::DetachInterface>(Arc::clone(nova));
 }
 
 /// The instance a flow works on. One that is gone, or is being deleted by somebody else, ends the flow.
@@ -31,23 +36,38 @@ pub(crate) async fn wanted(nova: &Nova, id: &str) -> Result<InstanceRow> {
     let found = nova.db.read(move |tx| instances::find(tx, &key)).await?;
     match found {
         Some(i) if i.task_state != Some(TaskState::Deleting) => Ok(i),
-        _ => Err(Error::conflict(format!("Instance {id} was deleted meanwhile.")).class("UnexpectedDeletingTaskStateError")),
+        _ => Err(
+            Error::conflict(format!("Instance {id} was deleted meanwhile."))
+                .class("UnexpectedDeletingTaskStateError"),
+        ),
     }
 }
 
 /// The host of an instance that must have one.
 pub(crate) fn host_of(instance: &InstanceRow) -> Result<&str> {
-    instance.host.as_deref().ok_or_else(|| Error::conflict(format!("Instance {} is not on any host.", instance.id)).class("InstanceNotReady"))
+    instance.host.as_deref().ok_or_else(|| {
+        Error::conflict(format!("Instance {} is not on any host.", instance.id))
+            .class("InstanceNotReady")
+    })
 }
 
 /// What `fault` says of an error: words for the user, details for the administrator.
 pub(crate) fn fault(error: &Error, now: Timestamp) -> Fault {
-    let code = if error.kind() == Kind::Internal { 500 } else { error.kind().status() };
+    let code = if error.kind() == Kind::Internal {
+        500
+    } else {
+        error.kind().status()
+    };
     let message = match error.kind() {
         Kind::Internal => short(error.log_message()),
         _ => error.message().to_string(),
     };
-    Fault { code, message, details: Some(error.log_message().to_string()), created: now }
+    Fault {
+        code,
+        message,
+        details: Some(error.log_message().to_string()),
+        created: now,
+    }
 }
 
 fn short(text: &str) -> String {
@@ -56,17 +76,29 @@ fn short(text: &str) -> String {
 
 /// Ends a flow's work on an instance: the task is over, the action finished; with an error, the vm state is ERROR
 /// and says why (`vm_state` given), or stays as it was (none given).
-pub(crate) async fn give_up(nova: &Nova, id: &str, request_id: &str, error: &Error, vm_state: Option<VmState>) -> Result<()> {
+pub(crate) async fn give_up(
+    nova: &Nova,
+    id: &str,
+    request_id: &str,
+    error: &Error,
+    vm_state: Option<VmState>,
+) -> Result<()> {
     let (id, request_id, now) = (id.to_string(), request_id.to_string(), nova.clock.now());
     let fault = fault(error, now);
     nova.db
         .write(move |tx| {
-            let Some(instance) = instances::find(tx, &id)? else { return Ok(()) };
+            let Some(instance) = instances::find(tx, &id)? else {
+                return Ok(());
+            };
             actions::finish(tx, &id, &request_id, now, Some(&fault.message))?;
             if instance.task_state == Some(TaskState::Deleting) {
                 return Ok(());
             }
-            let mut set = vec![("task_state", instances::task(None)), ("updated_at", now.to_cell()), ("fault", Some(Json(fault.clone())).to_cell())];
+            let mut set = vec![
+                ("task_state", instances::task(None)),
+                ("updated_at", now.to_cell()),
+                ("fault", Some(Json(fault.clone())).to_cell()),
+            ];
             if let Some(state) = vm_state {
                 set.push(("vm_state", state.to_cell()));
             }
@@ -76,15 +108,47 @@ pub(crate) async fn give_up(nova: &Nova, id: &str, request_id: &str, error: &Err
 }
 
 /// Records a finished part of an action.
-pub(crate) async fn event(nova: &Nova, instance_id: &str, request_id: &str, name: &'static str, host: Option<String>, started: Timestamp) -> Result<()> {
-    let (id, request_id, now) = (instance_id.to_string(), request_id.to_string(), nova.clock.now());
-    nova.db.write(move |tx| actions::event(tx, &id, &request_id, name, host.as_deref(), started, now, None)).await
+pub(crate) async fn event(
+    nova: &Nova,
+    instance_id: &str,
+    request_id: &str,
+    name: &'static str,
+    host: Option<String>,
+    started: Timestamp,
+) -> Result<()> {
+    let (id, request_id, now) = (
+        instance_id.to_string(),
+        request_id.to_string(),
+        nova.clock.now(),
+    );
+    nova.db
+        .write(move |tx| {
+            actions::event(
+                tx,
+                &id,
+                &request_id,
+                name,
+                host.as_deref(),
+                started,
+                now,
+                None,
+            )
+        })
+        .await
 }
 
 /// The guest as its compute host must know it, from what the database says.
-pub(crate) async fn spec(nova: &Nova, instance: &InstanceRow, image: Option<nova_types::rpc::ImageSpec>, power_on: bool) -> Result<InstanceSpec> {
+pub(crate) async fn spec(
+    nova: &Nova,
+    instance: &InstanceRow,
+    image: Option<nova_types::rpc::ImageSpec>,
+    power_on: bool,
+) -> Result<InstanceSpec> {
     let id = instance.id.clone();
-    let devices = nova.db.read(move |tx| block_devices::of_instance(tx, &id)).await?;
+    let devices = nova
+        .db
+        .read(move |tx| block_devices::of_instance(tx, &id))
+        .await?;
     let volumes = devices
         .into_iter()
         .filter_map(|d| {
@@ -106,7 +170,12 @@ pub(crate) async fn spec(nova: &Nova, instance: &InstanceRow, image: Option<nova
         user_id: instance.user_id.clone(),
         flavor: instance.flavor.0.clone(),
         image,
-        ports: instance.network_info.0.iter().map(crate::network::spec).collect(),
+        ports: instance
+            .network_info
+            .0
+            .iter()
+            .map(crate::network::spec)
+            .collect(),
         volumes,
         config_drive: instance.config_drive,
         user_data: instance.user_data.clone(),

@@ -41,7 +41,10 @@ impl Flow for ChangePower {
     fn reverted(&self, nova: Arc<Nova>, error: Error) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             // A reboot that failed leaves a guest in an unknown state; the others leave it as it was.
-            let reboot = matches!(self.action, PowerAction::RebootSoft | PowerAction::RebootHard);
+            let reboot = matches!(
+                self.action,
+                PowerAction::RebootSoft | PowerAction::RebootHard
+            );
             let state = (reboot && error.kind() != Kind::Unavailable).then_some(VmState::Error);
             give_up(&nova, &self.instance_id, &self.request_id, &error, state).await
         })
@@ -54,9 +57,18 @@ async fn power(flow: &mut ChangePower, nova: Arc<Nova>) -> Result<()> {
     let host = host_of(&instance)?.to_string();
     let ctx = RequestContext::internal_for(&flow.request_id);
     let compute = nova.compute(&host);
-    let reached = match compute.power(&ctx, flow.instance_id.clone(), flow.action).await {
+    let reached = match compute
+        .power(&ctx, flow.instance_id.clone(), flow.action)
+        .await
+    {
         // The guest vanished from the hypervisor (its host was rebuilt): starting or rebooting makes it anew from its disks.
-        Err(e) if e.is_not_found() && matches!(flow.action, PowerAction::Start | PowerAction::RebootHard | PowerAction::RebootSoft) => {
+        Err(e)
+            if e.is_not_found()
+                && matches!(
+                    flow.action,
+                    PowerAction::Start | PowerAction::RebootHard | PowerAction::RebootSoft
+                ) =>
+        {
             let guest = spec(&nova, &instance, image_of(&nova, &instance).await, true).await?;
             compute.ensure_instance(&ctx, guest).await?
         }
@@ -68,7 +80,11 @@ async fn power(flow: &mut ChangePower, nova: Arc<Nova>) -> Result<()> {
         PowerState::Shutdown | PowerState::Crashed => VmState::Stopped,
         PowerState::Running | PowerState::NoState => VmState::Active,
     };
-    let (id, request_id, now) = (flow.instance_id.clone(), flow.request_id.clone(), nova.clock.now());
+    let (id, request_id, now) = (
+        flow.instance_id.clone(),
+        flow.request_id.clone(),
+        nova.clock.now(),
+    );
     let name = event_name(flow.action);
     event(&nova, &id, &request_id, name, Some(host), started).await?;
     nova.db
@@ -85,9 +101,15 @@ async fn power(flow: &mut ChangePower, nova: Arc<Nova>) -> Result<()> {
         .await
 }
 
-async fn image_of(nova: &Nova, instance: &instances::InstanceRow) -> Option<nova_types::rpc::ImageSpec> {
+async fn image_of(
+    nova: &Nova,
+    instance: &instances::InstanceRow,
+) -> Option<nova_types::rpc::ImageSpec> {
     let id = instance.image_ref.as_deref()?;
-    crate::image::get(&nova.sdk, sdk::Caller::Service, id).await.ok().map(|i| i.spec)
+    crate::image::get(&nova.sdk, sdk::Caller::Service, id)
+        .await
+        .ok()
+        .map(|i| i.spec)
 }
 
 fn event_name(action: PowerAction) -> &'static str {

@@ -21,9 +21,15 @@ pub struct AttachVolume {
     pub volume_id: String,
 }
 
-async fn device(nova: &Nova, instance_id: &str, volume_id: &str) -> Result<Option<block_devices::BlockDeviceRow>> {
+async fn device(
+    nova: &Nova,
+    instance_id: &str,
+    volume_id: &str,
+) -> Result<Option<block_devices::BlockDeviceRow>> {
     let (i, v) = (instance_id.to_string(), volume_id.to_string());
-    nova.db.read(move |tx| block_devices::find(tx, &i, &v)).await
+    nova.db
+        .read(move |tx| block_devices::find(tx, &i, &v))
+        .await
 }
 
 impl Flow for AttachVolume {
@@ -32,8 +38,12 @@ impl Flow for AttachVolume {
 
     fn steps() -> Vec<Step<AttachVolume>> {
         vec![
-            Step::new("connect", |f, n| Box::pin(connect(f, n))).undo(|f, n| Box::pin(unreserve(f, n))).retries(3),
-            Step::new("attach", |f, n| Box::pin(attach(f, n))).undo(|f, n| Box::pin(unattach(f, n))).retries(2),
+            Step::new("connect", |f, n| Box::pin(connect(f, n)))
+                .undo(|f, n| Box::pin(unreserve(f, n)))
+                .retries(3),
+            Step::new("attach", |f, n| Box::pin(attach(f, n)))
+                .undo(|f, n| Box::pin(unattach(f, n)))
+                .retries(2),
             Step::new("complete", |f, n| Box::pin(complete(f, n))).retries(10),
         ]
     }
@@ -48,26 +58,49 @@ impl Flow for AttachVolume {
 
     fn reverted(&self, nova: Arc<Nova>, error: Error) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let (id, request_id, now) = (self.instance_id.clone(), self.request_id.clone(), nova.clock.now());
-            tracing::warn!(server.id = id, volume.id = self.volume_id, "attach failed: {error}");
+            let (id, request_id, now) = (
+                self.instance_id.clone(),
+                self.request_id.clone(),
+                nova.clock.now(),
+            );
+            tracing::warn!(
+                server.id = id,
+                volume.id = self.volume_id,
+                "attach failed: {error}"
+            );
             let words = error.message().to_string();
-            nova.db.write(move |tx| actions::finish(tx, &id, &request_id, now, Some(&words))).await
+            nova.db
+                .write(move |tx| actions::finish(tx, &id, &request_id, now, Some(&words)))
+                .await
         })
     }
 }
 
 async fn connect(flow: &mut AttachVolume, nova: Arc<Nova>) -> Result<()> {
     let instance = wanted(&nova, &flow.instance_id).await?;
-    let Some(device) = device(&nova, &flow.instance_id, &flow.volume_id).await? else { return Err(Error::conflict("The attachment was withdrawn.")) };
-    let Some(attachment) = device.attachment_id.clone() else { return Err(Error::internal("an attachment without id")) };
+    let Some(device) = device(&nova, &flow.instance_id, &flow.volume_id).await? else {
+        return Err(Error::conflict("The attachment was withdrawn."));
+    };
+    let Some(attachment) = device.attachment_id.clone() else {
+        return Err(Error::internal("an attachment without id"));
+    };
     if device.connection_info.is_some() {
         return Ok(());
     }
     let host = host_of(&instance)?;
     let sdk = nova.sdk.for_request(&flow.request_id);
-    let info = volume::connect(&sdk, &instance.project_id, &attachment, host, &device.device_name).await?;
+    let info = volume::connect(
+        &sdk,
+        &instance.project_id,
+        &attachment,
+        host,
+        &device.device_name,
+    )
+    .await?;
     let info = volume::connection(&info);
-    nova.db.write(move |tx| block_devices::connected(tx, &device.id, &attachment, &info)).await
+    nova.db
+        .write(move |tx| block_devices::connected(tx, &device.id, &attachment, &info))
+        .await
 }
 
 async fn unreserve(flow: &mut AttachVolume, nova: Arc<Nova>) -> Result<()> {
@@ -76,21 +109,34 @@ async fn unreserve(flow: &mut AttachVolume, nova: Arc<Nova>) -> Result<()> {
 
 /// Gives the attachment back and removes the row.
 async fn forget(nova: &Nova, instance_id: &str, volume_id: &str, request_id: &str) -> Result<()> {
-    let Some(device) = device(nova, instance_id, volume_id).await? else { return Ok(()) };
+    let Some(device) = device(nova, instance_id, volume_id).await? else {
+        return Ok(());
+    };
     let id = instance_id.to_string();
-    let project = nova.db.read(move |tx| Ok(instances::find(tx, &id)?.map(|i| i.project_id))).await?.unwrap_or_default();
+    let project = nova
+        .db
+        .read(move |tx| Ok(instances::find(tx, &id)?.map(|i| i.project_id)))
+        .await?
+        .unwrap_or_default();
     let sdk = nova.sdk.for_request(request_id);
     if let Some(attachment) = &device.attachment_id {
         volume::release(&sdk, &project, attachment).await?;
     }
-    nova.db.write(move |tx| tx.delete::<block_devices::BlockDeviceRow>(oslo_db::eq("id", device.id.as_str()))).await.map(|_| ())
+    nova.db
+        .write(move |tx| {
+            tx.delete::<block_devices::BlockDeviceRow>(oslo_db::eq("id", device.id.as_str()))
+        })
+        .await
+        .map(|_| ())
 }
 
 async fn attach(flow: &mut AttachVolume, nova: Arc<Nova>) -> Result<()> {
     let started = nova.clock.now();
     let instance = wanted(&nova, &flow.instance_id).await?;
     let host = host_of(&instance)?.to_string();
-    let device = device(&nova, &flow.instance_id, &flow.volume_id).await?.ok_or_else(|| Error::conflict("The attachment was withdrawn."))?;
+    let device = device(&nova, &flow.instance_id, &flow.volume_id)
+        .await?
+        .ok_or_else(|| Error::conflict("The attachment was withdrawn."))?;
     let spec = VolumeSpec {
         volume_id: device.volume_id,
         connection_info: device.connection_info.map(|c| c.0).unwrap_or_default(),
@@ -100,19 +146,45 @@ async fn attach(flow: &mut AttachVolume, nova: Arc<Nova>) -> Result<()> {
         tag: device.tag,
     };
     let ctx = RequestContext::internal_for(&flow.request_id);
-    nova.compute(&host).attach_volume(&ctx, flow.instance_id.clone(), spec).await?;
-    event(&nova, &flow.instance_id, &flow.request_id, "compute_attach_volume", Some(host), started).await
+    nova.compute(&host)
+        .attach_volume(&ctx, flow.instance_id.clone(), spec)
+        .await?;
+    event(
+        &nova,
+        &flow.instance_id,
+        &flow.request_id,
+        "compute_attach_volume",
+        Some(host),
+        started,
+    )
+    .await
 }
 
 async fn unattach(flow: &mut AttachVolume, nova: Arc<Nova>) -> Result<()> {
     take_from_guest(&nova, &flow.instance_id, &flow.volume_id, &flow.request_id).await
 }
 
-async fn take_from_guest(nova: &Nova, instance_id: &str, volume_id: &str, request_id: &str) -> Result<()> {
+async fn take_from_guest(
+    nova: &Nova,
+    instance_id: &str,
+    volume_id: &str,
+    request_id: &str,
+) -> Result<()> {
     let id = instance_id.to_string();
-    let Some(host) = nova.db.read(move |tx| instances::find(tx, &id)).await?.and_then(|i| i.host) else { return Ok(()) };
+    let Some(host) = nova
+        .db
+        .read(move |tx| instances::find(tx, &id))
+        .await?
+        .and_then(|i| i.host)
+    else {
+        return Ok(());
+    };
     let ctx = RequestContext::internal_for(request_id);
-    match nova.compute(&host).detach_volume(&ctx, instance_id.to_string(), volume_id.to_string()).await {
+    match nova
+        .compute(&host)
+        .detach_volume(&ctx, instance_id.to_string(), volume_id.to_string())
+        .await
+    {
         Err(e) if e.is_not_found() => Ok(()),
         other => other,
     }
@@ -120,11 +192,25 @@ async fn take_from_guest(nova: &Nova, instance_id: &str, volume_id: &str, reques
 
 async fn complete(flow: &mut AttachVolume, nova: Arc<Nova>) -> Result<()> {
     let instance = wanted(&nova, &flow.instance_id).await?;
-    if let Some(attachment) = device(&nova, &flow.instance_id, &flow.volume_id).await?.and_then(|d| d.attachment_id) {
-        volume::complete(&nova.sdk.for_request(&flow.request_id), &instance.project_id, &attachment).await?;
+    if let Some(attachment) = device(&nova, &flow.instance_id, &flow.volume_id)
+        .await?
+        .and_then(|d| d.attachment_id)
+    {
+        volume::complete(
+            &nova.sdk.for_request(&flow.request_id),
+            &instance.project_id,
+            &attachment,
+        )
+        .await?;
     }
-    let (id, request_id, now) = (flow.instance_id.clone(), flow.request_id.clone(), nova.clock.now());
-    nova.db.write(move |tx| actions::finish(tx, &id, &request_id, now, None)).await
+    let (id, request_id, now) = (
+        flow.instance_id.clone(),
+        flow.request_id.clone(),
+        nova.clock.now(),
+    );
+    nova.db
+        .write(move |tx| actions::finish(tx, &id, &request_id, now, None))
+        .await
 }
 
 /// The state of a detach.
@@ -158,7 +244,9 @@ impl Flow for DetachVolume {
     }
 
     fn reverted(&self, nova: Arc<Nova>, error: Error) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { give_up(&nova, &self.instance_id, &self.request_id, &error, None).await })
+        Box::pin(
+            async move { give_up(&nova, &self.instance_id, &self.request_id, &error, None).await },
+        )
     }
 }
 
@@ -168,6 +256,12 @@ async fn detach(flow: &mut DetachVolume, nova: Arc<Nova>) -> Result<()> {
 
 async fn release(flow: &mut DetachVolume, nova: Arc<Nova>) -> Result<()> {
     forget(&nova, &flow.instance_id, &flow.volume_id, &flow.request_id).await?;
-    let (id, request_id, now) = (flow.instance_id.clone(), flow.request_id.clone(), nova.clock.now());
-    nova.db.write(move |tx| actions::finish(tx, &id, &request_id, now, None)).await
+    let (id, request_id, now) = (
+        flow.instance_id.clone(),
+        flow.request_id.clone(),
+        nova.clock.now(),
+    );
+    nova.db
+        .write(move |tx| actions::finish(tx, &id, &request_id, now, None))
+        .await
 }

@@ -94,20 +94,39 @@ struct Checked {
 }
 
 /// Creates; the ids of the new servers and their reservation.
-pub async fn create(nova: &Arc<Nova>, ctx: &RequestContext, mut wanted: CreateServer) -> Result<(Vec<String>, String)> {
+pub async fn create(
+    nova: &Arc<Nova>,
+    ctx: &RequestContext,
+    mut wanted: CreateServer,
+) -> Result<(Vec<String>, String)> {
     wanted.max_count = wanted.max_count.max(wanted.min_count).max(1);
-    let (flavor_ref, project, admin) = (wanted.flavor_ref.clone(), ctx.project().to_string(), ctx.is_admin);
-    let flavor = nova.db.read(move |tx| flavor(tx, &flavor_ref, &project, admin)).await?;
+    let (flavor_ref, project, admin) = (
+        wanted.flavor_ref.clone(),
+        ctx.project().to_string(),
+        ctx.is_admin,
+    );
+    let flavor = nova
+        .db
+        .read(move |tx| flavor(tx, &flavor_ref, &project, admin))
+        .await?;
     let checked = Checked {
         image: check_image(nova, ctx, &wanted, &flavor).await?,
-        networks: network::check_requested(&nova.sdk, ctx, wanted.networks.clone(), wanted.max_count as usize).await?,
+        networks: network::check_requested(
+            &nova.sdk,
+            ctx,
+            wanted.networks.clone(),
+            wanted.max_count as usize,
+        )
+        .await?,
         groups: network::resolve_groups(&nova.sdk, ctx, &wanted.security_groups).await?,
     };
     check_root_volume(&wanted)?;
     let mut reserved: Vec<(BootVolume, i64, String)> = Vec::new();
     let ids: Vec<String> = (0..wanted.max_count).map(|_| new_id()).collect();
     if !wanted.volumes.is_empty() && wanted.max_count > 1 {
-        return Err(Error::bad_request("Block Device Mapping is Invalid: volumes cannot be shared by several servers of one request."));
+        return Err(Error::bad_request(
+            "Block Device Mapping is Invalid: volumes cannot be shared by several servers of one request.",
+        ));
     }
     for v in &wanted.volumes {
         match reserve(nova, ctx, v, &ids[0]).await {
@@ -130,18 +149,37 @@ pub async fn create(nova: &Arc<Nova>, ctx: &RequestContext, mut wanted: CreateSe
     }
 }
 
-async fn reserve(nova: &Nova, ctx: &RequestContext, v: &BootVolume, instance_id: &str) -> Result<(i64, String)> {
-    let found = volume::get(&nova.sdk, ctx, &v.volume_id).await.map_err(|e| match e.is_not_found() {
-        true => Error::bad_request(format!("Block Device Mapping is Invalid: failed to get volume {}.", v.volume_id)),
-        false => e,
-    })?;
+async fn reserve(
+    nova: &Nova,
+    ctx: &RequestContext,
+    v: &BootVolume,
+    instance_id: &str,
+) -> Result<(i64, String)> {
+    let found = volume::get(&nova.sdk, ctx, &v.volume_id)
+        .await
+        .map_err(|e| match e.is_not_found() {
+            true => Error::bad_request(format!(
+                "Block Device Mapping is Invalid: failed to get volume {}.",
+                v.volume_id
+            )),
+            false => e,
+        })?;
     if found.status != "available" && !found.multiattach {
-        return Err(Error::bad_request(format!("Block Device Mapping is Invalid: Volume {} is {}, not available.", found.id, found.status)));
+        return Err(Error::bad_request(format!(
+            "Block Device Mapping is Invalid: Volume {} is {}, not available.",
+            found.id, found.status
+        )));
     }
     if v.boot_index == Some(0) && found.bootable != "true" {
-        return Err(Error::bad_request(format!("Block Device {} is not bootable.", found.id)));
+        return Err(Error::bad_request(format!(
+            "Block Device {} is not bootable.",
+            found.id
+        )));
     }
-    Ok((found.size, volume::reserve(&nova.sdk, ctx, &v.volume_id, instance_id).await?))
+    Ok((
+        found.size,
+        volume::reserve(&nova.sdk, ctx, &v.volume_id, instance_id).await?,
+    ))
 }
 
 async fn release(nova: &Nova, ctx: &RequestContext, reserved: &[(BootVolume, i64, String)]) {
@@ -155,34 +193,58 @@ async fn release(nova: &Nova, ctx: &RequestContext, reserved: &[(BootVolume, i64
 /// A flavor that the project may use.
 pub fn flavor(tx: &mut Tx, flavor_ref: &str, project: &str, admin: bool) -> Result<FlavorRow> {
     let bad = || Error::bad_request("Invalid flavorRef provided.").class("FlavorNotFound");
-    let flavor = tx.find::<FlavorRow>(any([eq("flavor_id", flavor_ref), eq("id", flavor_ref)]))?.ok_or_else(bad)?;
-    let access = all([eq("flavor_id", flavor.flavor_id.as_str()), eq("project_id", project)]);
+    let flavor = tx
+        .find::<FlavorRow>(any([eq("flavor_id", flavor_ref), eq("id", flavor_ref)]))?
+        .ok_or_else(bad)?;
+    let access = all([
+        eq("flavor_id", flavor.flavor_id.as_str()),
+        eq("project_id", project),
+    ]);
     if !flavor.is_public && !admin && !tx.exists::<FlavorAccessRow>(access)? {
         return Err(bad());
     }
     Ok(flavor)
 }
 
-async fn check_image(nova: &Nova, ctx: &RequestContext, wanted: &CreateServer, flavor: &FlavorRow) -> Result<Option<Image>> {
-    let Some(id) = &wanted.image_ref else { return Ok(None) };
+async fn check_image(
+    nova: &Nova,
+    ctx: &RequestContext,
+    wanted: &CreateServer,
+    flavor: &FlavorRow,
+) -> Result<Option<Image>> {
+    let Some(id) = &wanted.image_ref else {
+        return Ok(None);
+    };
     let image = image::get_for_boot(&nova.sdk, ctx, id).await?;
     if flavor.memory_mb < image.min_ram {
-        return Err(Error::bad_request("Flavor's memory is too small for requested image."));
+        return Err(Error::bad_request(
+            "Flavor's memory is too small for requested image.",
+        ));
     }
     let bytes = image.virtual_size.max(image.spec.size as i64);
     if flavor.root_gb > 0 && (bytes > flavor.root_gb << 30 || image.min_disk > flavor.root_gb) {
         let need = image.min_disk.max((bytes + (1 << 30) - 1) >> 30);
-        return Err(Error::bad_request(format!("Flavor's disk is too small for requested image. Flavor disk is {} bytes, image is {} bytes.", flavor.root_gb << 30, need << 30)));
+        return Err(Error::bad_request(format!(
+            "Flavor's disk is too small for requested image. Flavor disk is {} bytes, image is {} bytes.",
+            flavor.root_gb << 30,
+            need << 30
+        )));
     }
     Ok(Some(image))
 }
 
 fn check_root_volume(wanted: &CreateServer) -> Result<()> {
-    let root = wanted.volumes.iter().filter(|v| v.boot_index == Some(0)).count();
+    let root = wanted
+        .volumes
+        .iter()
+        .filter(|v| v.boot_index == Some(0))
+        .count();
     match (root, &wanted.image_ref) {
         (0, None) => Err(Error::bad_request("Invalid imageRef provided.")),
         (0 | 1, _) => Ok(()),
-        _ => Err(Error::bad_request("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.")),
+        _ => Err(Error::bad_request(
+            "Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.",
+        )),
     }
 }
 
@@ -209,9 +271,23 @@ async fn write(
     ids: &[String],
 ) -> Result<(Vec<String>, String)> {
     let reservation = format!("r-{}", &base::new_hex_id()[..8]);
-    let (context, w, spec, ids, res) = (ctx.clone(), wanted.clone(), flavor_spec(flavor), ids.to_vec(), reservation.clone());
-    let properties = checked.image.as_ref().map(|i| i.spec.properties.clone()).unwrap_or_default();
-    let (networks, groups, reserved) = (checked.networks.clone(), checked.groups.clone(), reserved.to_vec());
+    let (context, w, spec, ids, res) = (
+        ctx.clone(),
+        wanted.clone(),
+        flavor_spec(flavor),
+        ids.to_vec(),
+        reservation.clone(),
+    );
+    let properties = checked
+        .image
+        .as_ref()
+        .map(|i| i.spec.properties.clone())
+        .unwrap_or_default();
+    let (networks, groups, reserved) = (
+        checked.networks.clone(),
+        checked.groups.clone(),
+        reserved.to_vec(),
+    );
     let (now, engine, limits) = (nova.clock.now(), nova.engine.clone(), nova.limits.clone());
     let ids = nova
         .db
@@ -220,10 +296,30 @@ async fn write(
             let count = fit_quota(tx, &limits, &context, &w, &spec)?;
             let group = check_group(tx, &limits, &context, &w, count)?;
             for (index, id) in ids.iter().take(count as usize).enumerate() {
-                let row = row(&context, &w, &spec, &properties, key.as_ref(), group.as_ref(), id, index, count, &res, now);
+                let row = row(
+                    &context,
+                    &w,
+                    &spec,
+                    &properties,
+                    key.as_ref(),
+                    group.as_ref(),
+                    id,
+                    index,
+                    count,
+                    &res,
+                    now,
+                );
                 tx.insert(&row)?;
                 for (n, (v, size, attachment)) in reserved.iter().enumerate() {
-                    tx.insert(&device(v, *size, attachment, id, n, w.image_ref.is_some(), now))?;
+                    tx.insert(&device(
+                        v,
+                        *size,
+                        attachment,
+                        id,
+                        n,
+                        w.image_ref.is_some(),
+                        now,
+                    ))?;
                 }
                 actions::start(tx, &context, id, "create", now)?;
                 let flow = BootServer {
@@ -232,7 +328,8 @@ async fn write(
                     networks: networks.clone(),
                     security_groups: groups.clone(),
                     spec: RequestSpec {
-                        local_root: w.image_ref.is_some() && !w.volumes.iter().any(|v| v.boot_index == Some(0)),
+                        local_root: w.image_ref.is_some()
+                            && !w.volumes.iter().any(|v| v.boot_index == Some(0)),
                         image_properties: properties.clone(),
                         force_host: w.force_host.clone(),
                         hints: w.hints.clone(),
@@ -251,17 +348,30 @@ async fn write(
 }
 
 fn find_key(tx: &mut Tx, ctx: &RequestContext, w: &CreateServer) -> Result<Option<KeypairRow>> {
-    let Some(name) = &w.key_name else { return Ok(None) };
+    let Some(name) = &w.key_name else {
+        return Ok(None);
+    };
     let key = tx.find::<KeypairRow>(all([eq("user_id", ctx.user()), eq("name", name.as_str())]))?;
-    key.map(Some).ok_or_else(|| Error::bad_request("Invalid key_name provided."))
+    key.map(Some)
+        .ok_or_else(|| Error::bad_request("Invalid key_name provided."))
 }
 
 /// As many as fit, at least `min_count`, as upstream does.
-fn fit_quota(tx: &mut Tx, limits: &oslo_limit::Limits, ctx: &RequestContext, w: &CreateServer, f: &FlavorSpec) -> Result<u64> {
+fn fit_quota(
+    tx: &mut Tx,
+    limits: &oslo_limit::Limits,
+    ctx: &RequestContext,
+    w: &CreateServer,
+    f: &FlavorSpec,
+) -> Result<u64> {
     let mut count = w.max_count;
     loop {
         let n = count as i64;
-        let deltas = [("instances", n), ("cores", n * i64::from(f.vcpus)), ("ram", n * f.memory_mb as i64)];
+        let deltas = [
+            ("instances", n),
+            ("cores", n * i64::from(f.vcpus)),
+            ("ram", n * f.memory_mb as i64),
+        ];
         let over = limits.check(tx, ctx.project(), &deltas)?;
         if over.is_empty() {
             return Ok(count);
@@ -273,19 +383,43 @@ fn fit_quota(tx: &mut Tx, limits: &oslo_limit::Limits, ctx: &RequestContext, w: 
     }
 }
 
-fn check_group(tx: &mut Tx, limits: &oslo_limit::Limits, ctx: &RequestContext, w: &CreateServer, count: u64) -> Result<Option<String>> {
+fn check_group(
+    tx: &mut Tx,
+    limits: &oslo_limit::Limits,
+    ctx: &RequestContext,
+    w: &CreateServer,
+    count: u64,
+) -> Result<Option<String>> {
     let Some(id) = &w.group else { return Ok(None) };
-    let found = tx.find::<ServerGroupRow>(all([eq("id", id.as_str()), eq("project_id", ctx.project())]))?;
-    let group = found.ok_or_else(|| Error::bad_request(format!("Instance group {id} could not be found.")))?;
-    let limit = limits.get(tx, ctx.project())?.get("server_group_members").copied().unwrap_or(-1);
+    let found = tx.find::<ServerGroupRow>(all([
+        eq("id", id.as_str()),
+        eq("project_id", ctx.project()),
+    ]))?;
+    let group = found
+        .ok_or_else(|| Error::bad_request(format!("Instance group {id} could not be found.")))?;
+    let limit = limits
+        .get(tx, ctx.project())?
+        .get("server_group_members")
+        .copied()
+        .unwrap_or(-1);
     let members = server_groups::members(tx, &group.id)?.len() as i64;
     if limit >= 0 && members + count as i64 > limit {
-        return Err(Error::over_quota("Quota exceeded, too many servers in group"));
+        return Err(Error::over_quota(
+            "Quota exceeded, too many servers in group",
+        ));
     }
     Ok(Some(group.id))
 }
 
-fn device(v: &BootVolume, size: i64, attachment: &str, instance: &str, n: usize, has_image_root: bool, now: Timestamp) -> BlockDeviceRow {
+fn device(
+    v: &BootVolume,
+    size: i64,
+    attachment: &str,
+    instance: &str,
+    n: usize,
+    has_image_root: bool,
+    now: Timestamp,
+) -> BlockDeviceRow {
     let first = if has_image_root { b'b' } else { b'a' };
     let root = v.boot_index == Some(0);
     let letter = if root { 'a' } else { (first + n as u8) as char };
@@ -308,13 +442,23 @@ fn device(v: &BootVolume, size: i64, attachment: &str, instance: &str, n: usize,
 pub fn hostname(name: &str, id: &str) -> String {
     let mut out: String = name
         .chars()
-        .map(|c| if c.is_whitespace() || matches!(c, '_' | '.') { '-' } else { c })
+        .map(|c| {
+            if c.is_whitespace() || matches!(c, '_' | '.') {
+                '-'
+            } else {
+                c
+            }
+        })
         .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
         .collect::<String>()
         .to_ascii_lowercase();
     out.truncate(63);
     let out = out.trim_matches('-').to_string();
-    if out.is_empty() { format!("Server-{id}") } else { out }
+    if out.is_empty() {
+        format!("Server-{id}")
+    } else {
+        out
+    }
 }
 
 fn row(
@@ -330,11 +474,27 @@ fn row(
     reservation: &str,
     now: Timestamp,
 ) -> InstanceRow {
-    let name = if count > 1 { format!("{}-{}", w.name, index + 1) } else { w.name.clone() };
-    let wished = w.hostname.as_ref().map(|h| if count > 1 { format!("{h}-{}", index + 1) } else { h.clone() });
-    let mut system_metadata: BTreeMap<String, String> = properties.iter().map(|(k, v)| (format!("image_{k}"), v.clone())).collect();
+    let name = if count > 1 {
+        format!("{}-{}", w.name, index + 1)
+    } else {
+        w.name.clone()
+    };
+    let wished = w.hostname.as_ref().map(|h| {
+        if count > 1 {
+            format!("{h}-{}", index + 1)
+        } else {
+            h.clone()
+        }
+    });
+    let mut system_metadata: BTreeMap<String, String> = properties
+        .iter()
+        .map(|(k, v)| (format!("image_{k}"), v.clone()))
+        .collect();
     if !w.hints.is_empty() {
-        system_metadata.insert("scheduler_hints".into(), Value::Object(w.hints.clone()).to_string());
+        system_metadata.insert(
+            "scheduler_hints".into(),
+            Value::Object(w.hints.clone()).to_string(),
+        );
     }
     InstanceRow {
         id: id.into(),
@@ -360,7 +520,11 @@ fn row(
         system_metadata: Json(system_metadata),
         tags: Json(w.tags.clone()),
         network_info: Json(Vec::new()),
-        security_groups: Json(if w.security_groups.is_empty() { vec!["default".into()] } else { w.security_groups.clone() }),
+        security_groups: Json(if w.security_groups.is_empty() {
+            vec!["default".into()]
+        } else {
+            w.security_groups.clone()
+        }),
         config_drive: w.config_drive,
         availability_zone: None,
         requested_zone: w.zone.clone(),

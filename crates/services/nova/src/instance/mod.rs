@@ -19,13 +19,18 @@ pub async fn get(nova: &Nova, ctx: &RequestContext, id: &str) -> Result<Instance
         return Err(instances::not_found(id));
     }
     let (id, ctx) = (id.to_string(), ctx.clone());
-    nova.db.read(move |tx| instances::get(tx, &id, ctx.row_scope())).await
+    nova.db
+        .read(move |tx| instances::get(tx, &id, ctx.row_scope()))
+        .await
 }
 
 /// A locked instance obeys administrators only.
 pub fn check_lock(ctx: &RequestContext, instance: &InstanceRow) -> Result<()> {
     if instance.locked && !ctx.is_admin {
-        return Err(Error::conflict(format!("Instance {} is locked", instance.id)).class("InstanceIsLocked"));
+        return Err(
+            Error::conflict(format!("Instance {} is locked", instance.id))
+                .class("InstanceIsLocked"),
+        );
     }
     Ok(())
 }
@@ -37,7 +42,11 @@ pub fn invalid_state(instance: &InstanceRow, verb: &str, tasks: &[Option<TaskSta
         Some(task) => ("task_state", task.to_string()),
         None => ("vm_state", instance.vm_state.to_string()),
     };
-    Error::conflict(format!("Cannot '{verb}' instance {} while it is in {attr} {state}", instance.id)).class("InstanceInvalidState")
+    Error::conflict(format!(
+        "Cannot '{verb}' instance {} while it is in {attr} {state}",
+        instance.id
+    ))
+    .class("InstanceInvalidState")
 }
 
 /// A verb that becomes a flow: from which states, into which task.
@@ -55,7 +64,13 @@ pub struct Verb {
 }
 
 /// Checks lock and state, takes the task by compare-and-swap, logs the action and submits the flow: all in one transaction.
-pub async fn submit<F: Flow + Clone>(nova: &Arc<Nova>, ctx: &RequestContext, id: &str, verb: &'static Verb, flow: F) -> Result<()> {
+pub async fn submit<F: Flow + Clone>(
+    nova: &Arc<Nova>,
+    ctx: &RequestContext,
+    id: &str,
+    verb: &'static Verb,
+    flow: F,
+) -> Result<()> {
     let (id, context, now) = (id.to_string(), ctx.clone(), nova.clock.now());
     let engine = nova.engine.clone();
     nova.db
@@ -89,10 +104,23 @@ pub async fn delete(nova: &Arc<Nova>, ctx: &RequestContext, id: &str, force: boo
             if instance.task_state == Some(TaskState::Deleting) {
                 return Ok(());
             }
-            let set = [("task_state", instances::task(Some(TaskState::Deleting))), ("updated_at", Some(now).to_cell()), ("progress", 0i64.to_cell())];
+            let set = [
+                ("task_state", instances::task(Some(TaskState::Deleting))),
+                ("updated_at", Some(now).to_cell()),
+                ("progress", 0i64.to_cell()),
+            ];
             instances::update(tx, &id, &set)?;
-            actions::start(tx, &context, &id, if force { "forceDelete" } else { "delete" }, now)?;
-            let flow = crate::flows::delete::DeleteServer { instance_id: id.clone(), request_id: context.request_id.clone() };
+            actions::start(
+                tx,
+                &context,
+                &id,
+                if force { "forceDelete" } else { "delete" },
+                now,
+            )?;
+            let flow = crate::flows::delete::DeleteServer {
+                instance_id: id.clone(),
+                request_id: context.request_id.clone(),
+            };
             engine.submit(tx, &flow)?;
             Ok(())
         })

@@ -17,11 +17,13 @@ fn instances(tx: &mut Tx, project: &str) -> Result<u64> {
 }
 
 fn cores(tx: &mut Tx, project: &str) -> Result<u64> {
-    tx.sum::<InstanceRow>("vcpus", living(project)).map(|n| n as u64)
+    tx.sum::<InstanceRow>("vcpus", living(project))
+        .map(|n| n as u64)
 }
 
 fn ram(tx: &mut Tx, project: &str) -> Result<u64> {
-    tx.sum::<InstanceRow>("memory_mb", living(project)).map(|n| n as u64)
+    tx.sum::<InstanceRow>("memory_mb", living(project))
+        .map(|n| n as u64)
 }
 
 fn key_pairs(tx: &mut Tx, user: &str) -> Result<u64> {
@@ -39,7 +41,11 @@ fn per_thing(_: &mut Tx, _: &str) -> Result<u64> {
 
 /// nova's resources with upstream's names.
 pub fn limits(conf: &Conf) -> Limits {
-    let resource = |name, default, count| Resource { name, default, count };
+    let resource = |name, default, count| Resource {
+        name,
+        default,
+        count,
+    };
     Limits::new(
         "nova",
         vec![
@@ -52,7 +58,11 @@ pub fn limits(conf: &Conf) -> Limits {
             resource("injected_file_path_bytes", 255, per_thing),
             resource("key_pairs", conf.quota_key_pairs, key_pairs),
             resource("server_groups", conf.quota_server_groups, server_groups),
-            resource("server_group_members", conf.quota_server_group_members, per_thing),
+            resource(
+                "server_group_members",
+                conf.quota_server_group_members,
+                per_thing,
+            ),
         ],
     )
 }

@@ -42,8 +42,18 @@ base::str_enum! {
 /// `status` of the API.
 pub fn api_status(vm: VmState, task: Option<TaskState>) -> &'static str {
     match (vm, task) {
-        (VmState::Active | VmState::Stopped | VmState::Paused | VmState::Suspended | VmState::Error, Some(TaskState::RebootingHard)) => "HARD_REBOOT",
-        (VmState::Active, Some(TaskState::Rebooting | TaskState::RebootPending | TaskState::RebootStarted)) => "REBOOT",
+        (
+            VmState::Active
+            | VmState::Stopped
+            | VmState::Paused
+            | VmState::Suspended
+            | VmState::Error,
+            Some(TaskState::RebootingHard),
+        ) => "HARD_REBOOT",
+        (
+            VmState::Active,
+            Some(TaskState::Rebooting | TaskState::RebootPending | TaskState::RebootStarted),
+        ) => "REBOOT",
         (VmState::Building, _) => "BUILD",
         (VmState::Active, _) => "ACTIVE",
         (VmState::Paused, _) => "PAUSED",
@@ -61,13 +71,21 @@ pub fn api_status(vm: VmState, task: Option<TaskState>) -> &'static str {
 
 /// The vm states that a `status` filter means.
 pub fn states_of(status: &str) -> Vec<VmState> {
-    VmState::ALL.iter().copied().filter(|s| api_status(*s, None).eq_ignore_ascii_case(status)).collect()
+    VmState::ALL
+        .iter()
+        .copied()
+        .filter(|s| api_status(*s, None).eq_ignore_ascii_case(status))
+        .collect()
 }
 
 /// Tasks that `status=REBOOT` or `HARD_REBOOT` mean.
 pub fn tasks_of(status: &str) -> Vec<TaskState> {
     match status.to_ascii_uppercase().as_str() {
-        "REBOOT" => vec![TaskState::Rebooting, TaskState::RebootPending, TaskState::RebootStarted],
+        "REBOOT" => vec![
+            TaskState::Rebooting,
+            TaskState::RebootPending,
+            TaskState::RebootStarted,
+        ],
         "HARD_REBOOT" => vec![TaskState::RebootingHard],
         _ => Vec::new(),
     }

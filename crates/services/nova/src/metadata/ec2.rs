@@ -5,7 +5,15 @@ use crate::db::instances::CachedAddress;
 use std::collections::BTreeMap;
 
 const VERSIONS: &[&str] = &[
-    "1.0", "2007-01-19", "2007-03-01", "2007-08-29", "2007-10-10", "2007-12-15", "2008-02-01", "2008-09-01", "2009-04-04",
+    "1.0",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2007-10-10",
+    "2007-12-15",
+    "2008-02-01",
+    "2008-09-01",
+    "2009-04-04",
     "latest",
 ];
 
@@ -17,7 +25,10 @@ enum Node {
 
 impl Node {
     fn directory<const N: usize>(nodes: [(&str, Node); N]) -> Node {
-        Node::Directory(nodes.into_iter().map(|(k, v)| (k.to_string(), v)).collect(), None)
+        Node::Directory(
+            nodes.into_iter().map(|(k, v)| (k.to_string(), v)).collect(),
+            None,
+        )
     }
 
     fn lines(&self) -> String {
@@ -45,12 +56,21 @@ pub(super) fn lookup(guest: &Guest, version: &str, path: &[&str]) -> Option<Foun
     let version = VERSIONS.iter().find(|v| **v == version)?;
     let data = user_data(&guest.instance);
     match path {
-        [] => Some(Found::Text(if data.is_some() { "meta-data/\nuser-data" } else { "meta-data/" }.to_string())),
+        [] => Some(Found::Text(
+            if data.is_some() {
+                "meta-data/\nuser-data"
+            } else {
+                "meta-data/"
+            }
+            .to_string(),
+        )),
         ["user-data"] => data.map(Found::Bytes),
         ["meta-data", rest @ ..] => {
             let mut node = &tree(guest, version);
             for name in rest {
-                let Node::Directory(nodes, _) = node else { return None };
+                let Node::Directory(nodes, _) = node else {
+                    return None;
+                };
                 node = nodes.get(*name)?;
             }
             Some(Found::Text(node.lines()))
@@ -61,21 +81,40 @@ pub(super) fn lookup(guest: &Guest, version: &str, path: &[&str]) -> Option<Foun
 
 /// EC2's ids are short; the first half of the uuid's first group is as stable as the uuid.
 fn short(prefix: &str, uuid: Option<&str>) -> String {
-    let digits: String = uuid.unwrap_or("").chars().filter(char::is_ascii_hexdigit).take(8).collect();
+    let digits: String = uuid
+        .unwrap_or("")
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(8)
+        .collect();
     format!("{prefix}-{digits:0>8}")
 }
 
 fn tree(guest: &Guest, version: &str) -> Node {
     let instance = &guest.instance;
     let value = |text: &str| Node::Value(text.to_string());
-    let addresses: Vec<&CachedAddress> = instance.network_info.0.iter().flat_map(|p| &p.addresses).collect();
+    let addresses: Vec<&CachedAddress> = instance
+        .network_info
+        .0
+        .iter()
+        .flat_map(|p| &p.addresses)
+        .collect();
     let v4: Vec<&&CachedAddress> = addresses.iter().filter(|a| a.version != 6).collect();
     let local = v4.first().map_or("", |a| a.ip.as_str());
-    let public = v4.iter().find_map(|a| a.floating.first()).map_or("", String::as_str);
+    let public = v4
+        .iter()
+        .find_map(|a| a.floating.first())
+        .map_or("", String::as_str);
     let name = fqdn(instance);
     let Node::Directory(mut root, _) = Node::directory([
-        ("ami-id", value(&short("ami", instance.image_ref.as_deref()))),
-        ("ami-launch-index", value(&instance.launch_index.to_string())),
+        (
+            "ami-id",
+            value(&short("ami", instance.image_ref.as_deref())),
+        ),
+        (
+            "ami-launch-index",
+            value(&instance.launch_index.to_string()),
+        ),
         ("ami-manifest-path", value("FIXME")),
         ("hostname", value(&name)),
         ("instance-id", value(&short("i", Some(&instance.id)))),
@@ -85,7 +124,10 @@ fn tree(guest: &Guest, version: &str) -> Node {
         ("public-hostname", value(&name)),
         ("public-ipv4", value(public)),
         ("reservation-id", value(&instance.reservation_id)),
-        ("security-groups", value(&instance.security_groups.0.join("\n"))),
+        (
+            "security-groups",
+            value(&instance.security_groups.0.join("\n")),
+        ),
     ]) else {
         return value("");
     };
@@ -101,15 +143,25 @@ fn tree(guest: &Guest, version: &str) -> Node {
         root.insert("instance-action".into(), value("none"));
     }
     if version >= "2008-02-01" {
-        root.insert("placement".into(), Node::directory([("availability-zone", value(&guest.zone))]));
+        root.insert(
+            "placement".into(),
+            Node::directory([("availability-zone", value(&guest.zone))]),
+        );
     }
     Node::Directory(root, None)
 }
 
 fn block_devices(guest: &Guest) -> Node {
-    let root = guest.instance.root_device_name.as_deref().unwrap_or("/dev/vda");
+    let root = guest
+        .instance
+        .root_device_name
+        .as_deref()
+        .unwrap_or("/dev/vda");
     let mut map = BTreeMap::from([
-        ("ami".to_string(), Node::Value(root.trim_start_matches("/dev/").to_string())),
+        (
+            "ami".to_string(),
+            Node::Value(root.trim_start_matches("/dev/").to_string()),
+        ),
         ("root".to_string(), Node::Value(root.to_string())),
     ]);
     let attached = guest.volumes.iter().filter(|v| v.boot_index != Some(0));

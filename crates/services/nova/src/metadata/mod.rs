@@ -49,15 +49,30 @@ impl Authenticate for Nobody {
 
 /// Guests' tools read plain words.
 fn plain(error: &Error, _: &FaultContext<'_>) -> Reply {
-    Reply::text(error.kind().status(), "text/plain; charset=utf-8", format!("{}\n", error.message()))
+    Reply::text(
+        error.kind().status(),
+        "text/plain; charset=utf-8",
+        format!("{}\n", error.message()),
+    )
 }
 
 /// The HTTP surface.
 pub fn endpoint(nova: Arc<Nova>) -> Result<Arc<dyn Endpoint>> {
-    let config = ApiConfig { auth_first: false, strict_content_type: false, ..ApiConfig::new("nova-metadata", plain) };
+    let config = ApiConfig {
+        auth_first: false,
+        strict_content_type: false,
+        ..ApiConfig::new("nova-metadata", plain)
+    };
     let rows = vec![get("/", PUBLIC, serve), get("/{path*}", PUBLIC, serve)];
     let nobody = Arc::new(Enforcer::new("[]", None)?);
-    Ok(Arc::new(Api::new(nova, config, rows, Arc::new(Nobody), nobody, None)?))
+    Ok(Arc::new(Api::new(
+        nova,
+        config,
+        rows,
+        Arc::new(Nobody),
+        nobody,
+        None,
+    )?))
 }
 
 fn not_found() -> Error {
@@ -93,9 +108,16 @@ async fn serve(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 fn signed(secret: &str, instance_id: &str, signature: &str) -> bool {
     let bytes: Option<Vec<u8>> = (0..signature.len())
         .step_by(2)
-        .map(|i| signature.get(i..i + 2).and_then(|h| u8::from_str_radix(h, 16).ok()))
+        .map(|i| {
+            signature
+                .get(i..i + 2)
+                .and_then(|h| u8::from_str_radix(h, 16).ok())
+        })
         .collect();
-    let (Some(bytes), Ok(mut mac)) = (bytes, Hmac::<Sha256>::new_from_slice(secret.as_bytes())) else { return false };
+    let (Some(bytes), Ok(mut mac)) = (bytes, Hmac::<Sha256>::new_from_slice(secret.as_bytes()))
+    else {
+        return false;
+    };
     mac.update(instance_id.as_bytes());
     !secret.is_empty() && mac.verify_slice(&bytes).is_ok()
 }
@@ -103,13 +125,23 @@ fn signed(secret: &str, instance_id: &str, signature: &str) -> bool {
 async fn guest(nova: &Nova, req: &Req) -> Result<Guest> {
     let header = |name: &str| {
         let missing = || Error::bad_request(format!("{name} header is missing from request."));
-        req.header(&name.to_ascii_lowercase()).filter(|v| !v.is_empty()).map(str::to_string).ok_or_else(missing)
+        req.header(&name.to_ascii_lowercase())
+            .filter(|v| !v.is_empty())
+            .map(str::to_string)
+            .ok_or_else(missing)
     };
     let (id, project) = (header("X-Instance-ID")?, header("X-Tenant-ID")?);
     let signature = req.header("x-instance-id-signature").unwrap_or("");
-    if !signed(nova.conf.metadata_proxy_shared_secret.expose(), &id, signature) {
+    if !signed(
+        nova.conf.metadata_proxy_shared_secret.expose(),
+        &id,
+        signature,
+    ) {
         tracing::warn!(instance = %id, "metadata request with a wrong signature");
-        return Err(Error::new(Kind::Forbidden, "Invalid proxy request signature."));
+        return Err(Error::new(
+            Kind::Forbidden,
+            "Invalid proxy request signature.",
+        ));
     }
     let default_zone = nova.conf.default_availability_zone.clone();
     nova.db
@@ -117,8 +149,15 @@ async fn guest(nova: &Nova, req: &Req) -> Result<Guest> {
             let found = instances::find(tx, &id)?.filter(|i| i.project_id == project);
             let instance = found.ok_or_else(not_found)?;
             let volumes = block_devices::of_instance(tx, &instance.id)?;
-            let zone = instance.availability_zone.clone().unwrap_or_else(|| default_zone.clone());
-            Ok(Guest { instance, volumes, zone })
+            let zone = instance
+                .availability_zone
+                .clone()
+                .unwrap_or_else(|| default_zone.clone());
+            Ok(Guest {
+                instance,
+                volumes,
+                zone,
+            })
         })
         .await
 }
@@ -150,6 +189,10 @@ mod tests {
         }
         assert!(!signed("s3", "i2", good));
         // Without a secret nobody can sign.
-        assert!(!signed("", "i1", "1c922e9901fd2035885891fd1437a511dcccb11e45cfbfbc8c088bfee4fa70ac"));
+        assert!(!signed(
+            "",
+            "i1",
+            "1c922e9901fd2035885891fd1437a511dcccb11e45cfbfbc8c088bfee4fa70ac"
+        ));
     }
 }

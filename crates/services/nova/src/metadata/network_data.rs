@@ -49,10 +49,16 @@ fn network(number: usize, link: &str, port: &CachedPort, address: &CachedAddress
     network["type"] = json!(if v6 { "ipv6" } else { "ipv4" });
     network["ip_address"] = json!(address.ip);
     network["netmask"] = json!(netmask(&address.cidr, v6));
-    network["services"] = address.dns.iter().map(|s| json!({"type": "dns", "address": s})).collect();
+    network["services"] = address
+        .dns
+        .iter()
+        .map(|s| json!({"type": "dns", "address": s}))
+        .collect();
     let everywhere = if v6 { "::" } else { "0.0.0.0" };
     network["routes"] = match &address.gateway {
-        Some(gateway) => json!([{"network": everywhere, "netmask": everywhere, "gateway": gateway}]),
+        Some(gateway) => {
+            json!([{"network": everywhere, "netmask": everywhere, "gateway": gateway}])
+        }
         None => json!([]),
     };
     network
@@ -60,7 +66,10 @@ fn network(number: usize, link: &str, port: &CachedPort, address: &CachedAddress
 
 /// The mask of a CIDR, written out as upstream does.
 fn netmask(cidr: &str, v6: bool) -> String {
-    let length: u32 = cidr.rsplit_once('/').and_then(|(_, l)| l.parse().ok()).unwrap_or(if v6 { 128 } else { 32 });
+    let length: u32 = cidr
+        .rsplit_once('/')
+        .and_then(|(_, l)| l.parse().ok())
+        .unwrap_or(if v6 { 128 } else { 32 });
     if v6 {
         let mask = u128::MAX.checked_shl(128 - length.min(128)).unwrap_or(0);
         return Ipv6Addr::from(mask).to_string();
@@ -96,7 +105,10 @@ mod tests {
         assert_eq!(data["networks"][0]["type"], "ipv4_dhcp");
         assert_eq!(data["networks"][1]["netmask"], "255.255.240.0");
         assert_eq!(data["networks"][1]["routes"][0]["gateway"], "10.0.0.1");
-        assert_eq!(data["services"], json!([{"type": "dns", "address": "9.9.9.9"}]));
+        assert_eq!(
+            data["services"],
+            json!([{"type": "dns", "address": "9.9.9.9"}])
+        );
         assert_eq!(netmask("2001:db8::/64", true), "ffff:ffff:ffff:ffff::");
         assert_eq!(netmask("0.0.0.0/0", false), "0.0.0.0");
     }

@@ -9,8 +9,17 @@ use rand::RngCore as _;
 use serde_json::{Map, Value, json};
 
 const VERSIONS: &[&str] = &[
-    "2012-08-10", "2013-04-04", "2013-10-17", "2015-10-15", "2016-06-30", "2016-10-06", "2017-02-22", "2018-08-27",
-    "2020-10-14", "2025-04-04", "latest",
+    "2012-08-10",
+    "2013-04-04",
+    "2013-10-17",
+    "2015-10-15",
+    "2016-06-30",
+    "2016-10-06",
+    "2017-02-22",
+    "2018-08-27",
+    "2020-10-14",
+    "2025-04-04",
+    "latest",
 ];
 
 /// (document, the first version that has it).
@@ -30,23 +39,41 @@ pub(super) fn lookup(guest: &Guest, path: &[&str]) -> Option<Found> {
     };
     let data = user_data(&guest.instance);
     // Dates compare as text; "latest" comes after all of them.
-    let offered = |name: &str, since: &str| version >= since && (name != "user_data" || data.is_some());
+    let offered =
+        |name: &str, since: &str| version >= since && (name != "user_data" || data.is_some());
     let [document] = rest else {
-        let names = DOCUMENTS.iter().filter(|(n, s)| offered(n, s)).map(|(n, _)| *n);
-        return rest.is_empty().then(|| Found::Text(names.collect::<Vec<_>>().join("\n")));
+        let names = DOCUMENTS
+            .iter()
+            .filter(|(n, s)| offered(n, s))
+            .map(|(n, _)| *n);
+        return rest
+            .is_empty()
+            .then(|| Found::Text(names.collect::<Vec<_>>().join("\n")));
     };
-    DOCUMENTS.iter().find(|(name, since)| name == document && offered(name, since))?;
+    DOCUMENTS
+        .iter()
+        .find(|(name, since)| name == document && offered(name, since))?;
     match *document {
         "user_data" => data.map(Found::Bytes),
         "network_data.json" => Some(Found::Json(network_data(&guest.instance.network_info.0))),
-        "meta_data.json" => Some(Found::Json(meta_data(&guest.instance, &guest.volumes, &guest.zone, version))),
+        "meta_data.json" => Some(Found::Json(meta_data(
+            &guest.instance,
+            &guest.volumes,
+            &guest.zone,
+            version,
+        ))),
         // Vendors' data is an operator's file upstream; there is none here, which upstream shows the same way.
         _ => Some(Found::Json(json!({}))),
     }
 }
 
 /// `meta_data.json` as of `version` (`latest` for the config drive).
-pub fn meta_data(instance: &InstanceRow, volumes: &[BlockDeviceRow], zone: &str, version: &str) -> Value {
+pub fn meta_data(
+    instance: &InstanceRow,
+    volumes: &[BlockDeviceRow],
+    zone: &str,
+    version: &str,
+) -> Value {
     let mut map = Map::new();
     let mut set = |name: &str, value: Value| map.insert(name.to_string(), value);
     set("uuid", json!(instance.id));
@@ -59,7 +86,11 @@ pub fn meta_data(instance: &InstanceRow, volumes: &[BlockDeviceRow], zone: &str,
     }
     if let (Some(name), Some(key)) = (&instance.key_name, &instance.key_data) {
         set("public_keys", json!({name: key}));
-        let kind = if key.contains("BEGIN CERTIFICATE") { "x509" } else { "ssh" };
+        let kind = if key.contains("BEGIN CERTIFICATE") {
+            "x509"
+        } else {
+            "ssh"
+        };
         set("keys", json!([{"name": name, "type": kind, "data": key}]));
     }
     if version >= "2013-04-04" {

@@ -22,7 +22,14 @@ impl Reconciler for ExpireConsoleTokens {
 
     async fn run(&self) -> Result<Report> {
         let now = self.0.clock.now();
-        let changed = self.0.db.write(move |tx| tx.delete::<ConsoleTokenRow>(oslo_db::lt("expires_at", now))).await?;
-        Ok(Report { examined: changed, changed })
+        let changed = self
+            .0
+            .db
+            .write(move |tx| tx.delete::<ConsoleTokenRow>(oslo_db::lt("expires_at", now)))
+            .await?;
+        Ok(Report {
+            examined: changed,
+            changed,
+        })
     }
 }

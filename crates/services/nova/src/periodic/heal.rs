@@ -24,7 +24,17 @@ impl Reconciler for HealNetworkInfo {
     }
 
     async fn run(&self) -> Result<Report> {
-        let rows: Vec<InstanceRow> = self.0.db.read(|tx| tx.select(all([is_null("deleted_at"), is_null("task_state"), not_null("host")]))).await?;
+        let rows: Vec<InstanceRow> = self
+            .0
+            .db
+            .read(|tx| {
+                tx.select(all([
+                    is_null("deleted_at"),
+                    is_null("task_state"),
+                    not_null("host"),
+                ]))
+            })
+            .await?;
         let mut report = Report::default();
         for row in rows.iter().filter(|r| !r.network_info.0.is_empty()) {
             report.examined += 1;
@@ -38,8 +48,15 @@ impl Reconciler for HealNetworkInfo {
 pub async fn refresh(nova: &Nova, row: &InstanceRow) -> Result<bool> {
     let ports = network::ports_of(&nova.sdk, &row.id).await?;
     let old = &row.network_info.0;
-    let made: Vec<String> = ports.iter().filter(|p| old.iter().all(|o| o.id != p.id || o.created_by_nova)).map(|p| p.id.clone()).collect();
-    let tags: HashMap<String, String> = old.iter().filter_map(|o| Some((o.id.clone(), o.tag.clone()?))).collect();
+    let made: Vec<String> = ports
+        .iter()
+        .filter(|p| old.iter().all(|o| o.id != p.id || o.created_by_nova))
+        .map(|p| p.id.clone())
+        .collect();
+    let tags: HashMap<String, String> = old
+        .iter()
+        .filter_map(|o| Some((o.id.clone(), o.tag.clone()?)))
+        .collect();
     let mut fresh = network::describe(&nova.sdk, &ports, &made, &tags).await?;
     // Cards keep the order in which the guest has them.
     fresh.sort_by_key(|p| old.iter().position(|o| o.id == p.id).unwrap_or(usize::MAX));
@@ -52,7 +69,14 @@ pub async fn refresh(nova: &Nova, row: &InstanceRow) -> Result<bool> {
         .write(move |tx| {
             // Only while nobody is at work on it: flows write the same column.
             let states: Vec<_> = crate::instance::status::VmState::ALL.to_vec();
-            instances::transition(tx, &id, &states, &[None], &[("network_info", Json(fresh.clone()).to_cell())]).map(|_| ())
+            instances::transition(
+                tx,
+                &id,
+                &states,
+                &[None],
+                &[("network_info", Json(fresh.clone()).to_cell())],
+            )
+            .map(|_| ())
         })
         .await?;
     Ok(true)

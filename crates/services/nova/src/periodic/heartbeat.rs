@@ -34,6 +34,9 @@ impl Reconciler for Heartbeat {
                 Ok(())
             })
             .await?;
-        Ok(Report { examined: 2, changed: 0 })
+        Ok(Report {
+            examined: 2,
+            changed: 0,
+        })
     }
 }

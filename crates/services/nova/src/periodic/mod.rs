@@ -10,7 +10,16 @@ use std::sync::Arc;
 
 /// Starts them all.
 pub(crate) fn start(supervisor: &Supervisor, nova: &Arc<Nova>, host: &str) {
-    supervisor.reconcile(Arc::new(heartbeat::Heartbeat { nova: Arc::clone(nova), host: host.to_string() }), None);
+    supervisor.reconcile(
+        Arc::new(heartbeat::Heartbeat {
+            nova: Arc::clone(nova),
+            host: host.to_string(),
+        }),
+        None,
+    );
     supervisor.reconcile(Arc::new(heal::HealNetworkInfo(Arc::clone(nova))), None);
-    supervisor.reconcile(Arc::new(expire::ExpireConsoleTokens(Arc::clone(nova))), None);
+    supervisor.reconcile(
+        Arc::new(expire::ExpireConsoleTokens(Arc::clone(nova))),
+        None,
+    );
 }

@@ -4,8 +4,8 @@ use crate::db::aggregates;
 use crate::db::compute_nodes::ComputeNodeRow;
 use crate::db::services::ServiceRow;
 use base::{Result, Timestamp};
-use oslo_db::{Tx, everything, is_null};
 use oslo_db::sea_query::{Expr, ExprTrait, Query};
+use oslo_db::{Tx, everything, is_null};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -67,7 +67,12 @@ impl oslo_scheduling::HostState for Host {
 }
 
 /// All hosts, in five queries however many there are.
-pub(super) fn load(tx: &mut Tx, now: Timestamp, down_after: Duration, default_zone: &str) -> Result<Vec<Host>> {
+pub(super) fn load(
+    tx: &mut Tx,
+    now: Timestamp,
+    down_after: Duration,
+    default_zone: &str,
+) -> Result<Vec<Host>> {
     let nodes = tx.select::<ComputeNodeRow>(everything())?;
     let services: HashMap<String, ServiceRow> = tx
         .select::<ServiceRow>(oslo_db::eq("service_binary", "nova-compute"))?
@@ -81,7 +86,10 @@ pub(super) fn load(tx: &mut Tx, now: Timestamp, down_after: Duration, default_zo
             if let Some(zone) = aggregate.metadata.0.get("availability_zone") {
                 zones.insert(host.clone(), zone.clone());
             }
-            metadata.entry(host).or_default().push(aggregate.metadata.0.clone());
+            metadata
+                .entry(host)
+                .or_default()
+                .push(aggregate.metadata.0.clone());
         }
     }
     let used = usage(tx)?;
@@ -89,9 +97,16 @@ pub(super) fn load(tx: &mut Tx, now: Timestamp, down_after: Duration, default_zo
     for node in nodes {
         let service = services.get(&node.host);
         let u = used.get(&node.host).cloned().unwrap_or_default();
-        let disabled = service.filter(|s| s.disabled).map(|s| s.disabled_reason.clone().unwrap_or_else(|| "no reason given".into()));
+        let disabled = service.filter(|s| s.disabled).map(|s| {
+            s.disabled_reason
+                .clone()
+                .unwrap_or_else(|| "no reason given".into())
+        });
         hosts.push(Host {
-            zone: zones.get(&node.host).cloned().unwrap_or_else(|| default_zone.to_string()),
+            zone: zones
+                .get(&node.host)
+                .cloned()
+                .unwrap_or_else(|| default_zone.to_string()),
             aggregates: metadata.get(&node.host).cloned().unwrap_or_default(),
             up: service.is_some_and(|s| s.is_up(now, down_after)),
             disabled,
@@ -140,13 +155,24 @@ pub fn usage(tx: &mut Tx) -> Result<HashMap<String, Usage>> {
         .expr(Expr::col("id").count())
         .expr(building)
         .from("instances")
-        .cond_where(oslo_db::all([is_null("deleted_at"), oslo_db::not_null("host")]))
+        .cond_where(oslo_db::all([
+            is_null("deleted_at"),
+            oslo_db::not_null("host"),
+        ]))
         .group_by_col("host")
         .to_owned();
     let mut usage = HashMap::new();
     for row in tx.query(&select)? {
-        let number = |i: usize| -> Result<i64> { row.get::<Option<f64>>(i).map(|v| v.unwrap_or(0.0) as i64) };
-        let u = Usage { vcpus: number(1)?, memory_mb: number(2)?, disk_gb: 0, instances: number(3)?, building: number(4)? };
+        let number = |i: usize| -> Result<i64> {
+            row.get::<Option<f64>>(i).map(|v| v.unwrap_or(0.0) as i64)
+        };
+        let u = Usage {
+            vcpus: number(1)?,
+            memory_mb: number(2)?,
+            disk_gb: 0,
+            instances: number(3)?,
+            building: number(4)?,
+        };
         usage.insert(row.get::<String>(0)?, u);
     }
     Ok(usage)

@@ -4,7 +4,7 @@
 //! `ferrostack explain server` and the NoValidHost fault can say why.
 
 mod filters;
-mod hosts;
+pub mod hosts;
 mod weighers;
 
 pub use hosts::Host;
@@ -56,12 +56,20 @@ pub struct RequestSpec {
 impl RequestSpec {
     /// GiB of disk on the host.
     pub fn disk_gb(&self) -> u64 {
-        let root = if self.local_root { self.flavor.root_gb } else { 0 };
+        let root = if self.local_root {
+            self.flavor.root_gb
+        } else {
+            0
+        };
         root + self.flavor.ephemeral_gb + self.flavor.swap_mb.div_ceil(1024)
     }
 
     fn resources(&self) -> BTreeMap<&'static str, u64> {
-        let all = [("VCPU", u64::from(self.flavor.vcpus)), ("MEMORY_MB", self.flavor.memory_mb), ("DISK_GB", self.disk_gb())];
+        let all = [
+            ("VCPU", u64::from(self.flavor.vcpus)),
+            ("MEMORY_MB", self.flavor.memory_mb),
+            ("DISK_GB", self.disk_gb()),
+        ];
         all.into_iter().filter(|(_, n)| *n > 0).collect()
     }
 }
@@ -80,34 +88,51 @@ pub struct Destination {
 const PLACEMENT_VERSION: &str = "1.36";
 
 /// Chooses and claims. Nothing but the claim is changed; the caller writes the instance's host.
-pub async fn select_destination(nova: &Nova, spec: &RequestSpec, request_id: &str) -> Result<Destination> {
+pub async fn select_destination(
+    nova: &Nova,
+    spec: &RequestSpec,
+    request_id: &str,
+) -> Result<Destination> {
     let providers = candidates(nova, spec).await?;
     let spec_for_hosts = spec.clone();
     let (hosts, seen) = {
         let now = nova.clock.now();
         let down = std::time::Duration::from_secs(nova.conf.service_down_time);
         let default_zone = nova.conf.default_availability_zone.clone();
-        let hosts = nova.db.read(move |tx| hosts::load(tx, now, down, &default_zone)).await?;
+        let hosts = nova
+            .db
+            .read(move |tx| hosts::load(tx, now, down, &default_zone))
+            .await?;
         let seen = hosts.len();
         (hosts, seen)
     };
-    let (candidates, rest): (Vec<Host>, Vec<Host>) = hosts.into_iter().partition(|h| providers.contains_key(&h.provider_id));
+    let (candidates, rest): (Vec<Host>, Vec<Host>) = hosts
+        .into_iter()
+        .partition(|h| providers.contains_key(&h.provider_id));
     let filters = filters::enabled(&nova.conf);
     let weighers = weighers::enabled(&nova.conf);
     let filters: Vec<&dyn Filter<Host, RequestSpec>> = filters.iter().map(|f| &**f).collect();
     let weighers: Vec<&dyn Weigher<Host, RequestSpec>> = weighers.iter().map(|w| &**w).collect();
     let mut outcome = oslo_scheduling::run(&candidates, &spec_for_hosts, &filters, &weighers);
     let lacking = describe_lack(spec);
-    outcome.rejected.extend(rest.into_iter().map(|host| Rejected {
-        host: host.host,
-        filter: "placement".into(),
-        reason: lacking.clone(),
-    }));
+    outcome
+        .rejected
+        .extend(rest.into_iter().map(|host| Rejected {
+            host: host.host,
+            filter: "placement".into(),
+            reason: lacking.clone(),
+        }));
     let mut chosen = None;
     for survivor in &outcome.survivors {
-        let Some(host) = candidates.iter().find(|h| h.name() == survivor.host) else { continue };
+        let Some(host) = candidates.iter().find(|h| h.name() == survivor.host) else {
+            continue;
+        };
         if claim(nova, spec, &host.provider_id).await? {
-            chosen = Some(Destination { host: host.host.clone(), node: host.node.clone(), zone: host.zone.clone() });
+            chosen = Some(Destination {
+                host: host.host.clone(),
+                node: host.node.clone(),
+                zone: host.zone.clone(),
+            });
             break;
         }
     }
@@ -116,37 +141,72 @@ pub async fn select_destination(nova: &Nova, spec: &RequestSpec, request_id: &st
 }
 
 fn describe_lack(spec: &RequestSpec) -> String {
-    let wants: Vec<String> = spec.resources().iter().map(|(k, n)| format!("{n} {k}")).collect();
+    let wants: Vec<String> = spec
+        .resources()
+        .iter()
+        .map(|(k, n)| format!("{n} {k}"))
+        .collect();
     format!("placement has no room there for {}", wants.join(", "))
 }
 
 fn no_valid_host(outcome: &Outcome, seen: usize) -> Error {
     if seen == 0 {
-        return Error::bad_request("No valid host was found. No compute host has reported itself yet.").class("NoValidHost");
+        return Error::bad_request(
+            "No valid host was found. No compute host has reported itself yet.",
+        )
+        .class("NoValidHost");
     }
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for rejection in &outcome.rejected {
         *counts.entry(rejection.filter.as_str()).or_default() += 1;
     }
-    let parts: Vec<String> = counts.iter().map(|(f, n)| format!("{f} removed {n}")).collect();
-    let claimed = if outcome.survivors.is_empty() { "" } else { " The hosts that passed were full by the time of the claim." };
-    Error::bad_request(format!("No valid host was found. Of {seen} hosts {}.{claimed}", parts.join(", "))).class("NoValidHost")
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(f, n)| format!("{f} removed {n}"))
+        .collect();
+    let claimed = if outcome.survivors.is_empty() {
+        ""
+    } else {
+        " The hosts that passed were full by the time of the claim."
+    };
+    Error::bad_request(format!(
+        "No valid host was found. Of {seen} hosts {}.{claimed}",
+        parts.join(", ")
+    ))
+    .class("NoValidHost")
 }
 
-async fn remember(nova: &Nova, spec: &RequestSpec, request_id: &str, outcome: &Outcome, chosen: Option<&Destination>) -> Result<()> {
+async fn remember(
+    nova: &Nova,
+    spec: &RequestSpec,
+    request_id: &str,
+    outcome: &Outcome,
+    chosen: Option<&Destination>,
+) -> Result<()> {
     let row = SchedulingRow {
         instance_id: spec.instance_id.clone(),
         request_id: request_id.to_string(),
-        outcome: Json(json!({"chosen": chosen.map(|c| &c.host), "outcome": outcome, "tried": spec.tried})),
+        outcome: Json(
+            json!({"chosen": chosen.map(|c| &c.host), "outcome": outcome, "tried": spec.tried}),
+        ),
         created_at: nova.clock.now(),
     };
-    nova.db.write(move |tx| tx.upsert(&row, &["instance_id"])).await
+    nova.db
+        .write(move |tx| tx.upsert(&row, &["instance_id"]))
+        .await
 }
 
 /// Placement's candidates: provider id to resources.
 async fn candidates(nova: &Nova, spec: &RequestSpec) -> Result<HashMap<String, Value>> {
-    let resources: Vec<String> = spec.resources().iter().map(|(k, n)| format!("{k}:{n}")).collect();
-    let mut query = format!("resources={}&limit=1000", percent_encode(&resources.join(",")));
+    let resources: Vec<String> = spec
+        .resources()
+        .iter()
+        .map(|(k, n)| format!("{k}:{n}"))
+        .collect();
+    let mut query = format!(
+        "resources={}&limit=1000",
+        percent_encode(&resources.join(","))
+    );
     let required: Vec<String> = spec
         .flavor
         .extra_specs
@@ -161,10 +221,21 @@ async fn candidates(nova: &Nova, spec: &RequestSpec) -> Result<HashMap<String, V
         })
         .collect();
     if !required.is_empty() {
-        query.push_str(&format!("&required={}", percent_encode(&required.join(","))));
+        query.push_str(&format!(
+            "&required={}",
+            percent_encode(&required.join(","))
+        ));
     }
     let placement = nova.sdk.with_version(PLACEMENT_VERSION);
-    let answer = placement.request(Caller::Service, "placement", Method::GET, &format!("/allocation_candidates?{query}"), None).await?;
+    let answer = placement
+        .request(
+            Caller::Service,
+            "placement",
+            Method::GET,
+            &format!("/allocation_candidates?{query}"),
+            None,
+        )
+        .await?;
     let summaries: HashMap<String, Value> = answer.key("provider_summaries")?;
     Ok(summaries)
 }
@@ -174,16 +245,24 @@ async fn claim(nova: &Nova, spec: &RequestSpec, provider: &str) -> Result<bool> 
     let placement = nova.sdk.with_version(PLACEMENT_VERSION);
     let path = format!("/allocations/{}", spec.instance_id);
     for _ in 0..4 {
-        let current: Value = placement.request(Caller::Service, "placement", Method::GET, &path, None).await?.json()?;
+        let current: Value = placement
+            .request(Caller::Service, "placement", Method::GET, &path, None)
+            .await?
+            .json()?;
         let body = json!({
             "allocations": {provider: {"resources": spec.resources()}},
             "project_id": spec.project_id,
             "user_id": spec.user_id,
             "consumer_generation": current.get("consumer_generation").cloned().unwrap_or(Value::Null),
         });
-        match placement.request(Caller::Service, "placement", Method::PUT, &path, Some(body)).await {
+        match placement
+            .request(Caller::Service, "placement", Method::PUT, &path, Some(body))
+            .await
+        {
             Ok(_) => return Ok(true),
-            Err(e) if e.kind() == Kind::Conflict && e.error_class() == Some("placement.concurrent_update") => {}
+            Err(e)
+                if e.kind() == Kind::Conflict
+                    && e.error_class() == Some("placement.concurrent_update") => {}
             Err(e) if e.kind() == Kind::Conflict => return Ok(false),
             Err(e) => return Err(e),
         }
@@ -194,14 +273,27 @@ async fn claim(nova: &Nova, spec: &RequestSpec, provider: &str) -> Result<bool> 
 /// Gives back what an instance holds in placement; success if it holds nothing.
 pub async fn release(nova: &Nova, instance_id: &str) -> Result<()> {
     let placement = nova.sdk.with_version(PLACEMENT_VERSION);
-    match placement.request(Caller::Service, "placement", Method::DELETE, &format!("/allocations/{instance_id}"), None).await {
+    match placement
+        .request(
+            Caller::Service,
+            "placement",
+            Method::DELETE,
+            &format!("/allocations/{instance_id}"),
+            None,
+        )
+        .await
+    {
         Err(e) if e.is_not_found() => Ok(()),
         other => other.map(|_| ()),
     }
 }
 
 /// What a boot of `instance` wants; group facts are read in `tx`.
-pub fn request_spec(tx: &mut oslo_db::Tx, instance: &InstanceRow, base_spec: &RequestSpec) -> Result<RequestSpec> {
+pub fn request_spec(
+    tx: &mut oslo_db::Tx,
+    instance: &InstanceRow,
+    base_spec: &RequestSpec,
+) -> Result<RequestSpec> {
     let mut spec = RequestSpec {
         instance_id: instance.id.clone(),
         project_id: instance.project_id.clone(),
@@ -210,15 +302,23 @@ pub fn request_spec(tx: &mut oslo_db::Tx, instance: &InstanceRow, base_spec: &Re
         zone: instance.requested_zone.clone(),
         ..base_spec.clone()
     };
-    let Some(group_id) = &instance.server_group_id else { return Ok(spec) };
-    let group = tx.find::<crate::db::server_groups::ServerGroupRow>(oslo_db::eq("id", group_id.as_str()))?;
+    let Some(group_id) = &instance.server_group_id else {
+        return Ok(spec);
+    };
+    let group =
+        tx.find::<crate::db::server_groups::ServerGroupRow>(oslo_db::eq("id", group_id.as_str()))?;
     let Some(group) = group else { return Ok(spec) };
     for member in crate::db::server_groups::members(tx, group_id)? {
         if let Some(host) = member.host.filter(|_| member.id != instance.id) {
             *spec.group_hosts.entry(host).or_default() += 1;
         }
     }
-    spec.group_max_per_host = group.rules.0.get("max_server_per_host").and_then(Value::as_u64).unwrap_or(1);
+    spec.group_max_per_host = group
+        .rules
+        .0
+        .get("max_server_per_host")
+        .and_then(Value::as_u64)
+        .unwrap_or(1);
     spec.group_policy = Some(group.policy);
     Ok(spec)
 }

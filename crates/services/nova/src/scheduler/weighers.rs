@@ -22,12 +22,26 @@ impl Weigher<Host, RequestSpec> for Named {
 
 pub(super) fn enabled(conf: &Conf) -> Vec<Box<dyn Weigher<Host, RequestSpec>>> {
     vec![
-        Box::new(Named("RAMWeigher", conf.ram_weight_multiplier, |h, _| (h.memory_mb - h.memory_mb_used) as f64)),
-        Box::new(Named("CPUWeigher", conf.cpu_weight_multiplier, |h, _| (h.vcpus - h.vcpus_used) as f64)),
-        Box::new(Named("DiskWeigher", conf.disk_weight_multiplier, |h, _| (h.local_gb - h.local_gb_used) as f64)),
-        Box::new(Named("IoOpsWeigher", conf.io_ops_weight_multiplier, |h, _| h.num_io_ops as f64)),
-        Box::new(Named("ServerGroupSoftAffinityWeigher", 1.0, |h, r| members(h, r, "soft-affinity"))),
-        Box::new(Named("ServerGroupSoftAntiAffinityWeigher", -1.0, |h, r| members(h, r, "soft-anti-affinity"))),
+        Box::new(Named("RAMWeigher", conf.ram_weight_multiplier, |h, _| {
+            (h.memory_mb - h.memory_mb_used) as f64
+        })),
+        Box::new(Named("CPUWeigher", conf.cpu_weight_multiplier, |h, _| {
+            (h.vcpus - h.vcpus_used) as f64
+        })),
+        Box::new(Named("DiskWeigher", conf.disk_weight_multiplier, |h, _| {
+            (h.local_gb - h.local_gb_used) as f64
+        })),
+        Box::new(Named(
+            "IoOpsWeigher",
+            conf.io_ops_weight_multiplier,
+            |h, _| h.num_io_ops as f64,
+        )),
+        Box::new(Named("ServerGroupSoftAffinityWeigher", 1.0, |h, r| {
+            members(h, r, "soft-affinity")
+        })),
+        Box::new(Named("ServerGroupSoftAntiAffinityWeigher", -1.0, |h, r| {
+            members(h, r, "soft-anti-affinity")
+        })),
     ]
 }
 

@@ -21,7 +21,11 @@ pub fn summary(req: &Req, row: &FlavorRow) -> Value {
 /// The whole flavor; `extra_specs` where the caller may see them.
 pub fn detail(req: &Req, row: &FlavorRow, extra_specs: bool) -> Value {
     // Until 2.74 "no swap" is an empty string.
-    let swap = if row.swap == 0 && !req.at_least(2, 75) { json!("") } else { json!(row.swap) };
+    let swap = if row.swap == 0 && !req.at_least(2, 75) {
+        json!("")
+    } else {
+        json!(row.swap)
+    };
     let mut view = json!({
         "id": row.flavor_id,
         "name": row.name,

@@ -25,7 +25,11 @@ pub struct Hypervisor {
 impl Hypervisor {
     /// The id of the API.
     pub fn id(&self, req: &Req) -> Value {
-        if req.at_least(2, 53) { json!(self.node.id) } else { json!(self.node.number) }
+        if req.at_least(2, 53) {
+            json!(self.node.id)
+        } else {
+            json!(self.node.number)
+        }
     }
 
     /// The short form.
@@ -39,8 +43,10 @@ impl Hypervisor {
         if let Some(servers) = &self.servers
             && (!servers.is_empty() || req.at_least(2, 75))
         {
-            view["servers"] =
-                servers.iter().map(|s| json!({"uuid": s.id, "name": s.display_name})).collect();
+            view["servers"] = servers
+                .iter()
+                .map(|s| json!({"uuid": s.id, "name": s.display_name}))
+                .collect();
         }
         view
     }
@@ -59,11 +65,18 @@ impl Hypervisor {
             "disabled_reason": service.and_then(|s| s.disabled_reason.as_ref()),
         });
         if req.at_least(2, 88) {
-            view["uptime"] = if self.up { json!(self.uptime(now)) } else { Value::Null };
+            view["uptime"] = if self.up {
+                json!(self.uptime(now))
+            } else {
+                Value::Null
+            };
             return view;
         }
-        view["cpu_info"] =
-            if req.at_least(2, 28) { node.cpu_info.0.clone() } else { json!(node.cpu_info.0.to_string()) };
+        view["cpu_info"] = if req.at_least(2, 28) {
+            node.cpu_info.0.clone()
+        } else {
+            json!(node.cpu_info.0.to_string())
+        };
         view["vcpus"] = json!(node.vcpus);
         view["vcpus_used"] = json!(used.vcpus);
         view["memory_mb"] = json!(node.memory_mb);
@@ -80,9 +93,15 @@ impl Hypervisor {
 
     /// ` 08:32:11 up 93 days, 18:25`, the host's clock and uptime.
     pub fn uptime(&self, now: Timestamp) -> String {
-        let since_report = self.node.updated_at.map_or(0, |t| now.since(t).as_secs() as i64);
+        let since_report = self
+            .node
+            .updated_at
+            .map_or(0, |t| now.since(t).as_secs() as i64);
         let seconds = self.node.uptime_s + since_report;
         let (days, hours, minutes) = (seconds / 86400, seconds % 86400 / 3600, seconds % 3600 / 60);
-        format!(" {} up {days} days, {hours:2}:{minutes:02}", now.format("%H:%M:%S"))
+        format!(
+            " {} up {days} days, {hours:2}:{minutes:02}",
+            now.format("%H:%M:%S")
+        )
     }
 }

@@ -4,7 +4,12 @@ use oslo_http::Req;
 use serde_json::{Map, Value};
 
 /// What nova-network's time left behind: shown until 2.35 and never limited.
-const NETWORK: &[&str] = &["fixed_ips", "floating_ips", "security_groups", "security_group_rules"];
+const NETWORK: &[&str] = &[
+    "fixed_ips",
+    "floating_ips",
+    "security_groups",
+    "security_group_rules",
+];
 
 /// Whether `resource` is shown in quota sets.
 fn shown(req: &Req, resource: &str) -> bool {
@@ -13,7 +18,12 @@ fn shown(req: &Req, resource: &str) -> bool {
 
 /// A quota set: `value` of each resource that is shown, `unlimited` for the network ones; `classes` for class sets,
 /// which learned of server groups in 2.50 only and of the network resources' end then, too.
-pub fn set<'a>(req: &Req, resources: impl Iterator<Item = (&'a str, Value)>, unlimited: Value, classes: bool) -> Map<String, Value> {
+pub fn set<'a>(
+    req: &Req,
+    resources: impl Iterator<Item = (&'a str, Value)>,
+    unlimited: Value,
+    classes: bool,
+) -> Map<String, Value> {
     let mut map = Map::new();
     for (name, value) in resources {
         let group_resource = name.starts_with("server_group");
@@ -21,7 +31,11 @@ pub fn set<'a>(req: &Req, resources: impl Iterator<Item = (&'a str, Value)>, unl
             map.insert(name.to_string(), value);
         }
     }
-    let network = if classes { !req.at_least(2, 50) } else { !req.at_least(2, 36) };
+    let network = if classes {
+        !req.at_least(2, 50)
+    } else {
+        !req.at_least(2, 36)
+    };
     if network {
         map.extend(NETWORK.iter().map(|n| (n.to_string(), unlimited.clone())));
     }

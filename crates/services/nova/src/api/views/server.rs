@@ -57,7 +57,9 @@ pub fn brief(lens: &Lens<'_>, i: &InstanceRow) -> Value {
 
 /// `hostId`: tells a project which of its servers share a host without naming the host.
 pub fn host_id(i: &InstanceRow) -> String {
-    let Some(host) = &i.host else { return String::new() };
+    let Some(host) = &i.host else {
+        return String::new();
+    };
     let digest = sha2_224(format!("{}{host}", i.project_id).as_bytes());
     digest.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -72,7 +74,9 @@ pub fn addresses(ports: &[CachedPort], extended: bool) -> Map<String, Value> {
     let mut out: Map<String, Value> = Map::new();
     for port in ports {
         for a in &port.addresses {
-            let list = out.entry(port.network_name.clone()).or_insert_with(|| json!([]));
+            let list = out
+                .entry(port.network_name.clone())
+                .or_insert_with(|| json!([]));
             let mut push = |addr: &str, version: u8, kind: &str| {
                 let mut entry = json!({"version": version, "addr": addr});
                 if extended {
@@ -108,11 +112,17 @@ fn flavor(lens: &Lens<'_>, i: &InstanceRow) -> Value {
 }
 
 fn image(lens: &Lens<'_>, i: &InstanceRow) -> Value {
-    let Some(id) = &i.image_ref else { return json!("") };
+    let Some(id) = &i.image_ref else {
+        return json!("");
+    };
     let mut out = json!({"id": id, "links": [{"rel": "bookmark", "href": format!("{}/images/{id}", lens.base_url)}]});
     if lens.at(98) {
-        let properties: Map<String, Value> =
-            i.system_metadata.0.iter().filter_map(|(k, v)| Some((k.strip_prefix("image_")?.to_string(), json!(v)))).collect();
+        let properties: Map<String, Value> = i
+            .system_metadata
+            .0
+            .iter()
+            .filter_map(|(k, v)| Some((k.strip_prefix("image_")?.to_string(), json!(v))))
+            .collect();
         out["properties"] = Value::Object(properties);
     }
     out
@@ -135,20 +145,36 @@ pub fn core(lens: &Lens<'_>, i: &InstanceRow) -> Map<String, Value> {
     set("image", image(lens, i));
     set("flavor", flavor(lens, i));
     set("created", json!(i.created_at.iso_z()));
-    set("updated", json!(i.updated_at.unwrap_or(i.created_at).iso_z()));
-    set("addresses", Value::Object(addresses(&i.network_info.0, true)));
-    set("accessIPv4", json!(i.access_ip_v4.clone().unwrap_or_default()));
-    set("accessIPv6", json!(i.access_ip_v6.clone().unwrap_or_default()));
+    set(
+        "updated",
+        json!(i.updated_at.unwrap_or(i.created_at).iso_z()),
+    );
+    set(
+        "addresses",
+        Value::Object(addresses(&i.network_info.0, true)),
+    );
+    set(
+        "accessIPv4",
+        json!(i.access_ip_v4.clone().unwrap_or_default()),
+    );
+    set(
+        "accessIPv6",
+        json!(i.access_ip_v6.clone().unwrap_or_default()),
+    );
     set("links", links(lens.base_url, &i.id));
     set("OS-DCF:diskConfig", json!(i.disk_config));
-    if matches!(status, "ACTIVE" | "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE" | "MIGRATING") {
+    if matches!(
+        status,
+        "ACTIVE" | "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE" | "MIGRATING"
+    ) {
         set("progress", json!(i.progress));
     }
     if matches!(status, "ERROR" | "DELETED")
         && let Some(fault) = &i.fault
     {
         let fault = &fault.0;
-        let mut out = json!({"code": fault.code, "created": fault.created.iso_z(), "message": fault.message});
+        let mut out =
+            json!({"code": fault.code, "created": fault.created.iso_z(), "message": fault.message});
         if let (Some(details), true) = (&fault.details, lens.admin || fault.code != 500) {
             out["details"] = json!(details);
         }
@@ -173,16 +199,38 @@ pub fn core(lens: &Lens<'_>, i: &InstanceRow) -> Map<String, Value> {
 }
 
 /// The whole server.
-pub fn full(lens: &Lens<'_>, i: &InstanceRow, volumes: &[BlockDeviceRow], host_status: &str) -> Value {
+pub fn full(
+    lens: &Lens<'_>,
+    i: &InstanceRow,
+    volumes: &[BlockDeviceRow],
+    host_status: &str,
+) -> Value {
     let mut s = core(lens, i);
     let mut set = |k: &str, v: Value| {
         s.insert(k.to_string(), v);
     };
-    set("config_drive", json!(if i.config_drive { "True" } else { "" }));
+    set(
+        "config_drive",
+        json!(if i.config_drive { "True" } else { "" }),
+    );
     set("key_name", json!(i.key_name));
-    set("OS-SRV-USG:launched_at", json!(i.launched_at.map(|t| t.iso_micros())));
-    set("OS-SRV-USG:terminated_at", json!(i.terminated_at.map(|t| t.iso_micros())));
-    set("OS-EXT-AZ:availability_zone", json!(i.availability_zone.clone().or(i.requested_zone.clone()).unwrap_or_default()));
+    set(
+        "OS-SRV-USG:launched_at",
+        json!(i.launched_at.map(|t| t.iso_micros())),
+    );
+    set(
+        "OS-SRV-USG:terminated_at",
+        json!(i.terminated_at.map(|t| t.iso_micros())),
+    );
+    set(
+        "OS-EXT-AZ:availability_zone",
+        json!(
+            i.availability_zone
+                .clone()
+                .or(i.requested_zone.clone())
+                .unwrap_or_default()
+        ),
+    );
     if lens.at(96) {
         set("pinned_availability_zone", json!(i.requested_zone));
     }
@@ -196,20 +244,38 @@ pub fn full(lens: &Lens<'_>, i: &InstanceRow, volumes: &[BlockDeviceRow], host_s
             false => json!({"id": v.volume_id}),
         })
         .collect();
-    set("os-extended-volumes:volumes_attached", Value::Array(attached));
+    set(
+        "os-extended-volumes:volumes_attached",
+        Value::Array(attached),
+    );
     if !i.security_groups.0.is_empty() {
-        set("security_groups", Value::Array(i.security_groups.0.iter().map(|n| json!({"name": n})).collect()));
+        set(
+            "security_groups",
+            Value::Array(
+                i.security_groups
+                    .0
+                    .iter()
+                    .map(|n| json!({"name": n}))
+                    .collect(),
+            ),
+        );
     }
     if lens.extended {
         set("OS-EXT-SRV-ATTR:host", json!(i.host));
         set("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(i.node));
-        set("OS-EXT-SRV-ATTR:instance_name", json!(format!("instance-{}", &i.id[..8])));
+        set(
+            "OS-EXT-SRV-ATTR:instance_name",
+            json!(format!("instance-{}", &i.id[..8])),
+        );
         if lens.at(3) {
             set("OS-EXT-SRV-ATTR:reservation_id", json!(i.reservation_id));
             set("OS-EXT-SRV-ATTR:launch_index", json!(i.launch_index));
             set("OS-EXT-SRV-ATTR:kernel_id", json!(""));
             set("OS-EXT-SRV-ATTR:ramdisk_id", json!(""));
-            set("OS-EXT-SRV-ATTR:root_device_name", json!(i.root_device_name));
+            set(
+                "OS-EXT-SRV-ATTR:root_device_name",
+                json!(i.root_device_name),
+            );
             set("OS-EXT-SRV-ATTR:user_data", json!(i.user_data));
         }
     }
@@ -220,7 +286,11 @@ pub fn full(lens: &Lens<'_>, i: &InstanceRow, volumes: &[BlockDeviceRow], host_s
         set("host_status", json!(host_status));
     }
     if lens.at(100) {
-        let hints = i.system_metadata.0.get("scheduler_hints").and_then(|h| serde_json::from_str::<Value>(h).ok());
+        let hints = i
+            .system_metadata
+            .0
+            .get("scheduler_hints")
+            .and_then(|h| serde_json::from_str::<Value>(h).ok());
         set("scheduler_hints", hints.unwrap_or_else(|| json!({})));
     }
     Value::Object(s)

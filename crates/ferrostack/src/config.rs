@@ -1,0 +1,227 @@
+//! What the binary itself is configured with; services' sections live in their crates.
+
+use base::Result;
+use oslo_config::{Config, OptionDoc, Section};
+use std::path::{Path, PathBuf};
+
+oslo_config::section! {
+    /// Where the cloud keeps its state and what it is called.
+    pub struct DefaultConf in "DEFAULT" {
+        /// Everything the cloud owns lies below this directory.
+        pub state_path: PathBuf = "/var/lib/ferrostack".into(),
+        /// The name of this host in the cloud; empty: the machine's name.
+        pub host: String = String::new(),
+        /// Fake hypervisor, networks and volumes that behave like real ones in state and time; needs no root.
+        pub fake: bool = false,
+        /// Region of the catalog.
+        pub region: String = "RegionOne".to_string(),
+        /// How much is logged: `info`, `debug`, or tracing's filter syntax.
+        pub log_filter: String = "info".to_string(),
+    }
+}
+
+oslo_config::section! {
+    /// Addresses and ports. Everything listens on loopback unless told otherwise; port 0 takes a free one.
+    pub struct ApiConf in "api" {
+        /// The address to listen on.
+        pub bind_host: String = "127.0.0.1".to_string(),
+        /// The host name in the catalog; empty: `bind_host`.
+        pub public_host: String = String::new(),
+        /// Keystone.
+        pub identity_port: u16 = 5000,
+        /// Glance.
+        pub image_port: u16 = 9292,
+        /// Placement.
+        pub placement_port: u16 = 8778,
+        /// Neutron.
+        pub network_port: u16 = 9696,
+        /// Nova.
+        pub compute_port: u16 = 8774,
+        /// Nova's metadata, for the metadata agent only.
+        pub metadata_port: u16 = 8775,
+        /// Cinder.
+        pub volume_port: u16 = 8776,
+        /// noVNC.
+        pub novnc_port: u16 = 6080,
+        /// Certificate chain (PEM); with `tls_key`, every API speaks TLS.
+        pub tls_certificate: Option<PathBuf> = None,
+        /// Private key (PEM).
+        pub tls_key: Option<PathBuf> = None,
+    }
+}
+
+oslo_config::section! {
+    /// Databases. Empty: SQLite files below the state directory.
+    pub struct DatabaseConf in "database" {
+        /// `mysql://user:password@host/%s`, with %s for the service's name; one database per service.
+        pub connection: base::Secret = base::Secret::default(),
+    }
+}
+
+oslo_config::section! {
+    /// The bus. Empty: in process.
+    pub struct MessagingConf in "oslo_messaging" {
+        /// `rabbit://user:password@host:5672/vhost`, several hosts with commas.
+        pub transport_url: base::Secret = base::Secret::default(),
+    }
+}
+
+/// All sections of the embedded shape.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// `[DEFAULT]`
+    pub default: DefaultConf,
+    /// `[api]`
+    pub api: ApiConf,
+    /// `[database]`
+    pub database: DatabaseConf,
+    /// `[oslo_messaging]`
+    pub messaging: MessagingConf,
+    /// keystone's sections
+    pub keystone: keystone::config::Conf,
+    /// `[glance]`
+    pub glance: glance::Conf,
+    /// `[placement]`
+    pub placement: placement::Conf,
+    /// `[neutron]`
+    pub neutron: neutron::Conf,
+    /// `[nova]`
+    pub nova: nova::config::Conf,
+    /// `[cinder]`
+    pub cinder: cinder::Conf,
+    /// `[nova_compute]`
+    pub compute: nova_compute::ComputeConf,
+    /// `[neutron_agents]`
+    pub agents: neutron_agents::NeutronAgentsConf,
+    /// `[cinder_volume]`
+    pub volume: cinder_volume::Conf,
+}
+
+impl Settings {
+    /// Reads the file (none: all defaults) and the environment; unknown sections and options are errors.
+    pub fn load(path: Option<&Path>) -> Result<Settings> {
+        Settings::from_config(&Config::load(path, oslo_config::environment())?)
+    }
+
+    /// Reads text, for tests.
+    pub fn parse(text: &str) -> Result<Settings> {
+        Settings::from_config(&Config::parse(text, Vec::new())?)
+    }
+
+    fn from_config(config: &Config) -> Result<Settings> {
+        let settings = Settings {
+            default: config.section()?,
+            api: config.section()?,
+            database: config.section()?,
+            messaging: config.section()?,
+            keystone: keystone::config::Conf::take(config)?,
+            glance: config.section()?,
+            placement: config.section()?,
+            neutron: config.section()?,
+            nova: config.section()?,
+            cinder: config.section()?,
+            compute: config.section()?,
+            agents: config.section()?,
+            volume: config.section()?,
+        };
+        config.finish()?;
+        Ok(settings)
+    }
+
+    /// Every option of every section, for the generated reference.
+    pub fn options() -> Vec<OptionDoc> {
+        let mut all = DefaultConf::options();
+        all.extend(ApiConf::options());
+        all.extend(DatabaseConf::options());
+        all.extend(MessagingConf::options());
+        all.extend(keystone::config::KeystoneConf::options());
+        all.extend(keystone::config::TokenConf::options());
+        all.extend(keystone::config::FernetConf::options());
+        all.extend(keystone::config::IdentityConf::options());
+        all.extend(glance::Conf::options());
+        all.extend(placement::Conf::options());
+        all.extend(neutron::Conf::options());
+        all.extend(nova::config::Conf::options());
+        all.extend(cinder::Conf::options());
+        all.extend(nova_compute::ComputeConf::options());
+        all.extend(neutron_agents::NeutronAgentsConf::options());
+        all.extend(cinder_volume::Conf::options());
+        all
+    }
+
+    /// Fills in what follows from other options: paths below the state directory, host names, fake drivers.
+    pub fn derive(mut self) -> Result<Settings> {
+        let state = self.default.state_path.clone();
+        let defaults = Settings::default();
+        if self.default.host.is_empty() {
+            self.default.host = hostname();
+        }
+        let host = self.default.host.clone();
+        let below = |path: &mut PathBuf, default: &PathBuf, name: &str| {
+            if path == default {
+                *path = state.join(name);
+            }
+        };
+        below(
+            &mut self.glance.filesystem_store_datadir,
+            &defaults.glance.filesystem_store_datadir,
+            "images",
+        );
+        below(
+            &mut self.compute.instances_path,
+            &defaults.compute.instances_path,
+            "instances",
+        );
+        below(
+            &mut self.compute.libvirt_path,
+            &defaults.compute.libvirt_path,
+            "libvirt",
+        );
+        below(
+            &mut self.agents.state_path,
+            &defaults.agents.state_path,
+            "neutron",
+        );
+        below(
+            &mut self.volume.volumes_dir,
+            &defaults.volume.volumes_dir,
+            "volumes",
+        );
+        self.keystone
+            .fernet_tokens
+            .key_repository
+            .get_or_insert_with(|| state.join("fernet-keys"));
+        for name in [
+            &mut self.compute.host,
+            &mut self.agents.host,
+            &mut self.volume.host,
+        ] {
+            if name.is_empty() || name == "localhost" {
+                *name = host.clone();
+            }
+        }
+        self.cinder.host = host;
+        if self.agents.external_bridge_cidr.is_empty() {
+            self.agents.external_bridge_cidr = vec!["172.24.4.1/24".into()];
+        }
+        if self.agents.tag == defaults.agents.tag {
+            self.agents.tag = base::id::named_id(&state.to_string_lossy())[..8].to_string();
+        }
+        if self.default.fake {
+            self.compute.compute_driver = "fake.FakeDriver".into();
+            self.agents.l2_driver = "fake".into();
+            self.volume.driver = cinder_volume::DriverKind::Fake;
+        }
+        Ok(self)
+    }
+}
+
+fn hostname() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim().to_string();
+    if name.is_empty() {
+        "localhost".into()
+    } else {
+        name
+    }
+}

@@ -1,0 +1,12 @@
+//! The whole cloud as a library: the binary starts one, the cloud tests start many.
+
+pub mod adapters;
+pub mod boot;
+pub mod config;
+pub mod docs;
+pub mod doctor;
+pub mod explain;
+pub mod logging;
+pub mod secrets;
+pub mod status;
+pub mod trace;

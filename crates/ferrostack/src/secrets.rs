@@ -1,0 +1,60 @@
+//! Passwords that the cloud makes for itself once and keeps in `STATE/secrets.json`, readable by its owner only.
+
+use base::{Error, Result, Secret};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The cloud's own secrets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Secrets {
+    /// Of user `admin`.
+    pub admin_password: Secret,
+    /// Of user `demo`.
+    pub demo_password: Secret,
+    /// Of the services' users.
+    pub service_password: Secret,
+    /// Between the metadata agent and nova.
+    pub metadata_shared_secret: Secret,
+}
+
+fn random() -> Secret {
+    const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let mut rng = rand::rng();
+    Secret::new(
+        (0..24)
+            .map(|_| LETTERS[rng.random_range(0..LETTERS.len())] as char)
+            .collect::<String>(),
+    )
+}
+
+impl Secrets {
+    /// Reads them, or makes them.
+    pub fn load_or_make(state: &Path) -> Result<Secrets> {
+        let path = state.join("secrets.json");
+        if path.exists() {
+            let text = std::fs::read_to_string(&path)?;
+            return serde_json::from_str(&text)
+                .map_err(|e| Error::internal(format!("{}: {e}", path.display())));
+        }
+        let made = Secrets {
+            admin_password: random(),
+            demo_password: random(),
+            service_password: random(),
+            metadata_shared_secret: random(),
+        };
+        let partial = state.join("secrets.json.new");
+        let _ = std::fs::remove_file(&partial);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)?;
+        file.write_all(serde_json::to_string_pretty(&made)?.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&partial, &path)?;
+        Ok(made)
+    }
+}

@@ -1,0 +1,162 @@
+//! `ferrostack status`: every service and agent, up or down, and why. It asks the running cloud's own APIs, as the
+//! administrator, so that what it shows is what clients see.
+
+use anyhow::{Context, Result};
+use sdk::{Caller, Http, Method, Sdk, ServiceCredentials};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a running cloud writes into `STATE/cloud.json`, for commands that talk to it.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Running {
+    /// Its process.
+    pub pid: u32,
+    /// Service type to URL.
+    pub urls: BTreeMap<String, String>,
+}
+
+/// Reads `STATE/cloud.json`; an error if no cloud runs on this state.
+pub fn running(state: &Path) -> Result<Running> {
+    let path = state.join("cloud.json");
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "no cloud was started on {}; `script/up` starts one",
+            state.display()
+        )
+    })?;
+    let running: Running = serde_json::from_str(&text)?;
+    anyhow::ensure!(
+        alive(running.pid),
+        "the cloud of {} is not running (process {} is gone); `script/up` starts it again",
+        state.display(),
+        running.pid
+    );
+    Ok(running)
+}
+
+/// Whether a process of that id is one of ours.
+pub fn alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm"))
+        .is_ok_and(|c| c.trim().starts_with("ferrostack"))
+}
+
+/// Prints the tables; false if anything is down.
+pub async fn run(state: &Path) -> Result<bool> {
+    let cloud = running(state)?;
+    let secrets =
+        crate::secrets::Secrets::load_or_make(state).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let urls: HashMap<String, String> = cloud
+        .urls
+        .iter()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let http = Http::new(urls).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let admin = ServiceCredentials {
+        username: "admin".into(),
+        password: secrets.admin_password,
+        project_name: "admin".into(),
+        domain_name: "Default".into(),
+    };
+    let sdk = Sdk::new(Arc::new(http), admin);
+    println!("process {}", cloud.pid);
+    let mut good = true;
+    for (service, url) in &cloud.urls {
+        let path = match service.as_str() {
+            "identity" => "/v3",
+            _ => "/",
+        };
+        let answer = sdk
+            .request(Caller::Service, service, Method::GET, path, None)
+            .await;
+        // 300 Multiple Choices is how glance, cinder and keystone greet.
+        let up = answer.as_ref().is_ok()
+            || answer
+                .as_ref()
+                .is_err_and(|e| e.kind() == base::Kind::MultipleChoices);
+        good &= up;
+        println!(
+            "{:<5} {service:<12} {url}{}",
+            if up { "up" } else { "DOWN" },
+            answer
+                .err()
+                .filter(|_| !up)
+                .map(|e| format!("   {}", e.message()))
+                .unwrap_or_default()
+        );
+    }
+    good &= table(&sdk, "compute", "/v2.1/os-services", "services", |s| {
+        (
+            row(s, "binary", "host"),
+            s["state"] == "up",
+            text(s, "disabled_reason"),
+        )
+    })
+    .await;
+    good &= table(&sdk, "network", "/v2.0/agents", "agents", |a| {
+        (
+            row(a, "binary", "host"),
+            a["alive"] == true,
+            text(a, "heartbeat_timestamp"),
+        )
+    })
+    .await;
+    good &= table(&sdk, "volumev3", "/v3/os-services", "services", |s| {
+        (
+            row(s, "binary", "host"),
+            s["state"] == "up",
+            text(s, "disabled_reason"),
+        )
+    })
+    .await;
+    Ok(good)
+}
+
+fn text(v: &Value, key: &str) -> String {
+    v[key].as_str().unwrap_or("").to_string()
+}
+
+fn row(v: &Value, what: &str, host: &str) -> String {
+    format!("{:<26} {}", text(v, what), text(v, host))
+}
+
+async fn table(
+    sdk: &Sdk,
+    service: &str,
+    path: &str,
+    key: &str,
+    f: impl Fn(&Value) -> (String, bool, String),
+) -> bool {
+    let sdk = if service == "volumev3" {
+        sdk.with_version("3.70")
+    } else {
+        sdk.clone()
+    };
+    let list: Vec<Value> = match sdk
+        .request(Caller::Service, service, Method::GET, path, None)
+        .await
+        .and_then(|a| a.key(key))
+    {
+        Ok(list) => list,
+        Err(e) => {
+            println!("DOWN  {service}: {}", e.message());
+            return false;
+        }
+    };
+    let mut good = true;
+    for item in &list {
+        let (words, up, why) = f(item);
+        good &= up;
+        println!(
+            "{:<5} {words}   {}",
+            if up { "up" } else { "DOWN" },
+            if up {
+                String::new()
+            } else {
+                format!("last heard: {why}")
+            }
+        );
+    }
+    good
+}
