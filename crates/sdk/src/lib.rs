@@ -7,6 +7,7 @@ mod client;
 mod fault;
 mod glance;
 mod keystone;
+mod neutron;
 mod placement;
 mod transport;
 
@@ -14,5 +15,6 @@ pub use client::{Answer, Caller, Sdk, ServiceCredentials};
 pub use glance::GlanceClient;
 pub use http::Method;
 pub use keystone::KeystoneTokens;
+pub use neutron::NeutronClient;
 pub use placement::{Consumer, PlacementClient};
 pub use transport::{Http, InProcess, Transport};

@@ -172,7 +172,8 @@ pub(crate) fn report(
     }
     if news {
         rebind(tx, call, host)?;
-        schedule::everything(tx, call)?;
+        let pending = schedule::pending(tx, call)?;
+        schedule::mend(tx, call, &pending)?;
         call.touch();
     }
     Ok(news)
@@ -188,7 +189,8 @@ fn rebind(tx: &mut Tx, call: &Call, host: &str) -> Result<()> {
         tx.select::<PortRow>(all([eq("host", host), eq("vif_type", "binding_failed")]))?
     {
         ports::bind(tx, call, &mut port)?;
-        tx.upsert(&port, &["id"])?;
+        crate::revise!(port, call);
+        crate::noun::save(tx, &port)?;
     }
     Ok(())
 }

@@ -124,7 +124,7 @@ impl Noun for FloatingIps {
             associate(tx, call, &mut row, &wanted)?;
         }
         revise!(row, call);
-        tx.upsert(&row, &["id"])?;
+        crate::noun::save(tx, &row)?;
         call.touch();
         Ok(())
     }
@@ -137,6 +137,19 @@ impl Noun for FloatingIps {
         call.touch();
         Ok(())
     }
+}
+
+/// Addresses that led to what is gone now lead nowhere.
+pub(crate) fn release(tx: &mut Tx, call: &Call, cond: Cond) -> Result<u64> {
+    let rows = tx.select::<FloatingIpRow>(cond)?;
+    let count = rows.len() as u64;
+    for mut row in rows {
+        (row.port_id, row.fixed_ip_address, row.router_id) = (None, None, None);
+        row.status = "DOWN".into();
+        revise!(row, call);
+        crate::noun::save(tx, &row)?;
+    }
+    Ok(count)
 }
 
 /// Leads the address to what `body` names: a port, or nothing.

@@ -89,7 +89,7 @@ impl Noun for Groups {
             row.stateful = changes.flag("stateful");
         }
         revise!(row, call);
-        tx.upsert(&row, &["id"])?;
+        crate::noun::save(tx, &row)?;
         call.touch();
         Ok(())
     }

@@ -125,7 +125,7 @@ fn add_port(tx: &mut Tx, call: &Call, router: &RouterRow, id: &str) -> Result<Va
     port.status = "DOWN".into();
     crate::revise!(port, call);
     tx.delete::<crate::db::PortGroupRow>(eq("port_id", id))?;
-    tx.upsert(&port, &["id"])?;
+    crate::noun::save(tx, &port)?;
     schedule::l3(tx, call, &router.id)?;
     call.touch();
     Ok(reply(router, &port, &ids))
@@ -361,7 +361,7 @@ async fn edit_routes(
             edit(&mut routes, &sent);
             row.routes = Json(routes_fit(tx, &row, routes)?);
             crate::revise!(row, call);
-            tx.upsert(&row, &["id"])?;
+            crate::noun::save(tx, &row)?;
             call.touch();
             Ok(crud::views::<Routers>(tx, call, &[row])?.pop())
         })

@@ -265,7 +265,7 @@ impl Noun for Networks {
         }
         only_default(tx, &row)?;
         revise!(row, call);
-        tx.upsert(&row, &["id"])?;
+        crate::noun::save(tx, &row)?;
         call.touch();
         Ok(())
     }

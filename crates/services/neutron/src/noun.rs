@@ -1,10 +1,10 @@
 //! What the generic pipeline needs to know of a resource: one small trait, a file per noun.
 
 use crate::{Neutron, attributes::Attributes};
-use base::{Error, Result, Timestamp};
+use base::{CellValue, Error, Result, Timestamp};
 use oslo_context::RequestContext;
 use oslo_db::sea_query::{Condition, Expr, ExprTrait, Query};
-use oslo_db::{Cond, Table, Tx};
+use oslo_db::{Cond, DUPLICATE, Table, Tx, all, eq};
 use oslo_policy::Enforcer;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -118,6 +118,30 @@ pub(crate) fn within<T: Table>(column: &'static str, key: &'static str, cond: Co
     let mut select = Query::select();
     select.column(key).from(T::NAME).cond_where(cond);
     Condition::all().add(Expr::col(column).in_subquery(select))
+}
+
+/// Writes a changed row over the one it was read from. If somebody else was faster, the whole change runs again
+/// (`Neutron::change`), so that no change is lost and no deleted row comes back.
+pub(crate) fn save<T: Table>(tx: &mut Tx, row: &T) -> Result<()> {
+    let values: Vec<(&'static str, CellValue)> =
+        T::COLUMNS.iter().copied().zip(row.values()).collect();
+    let value = |name: &str| {
+        values
+            .iter()
+            .find(|(c, _)| *c == name)
+            .map(|(_, v)| v.clone())
+    };
+    let (Some(id), Some(CellValue::Int(revision))) = (value("id"), value("revision_number")) else {
+        return Err(Error::internal(format!("{} has no revisions", T::NAME)));
+    };
+    if tx.update::<T>(
+        all([eq("id", id), eq("revision_number", revision - 1)]),
+        &values,
+    )? == 1
+    {
+        return Ok(());
+    }
+    Err(Error::conflict("The resource is being changed by somebody else.").class(DUPLICATE))
 }
 
 /// Reads an attribute that validators have seen.

@@ -1,11 +1,11 @@
 //! Ports: addresses, groups, and where they are bound.
 
-use crate::db::{
-    AddressPairRow, AllocationRow, DhcpOptionRow, FloatingIpRow, NetworkRow, PortGroupRow, PortRow,
-};
+use crate::db::{AddressPairRow, AllocationRow, DhcpOptionRow, NetworkRow, PortGroupRow, PortRow};
 use crate::ipam::{self, Owner, Want};
 use crate::noun::{Body, BodyExt, Call, Noun, View, within};
-use crate::{agents, convert, fault, groups, networks, revise, routers, standard, subnets};
+use crate::{
+    agents, convert, fault, floatingips, groups, networks, revise, routers, standard, subnets,
+};
 use base::{Json, Result, id};
 use oslo_db::{Cond, Tx, all, any, eq, is_in, ne};
 use serde_json::{Map, Value, json};
@@ -269,7 +269,7 @@ impl Noun for Ports {
             row.allowed_address_pairs = Json(address_pairs(changes, &row.mac_address)?);
         }
         if let Some(wants) = wants(changes)? {
-            readdress(tx, &row, wants)?;
+            readdress(tx, call, &row, wants)?;
         }
         // A binding that failed is tried again whenever somebody touches the port, as upstream does.
         if rebind
@@ -290,7 +290,7 @@ impl Noun for Ports {
             set_groups(tx, &row.id, &groups)?;
         }
         revise!(row, call);
-        tx.upsert(&row, &["id"])?;
+        crate::noun::save(tx, &row)?;
         call.touch();
         Ok(())
     }
@@ -312,13 +312,7 @@ impl Noun for Ports {
 /// Deletes a port and all it holds, whoever owns it.
 pub(crate) fn remove(tx: &mut Tx, call: &Call, row: &PortRow) -> Result<()> {
     let of_port = eq("port_id", row.id.as_str());
-    let free = [
-        oslo_db::set("port_id", None::<&str>),
-        oslo_db::set("fixed_ip_address", None::<&str>),
-        oslo_db::set("router_id", None::<&str>),
-        oslo_db::set("status", "DOWN"),
-    ];
-    tx.update::<FloatingIpRow>(of_port.clone(), &free)?;
+    floatingips::release(tx, call, of_port.clone())?;
     tx.delete::<AllocationRow>(of_port.clone())?;
     tx.delete::<PortGroupRow>(of_port)?;
     tx.delete::<PortRow>(eq("id", row.id.as_str()))?;
@@ -361,7 +355,7 @@ fn wants(body: &Body) -> Result<Option<Vec<Want>>> {
 }
 
 /// Keeps the addresses that are still wanted, gives the others back, takes the new ones.
-pub(crate) fn readdress(tx: &mut Tx, row: &PortRow, wants: Vec<Want>) -> Result<()> {
+pub(crate) fn readdress(tx: &mut Tx, call: &Call, row: &PortRow, wants: Vec<Want>) -> Result<()> {
     let mut held = addresses(tx, std::iter::once(row.id.as_str()))?
         .remove(&row.id)
         .unwrap_or_default();
@@ -395,15 +389,7 @@ pub(crate) fn readdress(tx: &mut Tx, row: &PortRow, wants: Vec<Want>) -> Result<
             eq("port_id", row.id.as_str()),
             eq("fixed_ip_address", gone.ip_address.as_str()),
         ]);
-        if tx.exists::<FloatingIpRow>(floating.clone())? {
-            let free = [
-                oslo_db::set("port_id", None::<&str>),
-                oslo_db::set("fixed_ip_address", None::<&str>),
-                oslo_db::set("router_id", None::<&str>),
-                oslo_db::set("status", "DOWN"),
-            ];
-            tx.update::<FloatingIpRow>(floating, &free)?;
-        }
+        floatingips::release(tx, call, floating)?;
     }
     let owner = Owner {
         network_id: &row.network_id,

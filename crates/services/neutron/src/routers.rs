@@ -86,15 +86,14 @@ impl Noun for Routers {
             updated_at: call.now,
             revision_number: 1,
         };
-        tx.insert(&row)?;
         if let Some(info) = body
             .get("external_gateway_info")
             .filter(|i| i.as_object().is_some_and(|o| !o.is_empty()))
         {
             set_gateway(tx, call, &mut row, info)?;
-            tx.upsert(&row, &["id"])?;
-            schedule::l3(tx, call, &row.id)?;
         }
+        tx.insert(&row)?;
+        schedule::l3(tx, call, &row.id)?;
         call.touch();
         Ok(row.id)
     }
@@ -120,7 +119,7 @@ impl Noun for Routers {
             )?);
         }
         revise!(row, call);
-        tx.upsert(&row, &["id"])?;
+        crate::noun::save(tx, &row)?;
         schedule::l3(tx, call, &row.id)?;
         call.touch();
         Ok(())
@@ -196,7 +195,7 @@ fn set_gateway(tx: &mut Tx, call: &Call, row: &mut RouterRow, info: &Value) -> R
     if let Some(old) = gateway_port(tx, row)? {
         if old.network_id == network.id {
             if let Some(wants) = wants {
-                ports::readdress(tx, &old, wants)?;
+                ports::readdress(tx, call, &old, wants)?;
             }
             return Ok(());
         }

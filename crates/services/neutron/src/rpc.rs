@@ -1,7 +1,7 @@
 //! What agents ask and tell.
 
 use crate::db::{AllocationRow, FloatingIpRow, PortRow};
-use crate::noun::{Call, within};
+use crate::noun::{Call, save, within};
 use crate::{Neutron, agents, host_state, ports};
 use async_trait::async_trait;
 use base::Result;
@@ -40,9 +40,12 @@ impl Plugin {
                     eq("host", host.as_str()),
                     ne("status", status),
                 ]);
-                let rows = tx.select::<PortRow>(cond.clone())?;
-                let newer = [set("status", status), set("updated_at", call.now)];
-                tx.update::<PortRow>(cond, &newer)?;
+                let mut rows = tx.select::<PortRow>(cond)?;
+                for port in &mut rows {
+                    port.status = status.into();
+                    crate::revise!(port, call);
+                    save(tx, port)?;
+                }
                 Ok(rows)
             })
             .await?;

@@ -180,7 +180,7 @@ impl Noun for Rules {
             row.description = changes.text("description");
         }
         crate::revise!(row, call);
-        tx.upsert(&row, &["id"])
+        crate::noun::save(tx, &row)
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: RuleRow) -> Result<()> {
@@ -194,13 +194,10 @@ impl Noun for Rules {
 
 /// A group is newer when its rules changed.
 fn grown(tx: &mut Tx, call: &Call, group: &GroupRow) -> Result<()> {
-    let newer = [
-        oslo_db::set("revision_number", group.revision_number + 1),
-        oslo_db::set("updated_at", call.now),
-    ];
-    tx.update::<GroupRow>(eq("id", group.id.as_str()), &newer)?;
+    let mut group = group.clone();
+    crate::revise!(group, call);
     call.touch();
-    Ok(())
+    crate::noun::save(tx, &group)
 }
 
 fn group(tx: &mut Tx, call: &Call, id: &str) -> Result<GroupRow> {

@@ -1,15 +1,14 @@
 //! Which agent serves which network and which router. Every function here is idempotent: it looks at what is
 //! wanted and at what is there, and mends the difference; reconcilers and API calls use the same ones.
 
-use crate::db::{
-    AgentRow, DhcpBindingRow, L3BindingRow, NetworkRow, PortRow, RouterRow, SubnetRow,
-};
+use crate::db::{AgentRow, DhcpBindingRow, L3BindingRow, NetworkRow, PortRow, SubnetRow};
 use crate::ipam::{self, Want};
 use crate::noun::Call;
 use crate::{agents, ports, subnets};
 use base::{Result, id};
 use oslo_db::{Tx, all, eq, everything as any_row, is_in};
 use serde_json::json;
+use std::collections::HashMap;
 
 /// The DHCP port's `device_id`, the same for the same host and network.
 pub(crate) fn dhcp_device(host: &str, network: &str) -> String {
@@ -131,7 +130,7 @@ fn serve(
     let auto = served.len() - wanted.len();
     let readdress = wants.len() != held.len() || before > wants.len() + auto;
     if readdress {
-        ports::readdress(tx, &port, wants)?;
+        ports::readdress(tx, call, &port, wants)?;
     }
     let elsewhere = port.host != agent.host || port.device_id != device;
     if elsewhere {
@@ -142,7 +141,7 @@ fn serve(
     }
     if readdress || elsewhere {
         crate::revise!(port, call);
-        tx.upsert(&port, &["id"])?;
+        crate::noun::save(tx, &port)?;
     }
     Ok(readdress || elsewhere)
 }
@@ -181,14 +180,15 @@ pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
             &["router_id"],
         )?;
     }
+    let wired = agents::l2_alive(tx, call, &agent.host)?;
     for mut leg in legs {
-        if leg.host != agent.host || leg.vif_type != "bridge" {
+        if leg.host != agent.host || (leg.vif_type != "bridge" && wired) {
             leg.host = agent.host.clone();
             leg.status = "DOWN".into();
-            let before = leg.vif_type.clone();
             ports::bind(tx, call, &mut leg)?;
-            changed |= leg.vif_type != before;
-            tx.upsert(&leg, &["id"])?;
+            crate::revise!(leg, call);
+            crate::noun::save(tx, &leg)?;
+            changed = true;
         }
     }
     if changed {
@@ -197,20 +197,80 @@ pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
     Ok(changed)
 }
 
-/// Everything, after agents came or went. Says how much was looked at and how much was mended.
-pub(crate) fn everything(tx: &mut Tx, call: &Call) -> Result<(u64, u64)> {
-    let (mut examined, mut changed) = (0, 0);
-    let served = tx.select::<SubnetRow>(eq("enable_dhcp", true))?;
-    let mut networks: Vec<String> = served.into_iter().map(|s| s.network_id).collect();
-    networks.sort();
-    networks.dedup();
-    for network in networks {
-        examined += 1;
-        changed += u64::from(dhcp(tx, call, &network)?);
+/// Networks and routers that no live agent serves though one could, or whose ports are elsewhere.
+#[derive(Clone, Default)]
+pub(crate) struct Pending {
+    networks: Vec<String>,
+    routers: Vec<String>,
+    pub examined: u64,
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.routers.is_empty()
     }
-    for router in tx.select::<RouterRow>(any_row())? {
-        examined += 1;
-        changed += u64::from(l3(tx, call, &router.id)?);
+}
+
+/// Looks at everything, in a fixed number of queries.
+pub(crate) fn pending(tx: &mut Tx, call: &Call) -> Result<Pending> {
+    let mut found = Pending::default();
+    let hosts = |agents: Vec<AgentRow>| -> HashMap<String, String> {
+        agents.into_iter().map(|a| (a.id, a.host)).collect()
+    };
+    let dhcp = hosts(agents::alive(tx, call, agents::DHCP)?);
+    if !dhcp.is_empty() {
+        let served = tx.select::<SubnetRow>(eq("enable_dhcp", true))?;
+        let mut networks: Vec<String> = served.into_iter().map(|s| s.network_id).collect();
+        networks.sort();
+        networks.dedup();
+        found.examined += networks.len() as u64;
+        let bound = tx.select::<DhcpBindingRow>(any_row())?;
+        let bound: HashMap<String, String> = bound
+            .into_iter()
+            .map(|b| (b.network_id, b.agent_id))
+            .collect();
+        let ports = tx.select::<PortRow>(eq("device_owner", ports::DHCP))?;
+        let ports: HashMap<String, String> =
+            ports.into_iter().map(|p| (p.network_id, p.host)).collect();
+        networks.retain(|n| {
+            let host = bound.get(n).and_then(|agent| dhcp.get(agent));
+            host.is_none() || ports.get(n) != host
+        });
+        found.networks = networks;
     }
-    Ok((examined, changed))
+    let l3 = hosts(agents::alive(tx, call, agents::L3)?);
+    if !l3.is_empty() {
+        let owners = is_in("device_owner", [ports::INTERFACE, ports::GATEWAY]);
+        let legs = tx.select::<PortRow>(owners)?;
+        let bound = tx.select::<L3BindingRow>(any_row())?;
+        let bound: HashMap<String, String> = bound
+            .into_iter()
+            .map(|b| (b.router_id, b.agent_id))
+            .collect();
+        found.examined += legs.len() as u64;
+        let astray = |leg: &&PortRow| {
+            let host = bound.get(&leg.device_id).and_then(|agent| l3.get(agent));
+            host != Some(&leg.host) || leg.vif_type != "bridge"
+        };
+        found.routers = legs
+            .iter()
+            .filter(astray)
+            .map(|l| l.device_id.clone())
+            .collect();
+        found.routers.sort();
+        found.routers.dedup();
+    }
+    Ok(found)
+}
+
+/// Mends what is pending. Says how much that was.
+pub(crate) fn mend(tx: &mut Tx, call: &Call, pending: &Pending) -> Result<u64> {
+    let mut changed = 0;
+    for network in &pending.networks {
+        changed += u64::from(dhcp(tx, call, network)?);
+    }
+    for router in &pending.routers {
+        changed += u64::from(l3(tx, call, router)?);
+    }
+    Ok(changed)
 }

@@ -193,7 +193,8 @@ fn unhost(tx: &mut Tx, call: &Call, router: &str) -> Result<()> {
         leg.host = String::new();
         leg.status = "DOWN".into();
         ports::bind(tx, call, &mut leg)?;
-        tx.upsert(&leg, &["id"])?;
+        crate::revise!(leg, call);
+        crate::noun::save(tx, &leg)?;
     }
     Ok(())
 }

@@ -93,6 +93,8 @@ impl Noun for Subnets {
 
     fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
         let network = networks::get(tx, call, &body.text("network_id"))?;
+        // Two subnets of a network are made one after the other, or they could overlap.
+        tx.find_for_update::<NetworkRow>(eq("id", network.id.as_str()))?;
         if let Some(pool) = body.maybe_text("subnetpool_id") {
             let words = format!("Subnet pool {pool} could not be found.");
             return Err(base::Error::not_found(words).class("SubnetPoolNotFound"));
@@ -222,7 +224,7 @@ impl Noun for Subnets {
             &row.allocation_pools.0,
         )?;
         revise!(row, call);
-        tx.upsert(&row, &["id"])?;
+        crate::noun::save(tx, &row)?;
         schedule::dhcp(tx, call, &row.network_id)?;
         call.touch();
         Ok(())

@@ -7,12 +7,12 @@ use neutron::{Built, Conf, Deps};
 use neutron_types::rpc::{AgentReport, HostState, PluginClient};
 use oslo_context::RequestContext;
 use oslo_db::Db;
-use oslo_http::{Authenticate, Body};
+use oslo_http::{Authenticate, Body, Endpoint, Reply};
 use oslo_messaging::Bus;
 use oslo_service::Supervisor;
 use sdk::{InProcess, Sdk, ServiceCredentials};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// `alice-p1` is a member of p1, `admin` an administrator of project adm, `reader-p1` a reader.
 struct Names;
@@ -39,7 +39,40 @@ impl Authenticate for Names {
     }
 }
 
+/// A neighbour that says yes to everything and remembers what it was told.
+pub struct Neighbour {
+    name: &'static str,
+    pub heard: Mutex<Vec<Value>>,
+}
+
+impl Endpoint for Neighbour {
+    fn call(&self, request: http::Request<Body>) -> BoxFuture<'_, Reply> {
+        Box::pin(async move {
+            let body = request.into_body().collect(1 << 20).await.unwrap();
+            self.heard
+                .lock()
+                .unwrap()
+                .push(serde_json::from_slice(&body).unwrap_or_default());
+            let token = json!({"token": {"expires_at": "2099-01-01T00:00:00Z"}});
+            let status = if self.name == "identity" { 201 } else { 200 };
+            Reply::json(status, &token)
+                .unwrap()
+                .header("x-subject-token", "service-service")
+        })
+    }
+
+    fn routes(&self) -> Vec<oslo_http::RouteInfo> {
+        Vec::new()
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 pub struct House {
+    pub sdk: Sdk,
+    pub compute: Arc<Neighbour>,
     pub built: Built,
     pub clock: Clock,
     plugin: PluginClient,
@@ -58,14 +91,22 @@ impl House {
     pub async fn with(conf: Conf) -> House {
         let bus = Bus::in_process();
         let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
+        let neighbour = |name| {
+            Arc::new(Neighbour {
+                name,
+                heard: Mutex::default(),
+            })
+        };
+        let compute = neighbour("compute");
+        let transport = InProcess::default();
+        transport.register("identity", neighbour("identity"));
+        transport.register("compute", compute.clone());
+        let sdk = Sdk::new(Arc::new(transport.clone()), ServiceCredentials::default());
         let supervisor = Arc::new(Supervisor::new());
         let built = neutron::build(Deps {
             db: Db::open("sqlite::memory:").await.unwrap(),
             bus: bus.clone(),
-            sdk: Sdk::new(
-                Arc::new(InProcess::default()),
-                ServiceCredentials::default(),
-            ),
+            sdk: sdk.clone(),
             auth: Arc::new(Names),
             conf,
             clock: clock.clone(),
@@ -75,7 +116,10 @@ impl House {
         })
         .await
         .unwrap();
+        transport.register("network", Arc::clone(&built.endpoint));
         House {
+            sdk,
+            compute,
             built,
             clock,
             plugin: PluginClient::new(bus),

@@ -233,6 +233,9 @@ async fn a_bound_port_reaches_its_host_and_becomes_active() {
         house.get("alice-p1", &path).await["port"]["status"],
         "ACTIVE"
     );
+    let events = house.compute.heard.lock().unwrap().clone();
+    let event = json!({"name": "network-vif-plugged", "server_uuid": "vm1", "tag": id, "status": "completed"});
+    assert_eq!(events, [json!({"events": [event]})]);
     let source = neutron_types::rpc::MetadataSource::Network(net.clone());
     let ip = there.fixed_ips[0].ip_address;
     let owner = house
@@ -317,4 +320,100 @@ async fn dhcp_moves_away_from_a_dead_agent() {
     house
         .delete("alice-p1", &format!("/v2.0/networks/{net}"))
         .await;
+}
+
+#[tokio::test]
+async fn neighbours_use_ports_through_the_sdk() {
+    let house = House::new().await;
+    let ctx = oslo_context::RequestContext {
+        token: Some("alice-p1".into()),
+        ..Default::default()
+    };
+    let alice = || sdk::Caller::User(&ctx);
+    let net = house.network("alice-p1", json!({"name": "mine"})).await;
+    house.subnet("alice-p1", &net, "10.0.0.0/24").await;
+    let neutron = house.sdk.neutron();
+    assert_eq!(neutron.network(alice(), &net).await.unwrap().name, "mine");
+    assert_eq!(
+        neutron
+            .subnets_of(alice(), std::slice::from_ref(&net))
+            .await
+            .unwrap()[0]
+            .cidr,
+        "10.0.0.0/24"
+    );
+    let wanted = neutron_types::rest::PortRequest {
+        network_id: Some(net),
+        device_id: Some("vm1".into()),
+        ..Default::default()
+    };
+    let port = neutron.create_port(alice(), &wanted).await.unwrap();
+    let renamed = neutron_types::rest::PortRequest {
+        name: Some("eth0".into()),
+        ..Default::default()
+    };
+    assert_eq!(
+        neutron
+            .update_port(alice(), &port.id, &renamed)
+            .await
+            .unwrap()
+            .name,
+        "eth0"
+    );
+    let group = neutron
+        .security_group(alice(), "p1", "default")
+        .await
+        .unwrap();
+    assert_eq!(port.security_groups, [group]);
+    neutron.delete_ports_of(alice(), "vm1").await.unwrap();
+    assert!(
+        neutron
+            .ports_of(alice(), &["vm1".to_string()])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    neutron.delete_port(alice(), &port.id).await.unwrap();
+    house.agents("node1").await;
+    let bound = neutron_types::rest::PortRequest {
+        project_id: Some("p1".into()),
+        host: Some("node1".into()),
+        ..wanted
+    };
+    let bound = neutron
+        .create_port(sdk::Caller::Service, &bound)
+        .await
+        .unwrap();
+    assert_eq!(
+        (bound.vif_type.as_str(), bound.project_id.as_str()),
+        ("bridge", "p1")
+    );
+}
+
+#[tokio::test]
+async fn concurrent_changes_of_one_port_are_all_kept() {
+    let house = House::new().await;
+    let net = house.network("alice-p1", json!({})).await;
+    let port = house.port("alice-p1", json!({"network_id": net})).await;
+    let path = format!("/v2.0/ports/{}", text(&port["id"]));
+    let changes = [
+        json!({"name": "a"}),
+        json!({"description": "b"}),
+        json!({"admin_state_up": false}),
+    ];
+    join_all(
+        changes
+            .iter()
+            .map(|c| house.put("alice-p1", &path, json!({"port": c}))),
+    )
+    .await;
+    let after = house.get("alice-p1", &path).await["port"].clone();
+    assert_eq!(
+        (&after["name"], &after["description"]),
+        (&json!("a"), &json!("b"))
+    );
+    assert_eq!(
+        (&after["admin_state_up"], &after["revision_number"]),
+        (&json!(false), &json!(4))
+    );
 }
