@@ -42,6 +42,7 @@ pub fn routes() -> Vec<Route<Placement>> {
         post("/resource_providers/{uuid}/inventories", rule("placement:resource_providers:inventories:create"), inventories::create),
         put("/resource_providers/{uuid}/inventories", rule("placement:resource_providers:inventories:update"), inventories::replace),
         delete("/resource_providers/{uuid}/inventories", rule("placement:resource_providers:inventories:delete"), inventories::delete_all).since(1, 5),
+        delete("/resource_providers/{uuid}/inventories", rule("placement:resource_providers:inventories:delete"), inventories::no_delete_all).until(1, 4),
         get("/resource_providers/{uuid}/inventories/{resource_class}", rule("placement:resource_providers:inventories:show"), inventories::show),
         put("/resource_providers/{uuid}/inventories/{resource_class}", rule("placement:resource_providers:inventories:update"), inventories::update),
         delete("/resource_providers/{uuid}/inventories/{resource_class}", rule("placement:resource_providers:inventories:delete"), inventories::delete),

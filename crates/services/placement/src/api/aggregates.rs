@@ -8,10 +8,9 @@ use base::{Result, id};
 use oslo_db::{Tx, eq};
 use oslo_http::{Reply, Req};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-fn reply(req: &Req, provider: &ProviderRow, aggregates: &BTreeSet<String>) -> Result<Reply> {
+fn reply(req: &Req, provider: &ProviderRow, aggregates: &[String]) -> Result<Reply> {
     let mut body = json!({"aggregates": aggregates});
     if req.at_least(1, 19) {
         body["resource_provider_generation"] = json!(provider.generation);
@@ -26,7 +25,7 @@ pub async fn show(placement: Arc<Placement>, req: Req) -> Result<Reply> {
         let rows = tx.select::<ProviderAggregateRow>(eq("provider", &id))?;
         Ok((
             provider::get(tx, &id)?,
-            rows.into_iter().map(|r| r.aggregate).collect(),
+            rows.into_iter().map(|r| r.aggregate).collect::<Vec<_>>(),
         ))
     };
     let (provider, aggregates) = placement.db.read(read).await?;
@@ -42,9 +41,7 @@ pub async fn replace(placement: Arc<Placement>, req: Req) -> Result<Reply> {
         .and_then(Value::as_i64);
     let list = body.as_array().or_else(|| body["aggregates"].as_array());
     let texts = list.into_iter().flatten().filter_map(Value::as_str);
-    let wanted = texts
-        .map(id::parse_uuid)
-        .collect::<Result<BTreeSet<String>>>()?;
+    let wanted = texts.map(id::parse_uuid).collect::<Result<Vec<String>>>()?;
     let kept = wanted.clone();
     let provider = placement
         .write(move |tx, change| {

@@ -81,7 +81,12 @@ pub async fn create(placement: Arc<Placement>, req: Req) -> Result<Reply> {
 pub async fn ensure(placement: Arc<Placement>, req: Req) -> Result<Reply> {
     let name = req.param("name").to_string();
     let to = location(&req, &name);
-    if !names::is_custom(&name) || name.len() > 255 {
+    if name.len() > 255 {
+        return Err(Error::bad_request(format!(
+            "JSON does not validate: '{name}' is too long\n\nFailed validating 'maxLength'"
+        )));
+    }
+    if !names::is_custom(&name) {
         return Err(Error::bad_request(format!(
             "JSON does not validate: '{name}' does not match '^CUSTOM_[A-Z0-9_]+$'\n\nFailed validating 'pattern'"
         )));
@@ -98,12 +103,7 @@ pub async fn ensure(placement: Arc<Placement>, req: Req) -> Result<Reply> {
             Ok(true)
         })
         .await?;
-    let reply = Reply::empty(if new { 201 } else { 204 });
-    Ok(dated(
-        reply.header("location", to),
-        &req,
-        placement.clock.now(),
-    ))
+    Ok(Reply::empty(if new { 201 } else { 204 }).header("location", to))
 }
 
 /// Up to 1.6: gives the class another name.

@@ -106,7 +106,7 @@ pub async fn create(placement: Arc<Placement>, req: Req) -> Result<Reply> {
             {
                 return Err(conflict(&id));
             }
-            wanted.body.check(&id, class, may_equal)?;
+            wanted.body.check("create", &id, class, may_equal)?;
             inventory::check_classes(
                 tx,
                 [class].into_iter(),
@@ -147,7 +147,7 @@ pub async fn replace(placement: Arc<Placement>, req: Req) -> Result<Reply> {
             let mut provider = provider::get(tx, &id)?;
             provider::check_generation(&provider, wanted.resource_provider_generation)?;
             for (class, body) in &wanted.inventories {
-                body.check(&id, class, may_equal)?;
+                body.check("update", &id, class, may_equal)?;
             }
             let names = wanted.inventories.keys();
             let words = format!("Unknown resource class in inventory for resource provider {id}");
@@ -181,7 +181,7 @@ pub async fn update(placement: Arc<Placement>, req: Req) -> Result<Reply> {
         .write(move |tx, change| {
             let provider = provider::get(tx, &id)?;
             provider::check_generation(&provider, wanted.resource_provider_generation)?;
-            wanted.body.check(&id, &class, may_equal)?;
+            wanted.body.check("update", &id, &class, may_equal)?;
             let same = all([eq("provider", &id), eq("class", &class)]);
             if tx.delete::<InventoryRow>(same)? == 0 {
                 return Err(Error::bad_request(format!(
@@ -230,4 +230,10 @@ pub async fn delete_all(placement: Arc<Placement>, req: Req) -> Result<Reply> {
         })
         .await?;
     Ok(Reply::empty(204))
+}
+
+/// Below 1.5 inventories are deleted one by one.
+pub async fn no_delete_all(_: Arc<Placement>, _: Req) -> Result<Reply> {
+    let words = "The method specified is not allowed for this resource.";
+    Err(Error::new(base::Kind::MethodNotAllowed, words))
 }

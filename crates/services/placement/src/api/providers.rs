@@ -143,7 +143,7 @@ fn select<'a>(index: &'a Index, wanted: &Wanted) -> Vec<&'a crate::index::Provid
         .filter(|p| wanted.resources.iter().all(|(c, n)| p.fits(c, *n)))
         .filter(|p| has_traits(p, &wanted.qualities.required))
         .filter(|p| lacks(p, &wanted.qualities.forbidden))
-        .filter(|p| in_aggregates(index, p, &wanted.qualities))
+        .filter(|p| in_aggregates(p, &wanted.qualities))
         .collect();
     found.sort_by(|a, b| (a.created_at, &a.name).cmp(&(b.created_at, &b.name)));
     found

@@ -40,21 +40,29 @@ pub async fn reshape(placement: Arc<Placement>, req: Req) -> Result<Reply> {
         .write(move |tx, change| {
             let mut dropped = Vec::new();
             for (id, wanted) in &inventories {
-                let row = provider::get(tx, id)
-                    .map_err(|e| Error::bad_request(format!("{} in inventories", e.message())))?;
+                let row = provider::get(tx, id).map_err(|e| {
+                    Error::bad_request(format!("{} in inventories", e.message()))
+                        .class("placement.resource_provider.not_found")
+                })?;
                 provider::check_generation(&row, wanted.resource_provider_generation)?;
                 for (class, body) in &wanted.inventories {
-                    body.check(id, class, true)?;
+                    body.check("update", id, class, true)?;
                 }
                 let names = wanted.inventories.keys();
                 inventory::check_classes(tx, names, "Unknown resource class in inventory")?;
                 dropped.push((id, inventory::dropped(tx, id, &wanted.inventories)?));
                 inventory::write_all(tx, change, id, &wanted.inventories)?;
-                provider::bump(tx, change, &row)?;
+                // COMPAT: upstream writes inventories before the allocations, where any are left, and after; a
+                // generation each time.
+                if !wanted.inventories.is_empty() {
+                    provider::bump(tx, change, &row)?;
+                }
             }
             allocate::replace(tx, change, &claims)?;
             for (id, classes) in dropped {
                 inventory::check_unused(tx, id, &classes)?;
+                let row = provider::get(tx, id)?;
+                provider::bump(tx, change, &row)?;
             }
             Ok(())
         })

@@ -47,7 +47,7 @@ pub fn resources(text: &str) -> Result<BTreeMap<String, i64>> {
     let mut found = BTreeMap::new();
     for part in text.split(',') {
         let Some((class, amount)) = part.split_once(':') else {
-            return Err(bad_value(format!("{form} {text}.")));
+            return Err(bad_value(format!("{form} {part}.")));
         };
         let number: i64 = amount.trim().parse().map_err(|_| {
             bad_value(format!(
@@ -67,10 +67,10 @@ pub fn resources(text: &str) -> Result<BTreeMap<String, i64>> {
 /// One value of `required`, added to what is there.
 pub fn required(req: &Req, text: &str, into: &mut Qualities) -> Result<()> {
     let (forbid, anyof) = (req.at_least(1, 22), req.at_least(1, 39));
-    let form = match (forbid, anyof) {
-        (false, _) => "HW_CPU_X86_VMX,CUSTOM_MAGIC",
-        (true, false) => "HW_CPU_X86_VMX,!CUSTOM_MAGIC",
-        (true, true) => "HW_CPU_X86_VMX,!CUSTOM_MAGIC, or in:HW_CPU_X86_VMX,CUSTOM_MAGIC",
+    let form = if forbid {
+        "HW_CPU_X86_VMX,!CUSTOM_MAGIC"
+    } else {
+        "HW_CPU_X86_VMX,CUSTOM_MAGIC"
     };
     let bad = || {
         bad_value(format!(

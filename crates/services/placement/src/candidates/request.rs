@@ -70,13 +70,14 @@ impl Request {
             }
         }
         let mut request = Request {
-            isolate: query.get("group_policy") == Some("isolate"),
-            limit: query.get("limit").and_then(|l| l.parse().ok()),
+            isolate: query.all("group_policy").next() == Some("isolate"),
+            limit: query.all("limit").next().and_then(|l| l.parse().ok()),
             nested: req.at_least(1, 29),
             ..Request::default()
         };
         for value in query.all("same_subtree") {
-            let suffixes: BTreeSet<String> = value.split(',').map(str::to_string).collect();
+            let suffixes: BTreeSet<String> =
+                value.split(',').map(|s| s.trim().to_string()).collect();
             check_subtree(&suffixes, &groups)?;
             request.same_subtree.push(suffixes);
         }
@@ -128,10 +129,11 @@ fn check_groups(
     subtrees: &[BTreeSet<String>],
 ) -> Result<()> {
     let empty = || groups.values().filter(|g| g.resources.is_empty());
-    if groups.values().all(|g| g.resources.is_empty()) && req.at_least(1, 36) {
-        return Err(bad(
-            "At least one request group (`resources` or `resources{$S}`) is required.".into(),
-        ));
+    if req.at_least(1, 36) && groups.values().all(|g| g.resources.is_empty()) {
+        return Err(Error::bad_request(
+            "There must be at least one resources or resources[$S] parameter.",
+        )
+        .class("placement.query.missing_value"));
     }
     if req.at_least(1, 36) {
         let loose: Vec<&str> = empty()
@@ -176,7 +178,7 @@ fn check_groups(
     }
     if groups.is_empty() {
         return Err(bad(
-            "There must be at least one resources or resources[$S] parameter.".into(),
+            "At least one request group (`resources` or `resources{$S}`) is required.".into(),
         ));
     }
     if empty().next().is_some() {

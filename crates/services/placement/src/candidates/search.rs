@@ -75,14 +75,16 @@ impl<'a> Search<'a> {
 
     fn tree(&mut self, root: &str, members: impl Iterator<Item = &'a Provider> + Clone) {
         let traits = &self.request.root;
-        let root = self.index.get(root);
-        if !root.is_none_or(|r| has_traits(r, &traits.required) && lacks(r, &traits.forbidden)) {
+        let Some(root) = self.index.get(root) else {
+            return;
+        };
+        if !has_traits(root, &traits.required) || !lacks(root, &traits.forbidden) {
             return;
         }
         let mut choices = Vec::with_capacity(self.request.groups.len());
         for group in &self.request.groups {
             let options = if group.suffix.is_empty() {
-                self.spread(group, members.clone())
+                self.spread(group, root, members.clone())
             } else {
                 self.alone(group, members.clone())
             };
@@ -94,15 +96,13 @@ impl<'a> Search<'a> {
         self.combine(&choices, &mut Vec::new());
     }
 
-    /// Aggregates, forbidden traits and tree: what each provider must satisfy by itself.
+    /// Forbidden traits and tree: what each provider must satisfy by itself.
     fn admits(&self, group: &Group, provider: &Provider) -> bool {
         let in_tree = match &group.in_tree {
             Some(id) => self.index.get(id).is_some_and(|p| p.root == provider.root),
             None => true,
         };
-        in_tree
-            && lacks(provider, &group.qualities.forbidden)
-            && in_aggregates(self.index, provider, &group.qualities)
+        in_tree && lacks(provider, &group.qualities.forbidden)
     }
 
     fn alone(
@@ -116,6 +116,7 @@ impl<'a> Search<'a> {
                 .iter()
                 .all(|(class, amount)| p.fits(class, *amount))
                 && self.admits(group, p)
+                && in_aggregates(p, &group.qualities)
                 && has_traits(p, &group.qualities.required)
         };
         let choice = |p: &'a Provider| Choice {
@@ -132,14 +133,16 @@ impl<'a> Search<'a> {
     fn spread(
         &mut self,
         group: &'a Group,
+        root: &Provider,
         members: impl Iterator<Item = &'a Provider> + Clone,
     ) -> Vec<Choice<'a>> {
         let mut per_class: Vec<(&'a str, i64, Vec<&'a Provider>)> = Vec::new();
         for (class, amount) in &group.resources {
-            let able = members
+            let able: Vec<&Provider> = members
                 .clone()
-                .filter(|p| p.fits(class, *amount) && self.admits(group, p));
-            let able: Vec<&Provider> = able.collect();
+                .filter(|p| p.fits(class, *amount) && self.admits(group, p))
+                .filter(|p| in_aggregates_of_tree(p, root, &group.qualities))
+                .collect();
             if able.is_empty() {
                 return Vec::new();
             }
@@ -205,20 +208,16 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether the last picked choice shares no provider with another group that has a suffix and resources.
+    /// Whether the last picked choice shares no provider with another group that has a suffix.
     fn isolated(&self, choices: &[Vec<Choice<'a>>], picked: &[usize]) -> bool {
-        let counts = |i: usize| {
-            let group = &self.request.groups[i];
-            !group.suffix.is_empty() && !group.resources.is_empty()
-        };
+        let counts = |i: usize| !self.request.groups[i].suffix.is_empty();
         let last = picked.len() - 1;
         if !counts(last) {
             return true;
         }
         let mine = &choices[last][picked[last]].providers;
-        (0..last)
-            .filter(|i| counts(*i))
-            .all(|i| choices[i][picked[i]].providers.is_disjoint(mine))
+        let mut before = (0..last).filter(|i| counts(*i));
+        before.all(|i| choices[i][picked[i]].providers.is_disjoint(mine))
     }
 
     fn candidate(&self, picked: &[&Choice<'a>]) -> Option<Candidate<'a>> {
@@ -290,11 +289,26 @@ pub fn lacks(provider: &Provider, forbidden: &[String]) -> bool {
     !forbidden.iter().any(|t| provider.traits.contains(t))
 }
 
-pub fn in_aggregates(index: &Index, provider: &Provider, qualities: &Qualities) -> bool {
-    let any = |list: &Vec<String>| list.iter().any(|a| index.in_aggregate(provider, a));
-    qualities.member_of.iter().all(any)
-        && !qualities
-            .not_member_of
-            .iter()
-            .any(|a| index.in_aggregate(provider, a))
+/// Whether the provider itself is in the aggregates asked for, and in none of the forbidden ones.
+pub fn in_aggregates(provider: &Provider, qualities: &Qualities) -> bool {
+    all_of(provider, &qualities.member_of) && none_of(provider, &qualities.not_member_of)
+}
+
+/// The same for a provider that serves a tree: what the root is in holds for its own tree, and what the root is kept out
+/// of nobody brings to it. A sharing provider from elsewhere must itself be where the caller wants.
+fn in_aggregates_of_tree(provider: &Provider, root: &Provider, qualities: &Qualities) -> bool {
+    let wanted = &qualities.member_of;
+    (all_of(provider, wanted) || (provider.root == root.id && all_of(root, wanted)))
+        && none_of(provider, &qualities.not_member_of)
+        && none_of(root, &qualities.not_member_of)
+}
+
+fn all_of(provider: &Provider, wanted: &[Vec<String>]) -> bool {
+    wanted
+        .iter()
+        .all(|any| any.iter().any(|a| provider.aggregates.contains(a)))
+}
+
+fn none_of(provider: &Provider, forbidden: &[String]) -> bool {
+    !forbidden.iter().any(|a| provider.aggregates.contains(a))
 }

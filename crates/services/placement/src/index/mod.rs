@@ -121,15 +121,6 @@ impl Index {
             .map(|p| p.root.as_str())
     }
 
-    /// Whether the provider is in the aggregate; the root's aggregates hold for its whole tree.
-    pub fn in_aggregate(&self, provider: &Provider, aggregate: &str) -> bool {
-        provider.aggregates.contains(aggregate)
-            || (provider.root != provider.id
-                && self
-                    .get(&provider.root)
-                    .is_some_and(|r| r.aggregates.contains(aggregate)))
-    }
-
     /// Takes in what was loaded; older news than what is here already are ignored.
     pub fn apply(&mut self, delta: Delta) {
         if delta.revision <= self.revision {

@@ -2,6 +2,7 @@
 
 use crate::db::revision::Change;
 use crate::db::{AllocationRow, ClassRow, InventoryRow};
+use crate::names::standard_classes;
 use base::{Error, Result, Timestamp};
 use oslo_db::{Tx, all, eq, is_in};
 use serde::Deserialize;
@@ -51,7 +52,7 @@ impl InventoryBody {
     }
 
     /// `reserved` may equal `total` from 1.26 on.
-    pub fn check(&self, provider: &str, class: &str, may_equal: bool) -> Result<()> {
+    pub fn check(&self, verb: &str, provider: &str, class: &str, may_equal: bool) -> Result<()> {
         let (wrong, words) = if may_equal {
             (self.reserved > self.total, "greater than")
         } else {
@@ -61,7 +62,7 @@ impl InventoryBody {
             return Ok(());
         }
         Err(Error::bad_request(format!(
-            "Unable to update inventory for resource provider {provider}: Invalid inventory for '{class}' \
+            "Unable to {verb} inventory for resource provider {provider}: Invalid inventory for '{class}' \
              on resource provider '{provider}'. The reserved value is {words} total."
         )))
     }
@@ -137,7 +138,12 @@ pub fn dropped(
     provider: &str,
     wanted: &BTreeMap<String, InventoryBody>,
 ) -> Result<Vec<String>> {
-    let rows = tx.select::<InventoryRow>(eq("provider", provider))?;
+    let mut rows = tx.select::<InventoryRow>(eq("provider", provider))?;
+    rows.sort_by_key(|r| {
+        standard_classes()
+            .position(|c| c == r.class)
+            .unwrap_or(usize::MAX)
+    });
     Ok(rows
         .into_iter()
         .map(|r| r.class)

@@ -26,7 +26,11 @@ pub fn check_generation(row: &ProviderRow, generation: i64) -> Result<()> {
     if row.generation == generation {
         return Ok(());
     }
-    Err(Error::conflict("resource provider generation conflict").class(CONCURRENT))
+    Err(Error::conflict(format!(
+        "resource provider generation conflict for provider {}: actual: {}, given: {generation}",
+        row.id, row.generation
+    ))
+    .class(CONCURRENT))
 }
 
 /// The next generation: whoever still holds the old one must look again.

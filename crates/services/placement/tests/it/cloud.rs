@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use oslo_context::RequestContext;
 use oslo_db::Db;
 use oslo_http::{Authenticate, Body, Endpoint, HeaderMap};
-use placement::{Conf, Deps, Placement};
+use placement::{Conf, Deps};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -38,7 +38,6 @@ impl Authenticate for Names {
 pub struct Cloud {
     pub db: Db,
     pub endpoint: Arc<dyn Endpoint>,
-    pub state: Arc<Placement>,
 }
 
 pub struct Answer {
@@ -72,7 +71,6 @@ impl Cloud {
         Cloud {
             db,
             endpoint: built.endpoint,
-            state: built.state,
         }
     }
 

@@ -179,3 +179,68 @@ async fn only_those_whom_the_rules_name_get_in() {
     assert_eq!(status("/usages?project_id=p1", &reader).await, 200);
     assert_eq!(status("/usages?project_id=p2", &reader).await, 403);
 }
+
+/// 10,000 hosts: the search itself, on an index built without a database.
+#[test]
+fn a_limited_search_does_not_look_at_every_host() {
+    use placement::candidates::request::{Group, Request};
+    use placement::candidates::search::search;
+    use placement::index::{Delta, Index, Inventory, Provider};
+    let now = base::Timestamp::now();
+    let inventory = |total: i64| Inventory {
+        total,
+        reserved: 0,
+        min_unit: 1,
+        max_unit: total,
+        step_size: 1,
+        allocation_ratio: 1.0,
+        used: 0,
+        updated_at: now,
+    };
+    let host = |i: usize| {
+        let id = format!("{i:08}-0000-4000-8000-000000000000");
+        Provider {
+            name: id.clone(),
+            root: id.clone(),
+            id,
+            generation: 1,
+            parent: None,
+            created_at: now,
+            updated_at: now,
+            inventories: ["VCPU", "MEMORY_MB", "DISK_GB"]
+                .map(|c| (c.to_string(), inventory(if i % 2 == 0 { 64 } else { 1 })))
+                .into(),
+            traits: (0..40).map(|t| format!("CUSTOM_T{t}")).collect(),
+            aggregates: Default::default(),
+        }
+    };
+    let mut index = Index::default();
+    let providers = (0..10_000).map(host).collect();
+    index.apply(Delta {
+        revision: 1,
+        providers,
+        removed: Vec::new(),
+    });
+    let group = Group {
+        resources: ["VCPU", "MEMORY_MB", "DISK_GB"]
+            .map(|c| (c.to_string(), 2))
+            .into(),
+        ..Group::default()
+    };
+    let mut request = Request {
+        groups: vec![group],
+        nested: true,
+        ..Request::default()
+    };
+    let count = |request: &Request| {
+        let started = std::time::Instant::now();
+        let found = search(&index, request).len();
+        println!("{found} candidates in {:?}", started.elapsed());
+        found
+    };
+    assert_eq!(count(&request), 5_000);
+    request.limit = Some(1_000);
+    assert_eq!(count(&request), 1_000);
+    request.groups[0].qualities.required = vec![vec!["CUSTOM_NONE".into()]];
+    assert_eq!(count(&request), 0);
+}
