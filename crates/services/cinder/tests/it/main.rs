@@ -1,0 +1,9 @@
+//! Cinder through its HTTP surface, in process, with a toy agent and toy neighbours.
+
+mod attachments;
+mod cloud;
+mod crash;
+mod listing;
+mod quotas;
+mod types;
+mod volumes;

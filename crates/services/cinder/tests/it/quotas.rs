@@ -1,0 +1,93 @@
+//! Limits hold, also when everybody comes at once.
+
+use crate::cloud::Cloud;
+use futures::future::join_all;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_crowd_gets_what_the_quota_allows() {
+    let cloud = Cloud::new().await;
+    let body = json!({"volume": {"size": 1}});
+    let answers =
+        join_all((0..32).map(|_| cloud.post("ann", "/v3/p1/volumes", body.clone()))).await;
+    let accepted = answers.iter().filter(|a| a.status == 202).count();
+    assert_eq!(accepted, 10);
+    let refused = answers.into_iter().find(|a| a.status != 202).unwrap();
+    assert_eq!(refused.headers["retry-after"], "0");
+    assert_eq!(
+        refused.fault(413, "overLimit"),
+        "VolumeLimitExceeded: Maximum number of volumes allowed (10) exceeded for quota 'volumes'."
+    );
+    cloud.idle().await;
+    let usage = cloud
+        .get("ann", "/v3/p1/os-quota-sets/p1?usage=true")
+        .await
+        .expect(200);
+    assert_eq!(
+        usage["quota_set"]["volumes"],
+        json!({"limit": 10, "in_use": 10, "reserved": 0})
+    );
+    let limits = cloud.get("ann", "/v3/p1/limits").await.expect(200);
+    assert_eq!(limits["limits"]["absolute"]["totalGigabytesUsed"], 10);
+    cloud.post("bob", "/v3/p2/volumes", body).await.expect(202);
+}
+
+#[tokio::test]
+async fn operators_set_and_forget() {
+    let cloud = Cloud::new().await;
+    let set = json!({"quota_set": {"gigabytes": 4, "per_volume_gigabytes": 3}});
+    cloud
+        .put("ann", "/v3/p1/os-quota-sets/p1", set.clone())
+        .await
+        .fault(403, "forbidden");
+    let answer = cloud
+        .put("admin", "/v3/ops/os-quota-sets/p1", set)
+        .await
+        .expect(200);
+    assert_eq!(answer["quota_set"]["gigabytes"], 4);
+    let create = |size: i64| cloud.post("ann", "/v3/p1/volumes", json!({"volume": {"size": size}}));
+    let refused = create(4).await.fault(413, "overLimit");
+    assert!(
+        refused.starts_with("VolumeSizeExceedsLimit: Requested volume size 4"),
+        "{refused}"
+    );
+    let id = cloud.volume(json!({"size": 3})).await;
+    let refused = create(2).await.fault(413, "overLimit");
+    assert_eq!(
+        refused,
+        "VolumeSizeExceedsAvailableQuota: Requested volume or snapshot exceeds allowed gigabytes quota. Requested 2G, quota is 4G and 3G has been consumed."
+    );
+    let bad = json!({"quota_set": {"elephants": 4}});
+    cloud
+        .put("admin", "/v3/ops/os-quota-sets/p1", bad)
+        .await
+        .fault(400, "badRequest");
+    cloud
+        .delete("admin", "/v3/ops/os-quota-sets/p1")
+        .await
+        .expect(200);
+    let shown = cloud
+        .get("ann", "/v3/p1/os-quota-sets/p1")
+        .await
+        .expect(200);
+    assert_eq!(
+        (
+            &shown["quota_set"]["gigabytes"],
+            &shown["quota_set"]["volumes___DEFAULT__"]
+        ),
+        (&json!(1000), &json!(-1))
+    );
+    cloud
+        .get("bob", "/v3/p2/os-quota-sets/p1")
+        .await
+        .fault(403, "forbidden");
+    let defaults = cloud
+        .get("ann", "/v3/p1/os-quota-sets/p1/defaults")
+        .await
+        .expect(200);
+    assert_eq!(defaults["quota_set"]["id"], "p1");
+    cloud
+        .act("ann", &id, json!({"os-extend": {"new_size": 1004}}))
+        .await
+        .fault(413, "overLimit");
+}
