@@ -90,7 +90,8 @@ impl Runner {
     /// Replaces `$ENVIRON['X']`, `$RESPONSE['path']`, `$HISTORY['name'].$…`, `$LOCATION`, `$LAST_URL`.
     fn expand(&self, text: &str) -> Value {
         let pattern = r#"(?:\$HISTORY\[(?P<hq>['"])(?P<h>[^\]]*?)['"]\]\.)?\$(?:ENVIRON\[['"](?P<e>[A-Za-z0-9_:]+)['"]\]|RESPONSE\[(?:'(?P<r1>[^']+)'|"(?P<r2>[^"]+)")\]|(?P<w>LOCATION|LAST_URL|URL|SCHEME|NETLOC))"#;
-        let regex = regex::Regex::new(pattern).unwrap();
+        static REGEX: std::sync::OnceLock<regex::Regex> = std::sync::OnceLock::new();
+        let regex = REGEX.get_or_init(|| regex::Regex::new(pattern).unwrap());
         let mut whole = None;
         let mut out = String::new();
         let mut at = 0;
