@@ -66,7 +66,6 @@ impl Noun for Groups {
         for ethertype in ["IPv4", "IPv6"] {
             tx.insert(&rules::any_rule(call, &row, "egress", ethertype, None))?;
         }
-        call.touch();
         Ok(row.id)
     }
 

@@ -94,7 +94,6 @@ impl Noun for Routers {
         }
         tx.insert(&row)?;
         schedule::l3(tx, call, &row.id)?;
-        call.touch();
         Ok(row.id)
     }
 

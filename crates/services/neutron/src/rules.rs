@@ -1,7 +1,7 @@
 //! Security group rules: what they may say, and that no two of a group say the same.
 
 use crate::convert::PROTOCOLS;
-use crate::db::{GroupRow, RuleRow};
+use crate::db::{GroupRow, PortGroupRow, RuleRow};
 use crate::noun::{Body, BodyExt, Call, Noun, View, within};
 use crate::{fault, groups, standard};
 use base::{Result, id};
@@ -196,7 +196,10 @@ impl Noun for Rules {
 fn grown(tx: &mut Tx, call: &Call, group: &GroupRow) -> Result<()> {
     let mut group = group.clone();
     crate::revise!(group, call);
-    call.touch();
+    // Hosts hear of groups that a port is in, and of no others.
+    if tx.exists::<PortGroupRow>(eq("security_group_id", group.id.as_str()))? {
+        call.touch();
+    }
     crate::noun::save(tx, &group)
 }
 

@@ -89,6 +89,10 @@ impl House {
     }
 
     pub async fn with(conf: Conf) -> House {
+        House::on("sqlite::memory:", conf).await
+    }
+
+    pub async fn on(url: &str, conf: Conf) -> House {
         let bus = Bus::in_process();
         let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
         let neighbour = |name| {
@@ -104,7 +108,7 @@ impl House {
         let sdk = Sdk::new(Arc::new(transport.clone()), ServiceCredentials::default());
         let supervisor = Arc::new(Supervisor::new());
         let built = neutron::build(Deps {
-            db: Db::open("sqlite::memory:").await.unwrap(),
+            db: Db::open(url).await.unwrap(),
             bus: bus.clone(),
             sdk: sdk.clone(),
             auth: Arc::new(Names),

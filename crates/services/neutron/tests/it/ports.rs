@@ -26,6 +26,31 @@ async fn fifty_ports_at_once_get_fifty_addresses() {
     );
 }
 
+/// On a database with many writers the unique key decides, and losers run again.
+#[tokio::test]
+async fn fifty_ports_at_once_on_mariadb() {
+    let server = oslo_testing::db::MariaDb::start().await.unwrap();
+    let house = House::on(&server.database().await.unwrap(), neutron::Conf::default()).await;
+    house.agents("node1").await;
+    let net = house.network("alice-p1", json!({})).await;
+    house.subnet("alice-p1", &net, "10.0.0.0/24").await;
+    let ports = join_all((0..50).map(|_| house.port("alice-p1", json!({"network_id": net})))).await;
+    let ips: HashSet<String> = ports
+        .iter()
+        .map(|p| text(&p["fixed_ips"][0]["ip_address"]))
+        .collect();
+    assert_eq!(ips.len(), 50);
+    let state = house.state("node1").await;
+    assert_eq!((state.dhcp_hosts.len(), state.ports.len()), (50, 1));
+    let page = house
+        .get(
+            "alice-p1",
+            "/v2.0/ports?limit=7&sort_key=mac_address&sort_dir=desc",
+        )
+        .await;
+    assert_eq!(page["ports"].as_array().unwrap().len(), 7);
+}
+
 #[tokio::test]
 async fn a_full_subnet_says_so_and_recovers() {
     let house = House::new().await;
