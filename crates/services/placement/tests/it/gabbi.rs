@@ -511,14 +511,11 @@ async fn run_file(path: &Path) -> Result<usize, String> {
 #[tokio::test]
 async fn upstreams_declarative_tests() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gabbits");
-    let only = std::env::var("GABBI").unwrap_or_default();
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|e| e.unwrap().path())
         .collect();
-    files.retain(|f| {
-        f.extension().is_some_and(|e| e == "yaml") && f.to_string_lossy().contains(&only)
-    });
+    files.retain(|f| f.extension().is_some_and(|e| e == "yaml"));
     files.sort();
     let (mut done, mut failures) = (0, Vec::new());
     for file in &files {
@@ -532,5 +529,5 @@ async fn upstreams_declarative_tests() {
         "{done} passed; these failed:\n{}",
         failures.join("\n")
     );
-    assert!(done > 100 || !only.is_empty(), "only {done} tests ran");
+    assert!(done > 700, "only {done} tests ran");
 }

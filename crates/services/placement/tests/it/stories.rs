@@ -208,7 +208,12 @@ fn a_limited_search_does_not_look_at_every_host() {
             created_at: now,
             updated_at: now,
             inventories: ["VCPU", "MEMORY_MB", "DISK_GB"]
-                .map(|c| (c.to_string(), inventory(if i % 2 == 0 { 64 } else { 1 })))
+                .map(|c| {
+                    (
+                        c.to_string(),
+                        inventory(if i.is_multiple_of(2) { 64 } else { 1 }),
+                    )
+                })
                 .into(),
             traits: (0..40).map(|t| format!("CUSTOM_T{t}")).collect(),
             aggregates: Default::default(),
