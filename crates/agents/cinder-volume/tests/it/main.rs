@@ -1,0 +1,319 @@
+//! The agent over the bus, with both drivers, in a folder of its own.
+
+use async_trait::async_trait;
+use base::{Error, Kind, Result};
+use cinder_types::{
+    BackendReport, ImageRef, SchedulerApi, SchedulerClient, VolumeClient, VolumeSpec,
+};
+use cinder_volume::{Built, Conf, Deps, DriverKind, ImageSource};
+use host_privsep::{Privsep, Program};
+use oslo_context::RequestContext;
+use oslo_messaging::{Bus, ServerHandle};
+use oslo_service::Supervisor;
+use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+
+/// Cinder, as far as the agent asks it.
+struct Scheduler {
+    reports: Mutex<Vec<BackendReport>>,
+    reported: Semaphore,
+    known: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl SchedulerApi for Scheduler {
+    async fn report_backend(&self, _: &RequestContext, report: BackendReport) -> Result<()> {
+        self.reports.lock().unwrap().push(report);
+        self.reported.add_permits(1);
+        Ok(())
+    }
+
+    async fn unknown_volumes(
+        &self,
+        _: &RequestContext,
+        _: String,
+        ids: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let known = self.known.lock().unwrap();
+        Ok(ids.into_iter().filter(|id| !known.contains(id)).collect())
+    }
+}
+
+/// One image, whatever is asked for.
+struct OneImage(Vec<u8>);
+
+#[async_trait]
+impl ImageSource for OneImage {
+    async fn copy(&self, _: &str, mut file: tokio::fs::File) -> Result<()> {
+        file.write_all(&self.0).await?;
+        file.flush().await?;
+        Ok(())
+    }
+}
+
+struct Host {
+    folder: PathBuf,
+    agent: VolumeClient,
+    built: Built,
+    scheduler: Arc<Scheduler>,
+    _server: ServerHandle,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+async fn host(driver: DriverKind, image: Vec<u8>) -> Host {
+    let folder = std::env::temp_dir().join(format!("cinder-volume-{}", base::new_id()));
+    let bus = Bus::in_process();
+    let scheduler = Arc::new(Scheduler {
+        reports: Mutex::default(),
+        reported: Semaphore::new(0),
+        known: Mutex::default(),
+    });
+    let server = SchedulerClient::serve(&bus, "cinder", scheduler.clone())
+        .await
+        .unwrap();
+    let built = cinder_volume::build(Deps {
+        bus: bus.clone(),
+        images: Arc::new(OneImage(image)),
+        privsep: Privsep::new(),
+        conf: Conf {
+            host: "h1".into(),
+            driver,
+            volumes_dir: folder.clone(),
+            ..Conf::default()
+        },
+        supervisor: Arc::new(Supervisor::new()),
+    })
+    .await
+    .unwrap();
+    Host {
+        agent: VolumeClient::new(&bus).server(&built.state.name()),
+        folder,
+        built,
+        scheduler,
+        _server: server,
+    }
+}
+
+fn spec(id: &str, size: i64, disk_format: Option<&str>) -> VolumeSpec {
+    let image = disk_format.map(|format| ImageRef {
+        id: base::new_id(),
+        disk_format: format.into(),
+    });
+    VolumeSpec {
+        id: id.into(),
+        size,
+        image,
+        ..VolumeSpec::default()
+    }
+}
+
+fn ctx() -> RequestContext {
+    RequestContext::internal()
+}
+
+const GIB: u64 = 1 << 30;
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().len()
+}
+
+#[tokio::test]
+async fn every_verb_may_be_repeated() {
+    for driver in [DriverKind::File, DriverKind::Fake] {
+        let host = host(driver, vec![]).await;
+        let id = base::new_id();
+        for _ in 0..2 {
+            host.agent
+                .create_volume(&ctx(), spec(&id, 1, None))
+                .await
+                .unwrap();
+        }
+        for size in [3, 3, 2] {
+            host.agent
+                .extend_volume(&ctx(), id.clone(), size)
+                .await
+                .unwrap();
+        }
+        let connector = json!({"host": "c1"});
+        let connect = async |ro: bool| {
+            host.agent
+                .initialize_connection(&ctx(), id.clone(), connector.clone(), ro)
+                .await
+        };
+        let info = connect(true).await.unwrap();
+        assert_eq!(
+            (&info["driver_volume_type"], &info["data"]["access_mode"]),
+            (&json!("local"), &json!("ro"))
+        );
+        host.agent
+            .terminate_connection(&ctx(), id.clone(), connector.clone())
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            host.agent.delete_volume(&ctx(), id.clone()).await.unwrap();
+        }
+        assert_eq!(connect(false).await.unwrap_err().kind(), Kind::NotFound);
+        let grown = host.agent.extend_volume(&ctx(), id.clone(), 4).await;
+        assert_eq!(grown.unwrap_err().kind(), Kind::NotFound);
+        let odd = host
+            .agent
+            .create_volume(&ctx(), spec("../../etc/x", 1, None))
+            .await;
+        assert_eq!(odd.unwrap_err().kind(), Kind::BadRequest);
+    }
+}
+
+#[tokio::test]
+async fn files_are_sparse_and_private() {
+    let host = host(DriverKind::File, vec![]).await;
+    let id = base::new_id();
+    let info = host
+        .agent
+        .create_volume(&ctx(), spec(&id, 2, None))
+        .await
+        .unwrap();
+    let path = PathBuf::from(info.provider_location.unwrap());
+    assert_eq!(
+        path.file_name().unwrap().to_str().unwrap(),
+        format!("volume-{id}")
+    );
+    assert_eq!(length(&path), 2 * GIB);
+    let meta = std::fs::metadata(&path).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&meta) < 1000);
+    host.agent
+        .extend_volume(&ctx(), id.clone(), 3)
+        .await
+        .unwrap();
+    host.agent.extend_volume(&ctx(), id, 2).await.unwrap();
+    assert_eq!(length(&path), 3 * GIB, "never cut");
+    host.scheduler.reported.acquire().await.unwrap().forget();
+    let report = host.scheduler.reports.lock().unwrap()[0].clone();
+    assert_eq!(
+        (report.host.as_str(), report.pool.as_str()),
+        ("h1@file", "file")
+    );
+    assert!(report.total_capacity_gb > 0.0 && report.free_capacity_gb <= report.total_capacity_gb);
+}
+
+#[tokio::test]
+async fn raw_images_become_volumes() {
+    let host = host(DriverKind::File, b"a disk".repeat(1000)).await;
+    let id = base::new_id();
+    let info = host
+        .agent
+        .create_volume(&ctx(), spec(&id, 1, Some("raw")))
+        .await
+        .unwrap();
+    let path = PathBuf::from(info.provider_location.unwrap());
+    assert_eq!(length(&path), GIB);
+    let mut head = [0; 6];
+    std::io::Read::read_exact(&mut std::fs::File::open(&path).unwrap(), &mut head).unwrap();
+    assert_eq!(&head, b"a disk");
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+
+    // What lies about its format is refused, and nothing stays.
+    let liar = base::new_id();
+    let refused = host
+        .agent
+        .create_volume(&ctx(), spec(&liar, 1, Some("qcow2")))
+        .await;
+    assert_eq!(refused.unwrap_err().kind(), Kind::BadRequest);
+    assert_eq!(std::fs::read_dir(&host.folder).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn qcow2_images_are_converted() {
+    let privsep = Privsep::new();
+    if !privsep.has(Program::QemuImg) {
+        return;
+    }
+    let made = std::env::temp_dir().join(format!("{}.qcow2", base::new_id()));
+    host_imagefmt::create(
+        &privsep,
+        &made,
+        host_imagefmt::Format::Qcow2,
+        64 << 20,
+        None,
+    )
+    .await
+    .unwrap();
+    let image = std::fs::read(&made).unwrap();
+    std::fs::remove_file(&made).unwrap();
+    let host = host(DriverKind::File, image).await;
+    let id = base::new_id();
+    let info = host
+        .agent
+        .create_volume(&ctx(), spec(&id, 1, Some("qcow2")))
+        .await
+        .unwrap();
+    let path = PathBuf::from(info.provider_location.unwrap());
+    assert_eq!(length(&path), GIB);
+    let found = host_imagefmt::inspect_file(&path).await.unwrap();
+    assert_eq!(found.format, host_imagefmt::Format::Raw);
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[tokio::test]
+async fn orphans_go_at_the_second_look() {
+    let host = host(DriverKind::File, vec![]).await;
+    let (mine, orphan) = (base::new_id(), base::new_id());
+    for id in [&mine, &orphan] {
+        host.agent
+            .create_volume(&ctx(), spec(id, 1, None))
+            .await
+            .unwrap();
+    }
+    let stranger = host.folder.join("precious.img");
+    std::fs::write(&stranger, "not ours").unwrap();
+    host.scheduler.known.lock().unwrap().push(mine.clone());
+    assert_eq!(host.built.state.remove_orphans().await.unwrap(), 0);
+    assert_eq!(host.built.state.remove_orphans().await.unwrap(), 1);
+    assert!(stranger.exists() && host.folder.join(format!("volume-{mine}")).exists());
+    assert!(!host.folder.join(format!("volume-{orphan}")).exists());
+}
+
+/// Breaks off in the middle.
+struct Broken;
+
+#[async_trait]
+impl ImageSource for Broken {
+    async fn copy(&self, _: &str, mut file: tokio::fs::File) -> Result<()> {
+        file.write_all(b"half").await?;
+        Err(Error::unavailable("the line is cut"))
+    }
+}
+
+#[tokio::test]
+async fn half_an_image_leaves_nothing() {
+    use cinder_volume::driver::{FileDriver, VolumeDriver};
+    let folder = std::env::temp_dir().join(format!("cinder-volume-{}", base::new_id()));
+    let driver = FileDriver::new(&folder, Privsep::new()).unwrap();
+    let id = base::new_id();
+    let image = ImageRef::default();
+    let refused = driver.create_from_image(&id, 1, &image, &Broken).await;
+    assert_eq!(refused.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    // A crash leaves partial files; the next start removes them, and nothing else.
+    std::fs::write(folder.join(format!("volume-{id}.partial")), "x").unwrap();
+    std::fs::write(folder.join("volume-notes.partial"), "x").unwrap();
+    driver.clean().await.unwrap();
+    assert!(driver.list().await.unwrap().is_empty());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
