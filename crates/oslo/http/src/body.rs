@@ -3,9 +3,9 @@
 use base::{Error, Kind, Result};
 use bytes::{Bytes, BytesMut};
 use futures::stream::{BoxStream, StreamExt};
-use sync_wrapper::SyncStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use sync_wrapper::SyncStream;
 
 /// The body of a request or a reply.
 #[derive(Default)]
@@ -16,7 +16,10 @@ pub enum Body {
     /// All of it, in memory.
     Bytes(Bytes),
     /// As it comes. The number is the length in bytes, where known.
-    Stream(SyncStream<BoxStream<'static, std::io::Result<Bytes>>>, Option<u64>),
+    Stream(
+        SyncStream<BoxStream<'static, std::io::Result<Bytes>>>,
+        Option<u64>,
+    ),
 }
 
 impl Body {

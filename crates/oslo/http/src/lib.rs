@@ -33,8 +33,8 @@ pub use route::{
     AUTHENTICATED, Access, BodyKind, PUBLIC, Route, RouteInfo, action, delete, get, inside, patch,
     post, put, route, rule,
 };
-pub use schema::{Schemas, Wording};
 pub use rustls::ServerConfig as TlsConfig;
+pub use schema::{Schemas, Wording};
 pub use server::{ServerOptions, bind, serve, tls_config};
 
 pub use bytes::Bytes;
