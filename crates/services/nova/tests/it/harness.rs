@@ -1,0 +1,340 @@
+//! nova on a database in memory, with callers whose tokens are their names and a compute host that only has consoles.
+
+use async_trait::async_trait;
+use base::{Clock, Error, Json, Result, Timestamp};
+use futures::future::BoxFuture;
+use nova::db::instances::{CachedAddress, CachedPort, InstanceRow};
+use nova::db::{compute_nodes, services};
+use nova::instance::status::VmState;
+use nova::{Built, Nova};
+use nova_types::rpc::{
+    ComputeApi, ComputeClient, ConsoleAddress, FlavorSpec, HostReport, InstanceSpec, PortSpec,
+    PowerAction, PowerState, VolumeSpec,
+};
+use oslo_context::RequestContext;
+use oslo_db::Db;
+use oslo_http::{Authenticate, Body, Endpoint, HeaderMap};
+use oslo_messaging::{Bus, ServerHandle};
+use oslo_service::Supervisor;
+use sdk::Sdk;
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+/// `admin`; `alice` and `anna` in project p1; `bob` in p2.
+struct Names;
+
+impl Authenticate for Names {
+    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<RequestContext>> {
+        let token = headers
+            .get("x-auth-token")
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_string);
+        Box::pin(async move {
+            let token = token.ok_or_else(|| Error::unauthorized("no token"))?;
+            let (project, roles): (_, &[&str]) = match token.as_str() {
+                "admin" => ("admins", &["admin", "manager", "member", "reader"]),
+                "bob" => ("p2", &["member", "reader"]),
+                _ => ("p1", &["member", "reader"]),
+            };
+            Ok(RequestContext {
+                user_id: Some(token),
+                project_id: Some(project.into()),
+                roles: roles.iter().map(|r| r.to_string()).collect(),
+                ..RequestContext::anonymous()
+            })
+        })
+    }
+}
+
+/// A compute host whose guests all show their screen at one port.
+struct Screens(AtomicU16);
+
+#[async_trait]
+impl ComputeApi for Screens {
+    async fn prepare_instance(&self, _: &RequestContext, _: InstanceSpec) -> Result<()> {
+        Ok(())
+    }
+    async fn ensure_instance(&self, _: &RequestContext, _: InstanceSpec) -> Result<PowerState> {
+        Ok(PowerState::Running)
+    }
+    async fn destroy_instance(&self, _: &RequestContext, _: String, _: bool) -> Result<()> {
+        Ok(())
+    }
+    async fn power(&self, _: &RequestContext, _: String, _: PowerAction) -> Result<PowerState> {
+        Ok(PowerState::Running)
+    }
+    async fn attach_volume(&self, _: &RequestContext, _: String, _: VolumeSpec) -> Result<()> {
+        Ok(())
+    }
+    async fn detach_volume(&self, _: &RequestContext, _: String, _: String) -> Result<()> {
+        Ok(())
+    }
+    async fn extend_volume(&self, _: &RequestContext, _: String, _: String, _: u64) -> Result<()> {
+        Ok(())
+    }
+    async fn attach_port(&self, _: &RequestContext, _: String, _: PortSpec) -> Result<()> {
+        Ok(())
+    }
+    async fn detach_port(&self, _: &RequestContext, _: String, _: String) -> Result<()> {
+        Ok(())
+    }
+    async fn console_output(
+        &self,
+        _: &RequestContext,
+        _: String,
+        _: Option<i64>,
+    ) -> Result<String> {
+        Ok(String::new())
+    }
+    async fn vnc_console(&self, _: &RequestContext, _: String) -> Result<ConsoleAddress> {
+        Ok(ConsoleAddress {
+            host: "127.0.0.1".into(),
+            port: self.0.load(Ordering::SeqCst),
+        })
+    }
+    async fn instance_state(&self, _: &RequestContext, _: String) -> Result<PowerState> {
+        Ok(PowerState::Running)
+    }
+    async fn diagnostics(&self, _: &RequestContext, _: String) -> Result<Value> {
+        Ok(Value::Null)
+    }
+}
+
+pub struct Cloud {
+    pub nova: Arc<Nova>,
+    pub endpoint: Arc<dyn Endpoint>,
+    pub clock: Clock,
+    screens: Arc<Screens>,
+    _host: ServerHandle,
+    _rpc: ServerHandle,
+    _supervisor: Arc<Supervisor>,
+}
+
+pub const SECRET: &str = "metadata-secret";
+
+impl Cloud {
+    /// A cloud with one compute host, `host1`, which has just reported.
+    pub async fn new() -> Cloud {
+        let db = Db::open("sqlite::memory:").await.unwrap();
+        let bus = Bus::in_process();
+        let clock = Clock::manual(Timestamp::parse("2026-11-23T12:00:00Z").unwrap());
+        let supervisor = Arc::new(Supervisor::new());
+        let conf = nova::config::Conf {
+            metadata_proxy_shared_secret: SECRET.into(),
+            ..Default::default()
+        };
+        let deps = nova::Deps {
+            db,
+            bus: bus.clone(),
+            sdk: Sdk::new(Arc::new(sdk::InProcess::default()), Default::default()),
+            auth: Arc::new(Names),
+            conf,
+            clock: clock.clone(),
+            supervisor: Arc::clone(&supervisor),
+            policy_file: None,
+            identity_uri: "http://127.0.0.1:5000/".into(),
+            host: "controller".into(),
+        };
+        let Built {
+            endpoint,
+            state,
+            rpc,
+            ..
+        } = nova::build(deps).await.unwrap();
+        let screens = Arc::new(Screens(AtomicU16::new(5900)));
+        let host = ComputeClient::serve(&bus, "host1", Arc::clone(&screens))
+            .await
+            .unwrap();
+        let cloud = Cloud {
+            nova: state,
+            endpoint,
+            clock,
+            screens,
+            _host: host,
+            _rpc: rpc,
+            _supervisor: supervisor,
+        };
+        cloud.heartbeat("host1").await;
+        cloud
+    }
+
+    /// What a host's report leaves in the database.
+    pub async fn heartbeat(&self, host: &str) {
+        let (host, now) = (host.to_string(), self.clock.now());
+        let report = HostReport {
+            hypervisor_hostname: format!("{host}.example"),
+            hypervisor_type: "QEMU".into(),
+            hypervisor_version: 7002000,
+            host_ip: "10.1.1.1".into(),
+            vcpus: 8,
+            memory_mb: 16384,
+            local_gb: 100,
+            disk_available_gb: 90,
+            cpu_info: serde_json::json!({"arch": "x86_64"}),
+            driver: "fake".into(),
+            uptime_s: 90061,
+            host: host.clone(),
+            ..HostReport::default()
+        };
+        self.nova
+            .db
+            .write(move |tx| {
+                let service = services::report(tx, &host, "nova-compute", "compute", now)?;
+                compute_nodes::report(tx, &service.id, &report, now)
+            })
+            .await
+            .unwrap();
+    }
+
+    /// Where the guests' screens listen from now on.
+    pub fn screens_at(&self, port: u16) {
+        self.screens.0.store(port, Ordering::SeqCst);
+    }
+
+    /// An active server of project p1 on host1, as a finished boot leaves it.
+    pub async fn server(&self, change: impl FnOnce(&mut InstanceRow)) -> InstanceRow {
+        let now = self.clock.now();
+        let address = CachedAddress {
+            ip: "10.0.0.5".into(),
+            version: 4,
+            cidr: "10.0.0.0/24".into(),
+            gateway: Some("10.0.0.1".into()),
+            dhcp: true,
+            floating: vec!["203.0.113.9".into()],
+            ..CachedAddress::default()
+        };
+        let port = CachedPort {
+            id: base::new_id(),
+            mac: "fa:16:3e:11:22:33".into(),
+            mtu: 1450,
+            addresses: vec![address],
+            vif_type: "bridge".into(),
+            ..CachedPort::default()
+        };
+        let flavor = FlavorSpec {
+            flavor_id: "1".into(),
+            name: "m1.tiny".into(),
+            vcpus: 2,
+            memory_mb: 512,
+            root_gb: 3,
+            ..FlavorSpec::default()
+        };
+        let mut row = InstanceRow {
+            id: base::new_id(),
+            project_id: "p1".into(),
+            user_id: "alice".into(),
+            display_name: "web".into(),
+            description: None,
+            hostname: "web".into(),
+            vm_state: VmState::Active,
+            task_state: None,
+            power_state: 1,
+            host: Some("host1".into()),
+            node: Some("host1.example".into()),
+            image_ref: Some(base::new_id()),
+            flavor_id: "1".into(),
+            flavor: Json(flavor),
+            vcpus: 2,
+            memory_mb: 512,
+            key_name: None,
+            key_data: None,
+            user_data: None,
+            metadata: Json(Default::default()),
+            system_metadata: Json(Default::default()),
+            tags: Json(Vec::new()),
+            network_info: Json(vec![port]),
+            security_groups: Json(vec!["default".into()]),
+            config_drive: false,
+            availability_zone: Some("nova".into()),
+            requested_zone: None,
+            root_device_name: Some("/dev/vda".into()),
+            disk_config: "MANUAL".into(),
+            access_ip_v4: None,
+            access_ip_v6: None,
+            reservation_id: "r-1".into(),
+            launch_index: 0,
+            progress: 100,
+            locked: false,
+            locked_by: None,
+            locked_reason: None,
+            fault: None,
+            server_group_id: None,
+            created_at: now,
+            updated_at: None,
+            launched_at: Some(now),
+            terminated_at: None,
+            deleted_at: None,
+        };
+        change(&mut row);
+        let copy = row.clone();
+        self.nova
+            .db
+            .write(move |tx| tx.insert(&copy))
+            .await
+            .unwrap();
+        row
+    }
+
+    /// One request: status and JSON body.
+    pub async fn ask(
+        &self,
+        who: &str,
+        version: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "nova:8774")
+            .header("openstack-api-version", format!("compute {version}"))
+            .header("content-type", "application/json");
+        if !who.is_empty() {
+            request = request.header("x-auth-token", who);
+        }
+        let body = body.map(|b| Body::from(b.to_string())).unwrap_or_default();
+        let reply = self.endpoint.call(request.body(body).unwrap()).await;
+        let status = reply.status.as_u16();
+        let bytes = reply.body.collect(64 << 20).await.unwrap();
+        (
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        )
+    }
+
+    /// A GET that must succeed.
+    pub async fn get(&self, who: &str, version: &str, path: &str) -> Value {
+        let (status, body) = self.ask(who, version, "GET", path, None).await;
+        assert_eq!(status, 200, "GET {path}: {body}");
+        body
+    }
+
+    /// A POST that must succeed.
+    pub async fn post(&self, who: &str, version: &str, path: &str, body: Value) -> Value {
+        let (status, answer) = self.ask(who, version, "POST", path, Some(body)).await;
+        assert!(
+            (200..300).contains(&status),
+            "POST {path}: {status} {answer}"
+        );
+        answer
+    }
+
+    /// The status and the words of a refusal.
+    pub async fn refused(
+        &self,
+        who: &str,
+        version: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, String) {
+        let (status, answer) = self.ask(who, version, method, path, body).await;
+        let words = answer
+            .as_object()
+            .and_then(|o| o.values().next())
+            .and_then(|v| v["message"].as_str());
+        (status, words.unwrap_or("").to_string())
+    }
+}

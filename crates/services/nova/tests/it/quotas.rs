@@ -1,0 +1,285 @@
+//! Quotas, limits, usage, server groups and the action log.
+
+use crate::harness::Cloud;
+use nova::db::actions;
+use oslo_context::RequestContext;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test]
+async fn quotas_are_set_shown_and_forgotten() {
+    let cloud = Cloud::new().await;
+    cloud.server(|_| {}).await;
+    let path = "/v2.1/os-quota-sets/p1";
+    let set = cloud.get("alice", "2.1", path).await["quota_set"].clone();
+    assert_eq!(
+        (&set["cores"], &set["floating_ips"], &set["injected_files"]),
+        (&json!(20), &json!(-1), &json!(5))
+    );
+    let new = cloud.get("alice", "2.57", path).await["quota_set"].clone();
+    assert!(new.get("floating_ips").is_none() && new.get("injected_files").is_none());
+    assert_eq!(cloud.refused("bob", "2.57", "GET", path, None).await.0, 403);
+    assert_eq!(
+        cloud
+            .refused(
+                "alice",
+                "2.57",
+                "PUT",
+                path,
+                Some(json!({"quota_set": {"cores": 1}}))
+            )
+            .await
+            .0,
+        403
+    );
+    // Not below what is used, unless forced.
+    assert_eq!(
+        cloud
+            .refused(
+                "admin",
+                "2.57",
+                "PUT",
+                path,
+                Some(json!({"quota_set": {"cores": 1}}))
+            )
+            .await
+            .0,
+        400
+    );
+    let (status, forced) = cloud
+        .ask(
+            "admin",
+            "2.57",
+            "PUT",
+            path,
+            Some(json!({"quota_set": {"cores": 1, "force": true}})),
+        )
+        .await;
+    assert_eq!((status, &forced["quota_set"]["cores"]), (200, &json!(1)));
+    let detail = cloud.get("alice", "2.57", &format!("{path}/detail")).await["quota_set"].clone();
+    assert_eq!(
+        detail["cores"],
+        json!({"limit": 1, "in_use": 2, "reserved": 0})
+    );
+    assert_eq!(
+        cloud
+            .get("alice", "2.57", &format!("{path}/defaults"))
+            .await["quota_set"]["cores"],
+        20
+    );
+    assert_eq!(
+        cloud.ask("admin", "2.57", "DELETE", path, None).await.0,
+        202
+    );
+    assert_eq!(
+        cloud.get("alice", "2.57", path).await["quota_set"]["cores"],
+        20
+    );
+
+    let class = "/v2.1/os-quota-class-sets/default";
+    let (status, _) = cloud
+        .ask(
+            "admin",
+            "2.57",
+            "PUT",
+            class,
+            Some(json!({"quota_class_set": {"cores": 7}})),
+        )
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        cloud.get("admin", "2.57", class).await["quota_class_set"]["cores"],
+        7
+    );
+    let limits = cloud.get("alice", "2.57", "/v2.1/limits").await["limits"]["absolute"].clone();
+    assert_eq!(
+        (&limits["maxTotalCores"], &limits["totalCoresUsed"]),
+        (&json!(7), &json!(2))
+    );
+    assert_eq!(
+        cloud
+            .refused("bob", "2.57", "GET", "/v2.1/limits?tenant_id=p1", None)
+            .await
+            .0,
+        403
+    );
+    let seen =
+        cloud.get("admin", "2.1", "/v2.1/limits?tenant_id=p1").await["limits"]["absolute"].clone();
+    assert_eq!(
+        (&seen["totalInstancesUsed"], &seen["maxImageMeta"]),
+        (&json!(1), &json!(128))
+    );
+}
+
+#[tokio::test]
+async fn usage_counts_hours_within_the_period() {
+    let cloud = Cloud::new().await;
+    let start = cloud.clock.now();
+    let server = cloud.server(|_| {}).await;
+    cloud.clock.advance(Duration::from_secs(7200));
+    let (from, to) = (
+        start
+            .plus(Duration::from_secs(1800))
+            .format("%Y-%m-%dT%H:%M:%S"),
+        cloud.clock.now().format("%Y-%m-%dT%H:%M:%S"),
+    );
+    let path = format!("/v2.1/os-simple-tenant-usage/p1?start={from}&end={to}");
+    let usage = cloud.get("alice", "2.40", &path).await["tenant_usage"].clone();
+    assert_eq!(
+        (&usage["total_hours"], &usage["total_vcpus_usage"]),
+        (&json!(1.5), &json!(3.0))
+    );
+    assert_eq!(
+        (
+            &usage["server_usages"][0]["instance_id"],
+            &usage["server_usages"][0]["uptime"]
+        ),
+        (&json!(server.id), &json!(7200))
+    );
+    assert_eq!(
+        cloud.refused("bob", "2.40", "GET", &path, None).await.0,
+        403
+    );
+    let all = cloud
+        .get(
+            "admin",
+            "2.1",
+            &format!("/v2.1/os-simple-tenant-usage?start={from}&end={to}"),
+        )
+        .await;
+    assert_eq!(all["tenant_usages"][0]["tenant_id"], "p1");
+    assert!(all["tenant_usages"][0].get("server_usages").is_none());
+    let backwards = format!("/v2.1/os-simple-tenant-usage/p1?start={to}&end={from}");
+    assert_eq!(
+        cloud
+            .refused("alice", "2.40", "GET", &backwards, None)
+            .await
+            .0,
+        400
+    );
+}
+
+#[tokio::test]
+async fn server_groups() {
+    let cloud = Cloud::new().await;
+    let path = "/v2.1/os-server-groups";
+    let old = json!({"server_group": {"name": "g", "policies": ["anti-affinity"]}});
+    let made = cloud.post("alice", "2.15", path, old).await["server_group"].clone();
+    assert_eq!(
+        (&made["policies"], &made["project_id"]),
+        (&json!(["anti-affinity"]), &json!("p1"))
+    );
+    let group = made["id"].as_str().unwrap().to_string();
+    let member = cloud
+        .server(|s| s.server_group_id = Some(group.clone()))
+        .await;
+    let shown =
+        cloud.get("alice", "2.64", &format!("{path}/{group}")).await["server_group"].clone();
+    assert_eq!(
+        (&shown["policy"], &shown["members"]),
+        (&json!("anti-affinity"), &json!([member.id]))
+    );
+    let rules = json!({"server_group": {"name": "g", "policy": "affinity", "rules": {"max_server_per_host": 2}}});
+    assert_eq!(
+        cloud
+            .refused("alice", "2.64", "POST", path, Some(rules))
+            .await
+            .0,
+        400
+    );
+    assert_eq!(
+        cloud
+            .refused("bob", "2.64", "GET", &format!("{path}/{group}"), None)
+            .await
+            .0,
+        404
+    );
+    assert_eq!(
+        cloud.get("admin", "2.64", path).await,
+        json!({"server_groups": []})
+    );
+    assert_eq!(
+        cloud
+            .get("admin", "2.64", &format!("{path}?all_projects=True"))
+            .await["server_groups"][0]["id"],
+        group
+    );
+    assert_eq!(
+        cloud
+            .ask("alice", "2.64", "DELETE", &format!("{path}/{group}"), None)
+            .await
+            .0,
+        204
+    );
+    assert_eq!(
+        cloud
+            .refused("alice", "2.64", "DELETE", &format!("{path}/{group}"), None)
+            .await
+            .0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn the_action_log() {
+    let cloud = Cloud::new().await;
+    let server = cloud.server(|_| {}).await;
+    let ctx = RequestContext {
+        user_id: Some("alice".into()),
+        project_id: Some("p1".into()),
+        ..RequestContext::anonymous()
+    };
+    let (id, now, request) = (server.id.clone(), cloud.clock.now(), ctx.request_id.clone());
+    cloud
+        .nova
+        .db
+        .write(move |tx| {
+            actions::start(tx, &ctx, &id, "stop", now)?;
+            actions::event(
+                tx,
+                &id,
+                &ctx.request_id,
+                "compute_stop_instance",
+                Some("host1"),
+                now,
+                now,
+                None,
+            )?;
+            actions::finish(tx, &id, &ctx.request_id, now, None)
+        })
+        .await
+        .unwrap();
+    let path = format!("/v2.1/servers/{}/os-instance-actions", server.id);
+    let list = cloud.get("alice", "2.58", &path).await["instanceActions"].clone();
+    assert_eq!(
+        (&list[0]["action"], &list[0]["request_id"]),
+        (&json!("stop"), &json!(request))
+    );
+    let one = format!("{path}/{request}");
+    assert!(
+        cloud.get("alice", "2.50", &one).await["instanceAction"]
+            .get("events")
+            .is_none()
+    );
+    let event = cloud.get("alice", "2.62", &one).await["instanceAction"]["events"][0].clone();
+    assert!(event.get("host").is_none() && event.get("traceback").is_none());
+    assert_eq!(
+        (&event["result"], event["hostId"].as_str().unwrap().len()),
+        (&json!("Success"), 56)
+    );
+    assert_eq!(
+        cloud.get("admin", "2.84", &one).await["instanceAction"]["events"][0]["host"],
+        "host1"
+    );
+    assert_eq!(
+        cloud.refused("bob", "2.62", "GET", &path, None).await.0,
+        404
+    );
+    assert_eq!(
+        cloud
+            .refused("alice", "2.62", "GET", &format!("{path}/req-none"), None)
+            .await
+            .0,
+        404
+    );
+}
