@@ -49,7 +49,9 @@ fn mismatch<T>(wanted: &str, cell: &CellRef<'_>) -> Result<T> {
         CellRef::Text(_) => "text",
         CellRef::Blob(_) => "bytes",
     };
-    Err(Error::internal(format!("column holds {found}, wanted {wanted}")))
+    Err(Error::internal(format!(
+        "column holds {found}, wanted {wanted}"
+    )))
 }
 
 macro_rules! integer_cell {

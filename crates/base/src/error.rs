@@ -103,12 +103,18 @@ impl Kind {
 
     /// The name used on the wire between our own processes.
     pub fn name(self) -> &'static str {
-        KINDS.iter().find(|(k, _)| *k == self).map_or("Internal", |(_, n)| n)
+        KINDS
+            .iter()
+            .find(|(k, _)| *k == self)
+            .map_or("Internal", |(_, n)| n)
     }
 
     /// The inverse of [`Kind::name`]; unknown names are [`Kind::Internal`].
     pub fn from_name(name: &str) -> Kind {
-        KINDS.iter().find(|(_, n)| *n == name).map_or(Kind::Internal, |(k, _)| *k)
+        KINDS
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map_or(Kind::Internal, |(k, _)| *k)
     }
 }
 
@@ -151,7 +157,14 @@ struct Inner {
 impl Error {
     /// An error of `kind` with words for the caller.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error { inner: Box::new(Inner { kind, message: message.into(), class: None, log: None }) }
+        Error {
+            inner: Box::new(Inner {
+                kind,
+                message: message.into(),
+                class: None,
+                log: None,
+            }),
+        }
     }
 
     /// 400.
@@ -191,7 +204,10 @@ impl Error {
 
     /// 500: the words go to the log only; the caller sees "internal error" and the request id.
     pub fn internal(log: impl fmt::Display) -> Error {
-        let mut error = Error::new(Kind::Internal, "An unexpected error prevented the server from fulfilling your request.");
+        let mut error = Error::new(
+            Kind::Internal,
+            "An unexpected error prevented the server from fulfilling your request.",
+        );
         error.inner.log = Some(log.to_string());
         error
     }

@@ -24,7 +24,8 @@ pub fn is_uuid_like(text: &str) -> bool {
 
 /// Whether `text` is a request id that a caller may hand us.
 pub fn is_request_id(text: &str) -> bool {
-    text.strip_prefix("req-").is_some_and(|t| t.len() == 36 && is_uuid_like(t))
+    text.strip_prefix("req-")
+        .is_some_and(|t| t.len() == 36 && is_uuid_like(t))
 }
 
 /// Reads a uuid into its usual spelling; anything else is a 400.
@@ -37,5 +38,7 @@ pub fn parse_uuid(text: &str) -> Result<String> {
 
 /// A uuid that is always the same for the same `name` (version 5, our own namespace).
 pub fn named_id(name: &str) -> String {
-    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_DNS, name.as_bytes()).hyphenated().to_string()
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_DNS, name.as_bytes())
+        .hyphenated()
+        .to_string()
 }

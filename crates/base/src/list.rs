@@ -46,6 +46,9 @@ pub struct Page<T> {
 impl<T> Page<T> {
     /// Converts each row.
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
-        Page { items: self.items.into_iter().map(f).collect(), more: self.more }
+        Page {
+            items: self.items.into_iter().map(f).collect(),
+            more: self.more,
+        }
     }
 }

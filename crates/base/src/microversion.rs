@@ -10,10 +10,16 @@ pub struct Microversion(pub u16, pub u16);
 impl Microversion {
     /// Reads `2.87`; no sign, no leading zero, no `latest` (the HTTP layer knows what latest is).
     pub fn parse(text: &str) -> Result<Microversion> {
-        let bad = || Error::bad_request(format!("API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum."));
+        let bad = || {
+            Error::bad_request(format!(
+                "API Version String {text} is of invalid format. Must be of format MajorNum.MinorNum."
+            ))
+        };
         let (major, minor) = text.split_once('.').ok_or_else(bad)?;
         let number = |t: &str| -> Option<u16> {
-            let plain = !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit()) && (t == "0" || !t.starts_with('0'));
+            let plain = !t.is_empty()
+                && t.bytes().all(|b| b.is_ascii_digit())
+                && (t == "0" || !t.starts_with('0'));
             if plain { t.parse().ok() } else { None }
         };
         match (number(major), number(minor)) {
@@ -36,7 +42,9 @@ mod tests {
     #[test]
     fn numbers_not_letters() {
         assert!(Microversion::parse("2.10").unwrap() > Microversion::parse("2.9").unwrap());
-        for bad in ["2", "2.", ".1", "2.01", "02.1", "2.1.1", "two.one", "0.1", "+2.1", "2.65536"] {
+        for bad in [
+            "2", "2.", ".1", "2.01", "02.1", "2.1.1", "two.one", "0.1", "+2.1", "2.65536",
+        ] {
             assert!(Microversion::parse(bad).is_err(), "{bad}");
         }
     }

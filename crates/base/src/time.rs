@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// A point in time: microseconds since 1970-01-01 UTC. Stored as an integer, so it sorts the same everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
@@ -77,7 +79,9 @@ impl Timestamp {
     }
 
     fn zoned(self) -> jiff::Zoned {
-        jiff::Timestamp::from_microsecond(self.0).unwrap_or_default().to_zoned(TimeZone::UTC)
+        jiff::Timestamp::from_microsecond(self.0)
+            .unwrap_or_default()
+            .to_zoned(TimeZone::UTC)
     }
 }
 
@@ -132,10 +136,17 @@ mod tests {
         assert_eq!(t.iso_z(), "2026-01-02T03:04:05Z");
         assert_eq!(t.iso_micros_z(), "2026-01-02T03:04:05.000006Z");
         assert_eq!(t.iso_micros(), "2026-01-02T03:04:05.000006");
-        for text in [t.iso_micros_z(), t.iso_micros(), "2026-01-02T03:04:05.000006+00:00".into()] {
+        for text in [
+            t.iso_micros_z(),
+            t.iso_micros(),
+            "2026-01-02T03:04:05.000006+00:00".into(),
+        ] {
             assert_eq!(Timestamp::parse(&text).unwrap(), t, "{text}");
         }
-        assert_eq!(Timestamp::parse("2026-01-02").unwrap().iso_z(), "2026-01-02T00:00:00Z");
+        assert_eq!(
+            Timestamp::parse("2026-01-02").unwrap().iso_z(),
+            "2026-01-02T00:00:00Z"
+        );
         assert!(Timestamp::parse("yesterday").is_err());
     }
 }

@@ -58,7 +58,10 @@ pub struct RequestContext {
 impl RequestContext {
     /// Nobody, with a fresh request id.
     pub fn anonymous() -> RequestContext {
-        RequestContext { request_id: id::new_request_id(), ..Default::default() }
+        RequestContext {
+            request_id: id::new_request_id(),
+            ..Default::default()
+        }
     }
 
     /// The cloud itself (reconcilers, flows resumed after a crash): every policy rule with `is_admin` or role admin passes.
@@ -66,14 +69,23 @@ impl RequestContext {
         RequestContext {
             request_id: id::new_request_id(),
             is_admin: true,
-            roles: vec!["admin".into(), "manager".into(), "member".into(), "reader".into(), "service".into()],
+            roles: vec![
+                "admin".into(),
+                "manager".into(),
+                "member".into(),
+                "reader".into(),
+                "service".into(),
+            ],
             ..Default::default()
         }
     }
 
     /// The cloud itself, continuing the request `request_id` (so that `ferrostack trace` shows one path).
     pub fn internal_for(request_id: &str) -> RequestContext {
-        RequestContext { request_id: request_id.to_string(), ..RequestContext::internal() }
+        RequestContext {
+            request_id: request_id.to_string(),
+            ..RequestContext::internal()
+        }
     }
 
     /// Whether the caller holds the role (names compare without case, as oslo.policy does).
@@ -98,7 +110,11 @@ impl RequestContext {
 
     /// Whose rows this caller may see: an administrator all, everybody else those of the token's project.
     pub fn row_scope(&self) -> RowScope<'_> {
-        if self.is_admin { RowScope::All } else { RowScope::Project(self.project()) }
+        if self.is_admin {
+            RowScope::All
+        } else {
+            RowScope::Project(self.project())
+        }
     }
 
     /// oslo.context's dictionary.
@@ -149,7 +165,10 @@ mod tests {
             ..RequestContext::anonymous()
         };
         let back = RequestContext::from_rpc(&ctx.to_rpc());
-        assert_eq!((back.user(), back.project(), back.request_id.as_str()), ("u", "p", ctx.request_id.as_str()));
+        assert_eq!(
+            (back.user(), back.project(), back.request_id.as_str()),
+            ("u", "p", ctx.request_id.as_str())
+        );
         assert!(back.has_role("member"));
         let python = serde_json::json!({"user_id": "u2", "tenant": "p2", "request_id": "req-1", "roles": []});
         let back = RequestContext::from_rpc(&python);
@@ -158,7 +177,10 @@ mod tests {
 
     #[test]
     fn tokens_stay_out_of_debug() {
-        let ctx = RequestContext { token: Some("gAAAA".into()), ..RequestContext::anonymous() };
+        let ctx = RequestContext {
+            token: Some("gAAAA".into()),
+            ..RequestContext::anonymous()
+        };
         assert!(!format!("{ctx:?}").contains("gAAAA"));
     }
 }
