@@ -76,7 +76,10 @@ pub async fn reset_status(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
 
 pub async fn set_bootable(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let body: Object = req.parse_key("os-set_bootable")?;
-    set_column(&cinder, &req, "bootable", flag(body.get("bootable"))).await?;
+    let Some(bootable) = body.get("bootable") else {
+        return Err(Error::bad_request("Must specify bootable in request."));
+    };
+    set_column(&cinder, &req, "bootable", flag(Some(bootable))).await?;
     Ok(Reply::empty(200))
 }
 

@@ -299,6 +299,8 @@ fn nova_uses(server: &str) -> Error {
 
 /// Makes the volume's status follow from its attachments.
 pub fn settle(tx: &mut Tx, volume_id: &str, now: Timestamp) -> Result<()> {
+    // Whoever else changes this volume's attachments waits here, and then sees ours.
+    tx.find_for_update::<VolumeRow>(eq("id", volume_id))?;
     let attachments = db::attachments::of_volume(tx, volume_id)?;
     let any = |status| attachments.iter().any(|a| a.status == status);
     let verb = if attachments.is_empty() {

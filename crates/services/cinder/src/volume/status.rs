@@ -71,7 +71,12 @@ const DONE_FROM: &[VolumeStatus] = &[Reserved, Attaching, InUse, Detaching, Avai
 const TABLE: &[(Verb, &[VolumeStatus], VolumeStatus)] = &[
     (Verb::Download, &[Creating, Downloading], Downloading),
     (Verb::Created, &[Creating, Downloading], Available),
-    (Verb::CreateFailed, &[Creating, Downloading], Error),
+    // A volume that was reserved while it was downloading is as broken as any other.
+    (
+        Verb::CreateFailed,
+        &[Creating, Downloading, Reserved, Attaching, Available],
+        Error,
+    ),
     (
         Verb::Delete,
         &[

@@ -69,3 +69,27 @@ async fn what_nobody_works_on_ends_in_error() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_volume_reserved_too_early_breaks_with_its_create() {
+    let cloud = Cloud::new().await;
+    cloud.agent.gate.forget_permits(1000);
+    let body = json!({"volume": {"size": 3, "imageRef": crate::cloud::IMAGE}});
+    let created = cloud.post("ann", "/v3/p1/volumes", body).await.expect(202);
+    let id = created["volume"]["id"].as_str().unwrap().to_string();
+    cloud.agent.waiting.acquire().await.unwrap().forget();
+    assert_eq!(cloud.status(&id).await, "downloading");
+    let claim = json!({"attachment": {"volume_uuid": id, "instance_uuid": crate::cloud::SERVER}});
+    cloud
+        .post("ann", "/v3/p1/attachments", claim)
+        .await
+        .expect(200);
+    assert_eq!(cloud.status(&id).await, "reserved");
+    // The process dies, and in its next life the backend has failed.
+    let failed = base::Error::conflict("no space");
+    *cloud.agent.fail.lock().unwrap() = Some(failed);
+    let cloud = cloud.crash().await;
+    cloud.agent.gate.add_permits(1000);
+    cloud.idle().await;
+    assert_eq!(cloud.status(&id).await, "error");
+}
