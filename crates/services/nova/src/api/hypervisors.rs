@@ -5,11 +5,10 @@ use crate::Nova;
 use crate::db::compute_nodes::ComputeNodeRow;
 use crate::db::instances::on_host;
 use crate::db::services::ServiceRow;
+use crate::db::usage::disk_by_host;
 use crate::scheduler::hosts;
-use base::{Dir, Error, Json, Page, Paging, Result, id};
-use nova_types::rpc::FlavorSpec;
-use oslo_db::sea_query::Query;
-use oslo_db::{Cond, Tx, all, contains, eq, everything, is_null, not_null};
+use base::{Dir, Error, Page, Paging, Result, id};
+use oslo_db::{Cond, Tx, contains, eq, everything};
 use oslo_http::{PagingRules, Reply, Req, is_true, next_link, parse_paging};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -84,18 +83,9 @@ fn now(nova: &Nova, req: &Req) -> Now {
 /// Promised processors and memory as the scheduler counts them, and disk from the flavors.
 fn usage(tx: &mut Tx) -> Result<HashMap<String, hosts::Usage>> {
     let mut usage = hosts::usage(tx)?;
-    let select = Query::select()
-        .column("host")
-        .column("flavor")
-        .from("instances")
-        .cond_where(all([is_null("deleted_at"), not_null("host")]))
-        .to_owned();
-    usage.values_mut().for_each(|u| u.disk_gb = 0);
-    for row in tx.query(&select)? {
-        let flavor = row.get::<Json<FlavorSpec>>(1)?.0;
-        if let Some(u) = usage.get_mut(&row.get::<String>(0)?) {
-            u.disk_gb += (flavor.root_gb + flavor.ephemeral_gb) as i64;
-        }
+    let disk = disk_by_host(tx)?;
+    for (host, used) in &mut usage {
+        used.disk_gb = disk.get(host).copied().unwrap_or(0);
     }
     Ok(usage)
 }

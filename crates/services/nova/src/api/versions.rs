@@ -43,11 +43,11 @@ pub async fn list(_nova: Arc<Nova>, req: Req) -> Result<Reply> {
 }
 
 /// `GET /v2`.
-pub async fn show_v20(_nova: Arc<Nova>, req: Req) -> Result<Reply> {
+pub async fn legacy(_nova: Arc<Nova>, req: Req) -> Result<Reply> {
     document(v20(&req), "2")
 }
 
 /// `GET /v2.1`.
-pub async fn show_v21(_nova: Arc<Nova>, req: Req) -> Result<Reply> {
+pub async fn current(_nova: Arc<Nova>, req: Req) -> Result<Reply> {
     document(v21(&req), "2.1")
 }

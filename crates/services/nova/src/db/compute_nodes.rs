@@ -44,7 +44,7 @@ pub fn report(
     ]))?;
     let number = match &found {
         Some(row) => row.number,
-        None => tx.count::<ComputeNodeRow>(everything())? as i64 + 1,
+        None => next_number(tx)?,
     };
     let row = ComputeNodeRow {
         id: id::named_id(&format!(
@@ -92,4 +92,10 @@ pub fn report(
         }
     }
     Ok(row)
+}
+
+/// One more than the highest number: rows are deleted, so counting them would give a number twice.
+fn next_number(tx: &mut Tx) -> Result<i64> {
+    let last = tx.select_sorted::<ComputeNodeRow>(everything(), &[("number", base::Dir::Desc)], Some(1))?;
+    Ok(last.first().map_or(1, |row| row.number + 1))
 }

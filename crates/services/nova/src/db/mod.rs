@@ -11,6 +11,7 @@ pub mod keypairs;
 pub mod scheduling;
 pub mod server_groups;
 pub mod services;
+pub mod usage;
 
 use oslo_db::Migration;
 

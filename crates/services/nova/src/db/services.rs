@@ -47,7 +47,7 @@ pub fn report(
     }
     let row = ServiceRow {
         id: new_id(),
-        number: tx.count::<ServiceRow>(everything())? as i64 + 1,
+        number: next_number(tx)?,
         host: host.into(),
         service_binary: binary.into(),
         topic: topic.into(),
@@ -66,4 +66,10 @@ pub fn report(
 /// The service `binary` on `host`.
 pub fn find(tx: &mut Tx, host: &str, binary: &str) -> Result<Option<ServiceRow>> {
     tx.find(all([eq("host", host), eq("service_binary", binary)]))
+}
+
+/// One more than the highest number: rows are deleted, so counting them would give a number twice.
+fn next_number(tx: &mut Tx) -> Result<i64> {
+    let last = tx.select_sorted::<ServiceRow>(everything(), &[("number", base::Dir::Desc)], Some(1))?;
+    Ok(last.first().map_or(1, |row| row.number + 1))
 }

@@ -21,9 +21,9 @@ fn sizes_and_keys() -> Vec<Route<Nova>> {
     const ACCESS: &str = "/v2.1/flavors/{id}/action";
     vec![
         get("/", PUBLIC, versions::list),
-        get("/v2", PUBLIC, versions::show_v20),
-        get("/v2.0", PUBLIC, versions::show_v20),
-        get("/v2.1", PUBLIC, versions::show_v21),
+        get("/v2", PUBLIC, versions::legacy),
+        get("/v2.0", PUBLIC, versions::legacy),
+        get("/v2.1", PUBLIC, versions::current),
         get(
             "/v2.1/extensions",
             rule("os_compute_api:extensions"),

@@ -343,3 +343,38 @@ async fn hypervisors_in_three_ages() {
         403
     );
 }
+
+#[tokio::test]
+async fn numbers_are_not_given_twice() {
+    let cloud = Cloud::new().await;
+    cloud.heartbeat("host2").await;
+    let list = cloud.get("admin", "2.1", "/v2.1/os-services").await;
+    let first = list["services"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["host"] == "host1")
+        .unwrap();
+    let path = format!("/v2.1/os-services/{}", first["id"]);
+    assert_eq!(
+        cloud.ask("admin", "2.1", "DELETE", &path, None).await.0,
+        204
+    );
+    cloud.heartbeat("host3").await;
+    for path in ["/v2.1/os-services", "/v2.1/os-hypervisors"] {
+        let list = cloud.get("admin", "2.1", path).await;
+        let rows = list
+            .as_object()
+            .unwrap()
+            .values()
+            .next()
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .clone();
+        let mut ids: Vec<i64> = rows.iter().map(|r| r["id"].as_i64().unwrap()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), rows.len(), "{path}: {rows:?}");
+    }
+}
