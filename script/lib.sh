@@ -51,9 +51,13 @@ running_pid() {
   case $(cat "/proc/$pid/comm" 2>/dev/null) in ferrostack*) echo "$pid" ;; esac
 }
 
-# build [--release]: builds the binary; its path is then in $binary.
+# build [--release]: builds the binary; its path is then in $binary. FERROSTACK_BINARY names one that is built already.
 build() {
   local profile=debug
+  if [ -n "${FERROSTACK_BINARY:-}" ]; then
+    binary=$FERROSTACK_BINARY
+    return
+  fi
   [ "${1:-}" = --release ] && profile=release
   command -v cargo >/dev/null || die "cargo is not installed" \
     "install Rust: https://rustup.rs (the version is in rust-toolchain.toml)"

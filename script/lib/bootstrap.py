@@ -4,6 +4,7 @@ openstacksdk. What is there already stays as it is, so a second run changes noth
 to STATE/bootstrap.json."""
 
 import argparse
+import ipaddress
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 
 import openstack
 from openstack import exceptions
@@ -30,7 +32,7 @@ def parse():
     p.add_argument("--image", type=pathlib.Path, help="qcow2 for the image 'cirros'; without it a dummy (fake clouds)")
     p.add_argument("--demo", action="store_true")
     p.add_argument("--fake", action="store_true")
-    p.add_argument("--cidr", default="172.24.4.0/24", help="of the external network")
+    p.add_argument("--config", type=pathlib.Path, help="of the cloud; names the addresses of the external network")
     p.add_argument("--ssh-wait", type=int, default=300, help="seconds a guest may need until ssh answers")
     return p.parse_args()
 
@@ -87,16 +89,18 @@ def image(admin, path, name="cirros"):
             min_ram=0 if kind == "raw" else 72, hw_rng_model="virtio", os_distro="cirros")
 
 
-def external_network(admin, cidr):
+def external_network(admin, config):
+    conf = tomllib.loads(config.read_text()) if config else {}
+    ours = (conf.get("neutron_agents", {}).get("external_bridge_cidr") or ["172.24.4.1/24"])[0]
+    gateway, outside = ipaddress.ip_interface(ours).ip, ipaddress.ip_interface(ours).network
     net = admin.network.find_network("public")
     if net is None:
         net = admin.network.create_network(
             name="public", is_router_external=True, provider_network_type="flat", provider_physical_network="public")
     if not net.subnet_ids:
-        base = cidr.rsplit(".", 1)[0]
         admin.network.create_subnet(
-            name="public-subnet", network_id=net.id, ip_version=4, cidr=cidr, gateway_ip=f"{base}.1",
-            enable_dhcp=False, allocation_pools=[{"start": f"{base}.2", "end": f"{base}.254"}])
+            name="public-subnet", network_id=net.id, ip_version=4, cidr=str(outside), gateway_ip=str(gateway),
+            enable_dhcp=False, allocation_pools=[{"start": str(gateway + 1), "end": str(outside[-2])}])
     return net
 
 
@@ -203,7 +207,7 @@ def main():
         picture = image(admin, args.image)
         ids["image"] = picture.id
     with Step("external network public"):
-        public = external_network(admin, args.cidr)
+        public = external_network(admin, args.config)
         ids["public_network"] = public.id
     with Step("volume type"):
         ids["volume_type"] = volume_type(admin).name
