@@ -1,0 +1,129 @@
+//! Sockets: TLS, slow clients, large heads, graceful stop.
+
+use crate::endpoint;
+use oslo_http::{ServerOptions, bind, serve, tls_config};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+async fn start(options: ServerOptions) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+    let (listener, address) = bind("127.0.0.1:0").await.unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(serve(listener, endpoint(), options, stop.clone()));
+    (address, stop, task)
+}
+
+async fn talk(address: SocketAddr, text: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    // A server that refuses early closes while we still write.
+    let _ = socket.write_all(text.as_bytes()).await;
+    let mut out = Vec::new();
+    let _ = socket.read_to_end(&mut out).await;
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[tokio::test]
+async fn answers_over_tcp() {
+    let (address, stop, task) = start(ServerOptions::default()).await;
+    let reply = talk(
+        address,
+        "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert!(reply.starts_with("HTTP/1.1 300"), "{reply}");
+    stop.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_head_is_cut_off() {
+    let options = ServerOptions {
+        header_timeout: Duration::from_millis(200),
+        ..ServerOptions::default()
+    };
+    let (address, _stop, _task) = start(options).await;
+    let begun = Instant::now();
+    let reply = tokio::time::timeout(
+        Duration::from_secs(10),
+        talk(address, "GET / HTTP/1.1\r\nhost: x\r\nx-slow: "),
+    )
+    .await
+    .unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(150));
+    assert!(!reply.starts_with("HTTP/1.1 300"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_huge_head_is_refused() {
+    let (address, _stop, _task) = start(ServerOptions {
+        max_header_bytes: 16 << 10,
+        ..ServerOptions::default()
+    })
+    .await;
+    let reply = talk(
+        address,
+        &format!(
+            "GET / HTTP/1.1\r\nhost: x\r\nx-big: {}\r\n\r\n",
+            "a".repeat(100_000)
+        ),
+    )
+    .await;
+    assert!(
+        reply.starts_with("HTTP/1.1 431") || reply.is_empty(),
+        "{reply:.60}"
+    );
+}
+
+#[tokio::test]
+async fn a_graceful_stop_lets_running_requests_end() {
+    let (address, stop, task) = start(ServerOptions::default()).await;
+    let request = tokio::spawn(talk(address, "GET /v1/slow HTTP/1.1\r\nhost: x\r\n\r\n"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.cancel();
+    task.await.unwrap();
+    assert!(request.await.unwrap().contains("\"slept\":true"));
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "nobody listens any more"
+    );
+}
+
+#[tokio::test]
+async fn speaks_tls() {
+    let dir = std::env::temp_dir().join(format!("oslo-http-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_string()]).unwrap();
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let options = ServerOptions {
+        tls: Some(tls_config(&cert, &key).unwrap()),
+        ..ServerOptions::default()
+    };
+    let (address, _stop, _task) = start(options).await;
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let client = client.with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(client));
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut stream = connector
+        .connect(name, TcpStream::connect(address).await.unwrap())
+        .await
+        .unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut out = Vec::new();
+    let _ = stream.read_to_end(&mut out).await;
+    assert!(out.starts_with(b"HTTP/1.1 300"));
+    let _ = std::fs::remove_dir_all(&dir);
+}
