@@ -218,7 +218,11 @@ impl Cloud {
     }
 
     pub async fn with(conf: cinder::Conf) -> Cloud {
-        let db = Db::open("sqlite::memory:").await.unwrap();
+        Cloud::on("sqlite::memory:", conf).await
+    }
+
+    pub async fn on(database: &str, conf: cinder::Conf) -> Cloud {
+        let db = Db::open(database).await.unwrap();
         let bus = Bus::in_process();
         let agent = Arc::new(ToyAgent {
             volumes: Mutex::default(),

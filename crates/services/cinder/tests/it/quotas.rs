@@ -6,7 +6,17 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_crowd_gets_what_the_quota_allows() {
-    let cloud = Cloud::new().await;
+    crowd(Cloud::new().await).await;
+}
+
+#[tokio::test]
+async fn a_crowd_on_mariadb() {
+    let server = oslo_testing::db::MariaDb::start().await.unwrap();
+    let url = server.database().await.unwrap();
+    crowd(Cloud::on(&url, cinder::Conf::default()).await).await;
+}
+
+async fn crowd(cloud: Cloud) {
     let body = json!({"volume": {"size": 1}});
     let answers =
         join_all((0..32).map(|_| cloud.post("ann", "/v3/p1/volumes", body.clone()))).await;
@@ -30,6 +40,20 @@ async fn a_crowd_gets_what_the_quota_allows() {
     let limits = cloud.get("ann", "/v3/p1/limits").await.expect(200);
     assert_eq!(limits["limits"]["absolute"]["totalGigabytesUsed"], 10);
     cloud.post("bob", "/v3/p2/volumes", body).await.expect(202);
+    let list = cloud
+        .get("ann", "/v3/p1/volumes?limit=3&status=available")
+        .await
+        .expect(200);
+    let volumes = list["volumes"].as_array().unwrap();
+    let gone = volumes.iter().map(|v| {
+        let path = format!("/v3/p1/volumes/{}", v["id"].as_str().unwrap());
+        let cloud = &cloud;
+        async move { cloud.delete("ann", &path).await.expect(202) }
+    });
+    assert_eq!(join_all(gone).await.len(), 3);
+    cloud.idle().await;
+    let left = cloud.get("ann", "/v3/p1/volumes").await.expect(200);
+    assert_eq!(left["volumes"].as_array().unwrap().len(), 7);
 }
 
 #[tokio::test]
