@@ -53,6 +53,7 @@ CREATE TABLE instances (
     flavor TEXT NOT NULL,
     vcpus BIGINT NOT NULL,
     memory_mb BIGINT NOT NULL,
+    disk_gb BIGINT NOT NULL,
     key_name VARCHAR(255),
     key_data TEXT,
     user_data LONGTEXT,

@@ -5,8 +5,7 @@ use crate::Nova;
 use crate::db::compute_nodes::ComputeNodeRow;
 use crate::db::instances::on_host;
 use crate::db::services::ServiceRow;
-use crate::db::usage::disk_by_host;
-use crate::scheduler::hosts;
+use crate::db::usage;
 use base::{Dir, Error, Page, Paging, Result, id};
 use oslo_db::{Cond, Tx, contains, eq, everything};
 use oslo_http::{PagingRules, Reply, Req, is_true, next_link, parse_paging};
@@ -32,7 +31,7 @@ fn load(
 ) -> Result<Page<Hypervisor>> {
     let page = tx.page_by_key::<ComputeNodeRow>(nova.key, cond, paging)?;
     let usage = if wanted.usage {
-        usage(tx)?
+        usage::by_host(tx)?
     } else {
         HashMap::new()
     };
@@ -78,16 +77,6 @@ fn now(nova: &Nova, req: &Req) -> Now {
         down_after: nova.down_after(),
         key,
     }
-}
-
-/// Promised processors and memory as the scheduler counts them, and disk from the flavors.
-fn usage(tx: &mut Tx) -> Result<HashMap<String, hosts::Usage>> {
-    let mut usage = hosts::usage(tx)?;
-    let disk = disk_by_host(tx)?;
-    for (host, used) in &mut usage {
-        used.disk_gb = disk.get(host).copied().unwrap_or(0);
-    }
-    Ok(usage)
 }
 
 async fn page(nova: &Nova, req: &Req, detail: bool) -> Result<Page<Hypervisor>> {

@@ -96,6 +96,7 @@ pub fn report(
 
 /// One more than the highest number: rows are deleted, so counting them would give a number twice.
 fn next_number(tx: &mut Tx) -> Result<i64> {
-    let last = tx.select_sorted::<ComputeNodeRow>(everything(), &[("number", base::Dir::Desc)], Some(1))?;
+    let last =
+        tx.select_sorted::<ComputeNodeRow>(everything(), &[("number", base::Dir::Desc)], Some(1))?;
     Ok(last.first().map_or(1, |row| row.number + 1))
 }

@@ -88,6 +88,7 @@ oslo_db::table! {
         pub flavor: Json<FlavorSpec>,
         pub vcpus: i64,
         pub memory_mb: i64,
+        pub disk_gb: i64,
         pub key_name: Option<String>,
         pub key_data: Option<String>,
         pub user_data: Option<String>,

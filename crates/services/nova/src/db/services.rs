@@ -70,6 +70,7 @@ pub fn find(tx: &mut Tx, host: &str, binary: &str) -> Result<Option<ServiceRow>>
 
 /// One more than the highest number: rows are deleted, so counting them would give a number twice.
 fn next_number(tx: &mut Tx) -> Result<i64> {
-    let last = tx.select_sorted::<ServiceRow>(everything(), &[("number", base::Dir::Desc)], Some(1))?;
+    let last =
+        tx.select_sorted::<ServiceRow>(everything(), &[("number", base::Dir::Desc)], Some(1))?;
     Ok(last.first().map_or(1, |row| row.number + 1))
 }

@@ -438,6 +438,13 @@ fn device(
     }
 }
 
+/// GiB on the host: a root disk on a volume takes none there.
+fn disk_gb(w: &CreateServer, f: &FlavorSpec) -> i64 {
+    let on_volume = w.volumes.iter().any(|v| v.boot_index == Some(0));
+    let root = if on_volume { 0 } else { f.root_gb };
+    (root + f.ephemeral_gb + f.swap_mb.div_ceil(1024)) as i64
+}
+
 /// A name that DNS takes: upstream's sanitize_hostname.
 pub fn hostname(name: &str, id: &str) -> String {
     let mut out: String = name
@@ -513,6 +520,7 @@ fn row(
         flavor: Json(f.clone()),
         vcpus: i64::from(f.vcpus),
         memory_mb: f.memory_mb as i64,
+        disk_gb: disk_gb(w, f),
         key_name: key.map(|k| k.name.clone()),
         key_data: key.map(|k| k.public_key.clone()),
         user_data: w.user_data.clone(),

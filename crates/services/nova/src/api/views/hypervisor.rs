@@ -3,7 +3,7 @@
 use crate::db::compute_nodes::ComputeNodeRow;
 use crate::db::instances::InstanceRow;
 use crate::db::services::ServiceRow;
-use crate::scheduler::hosts::Usage;
+use crate::db::usage::Usage;
 use base::Timestamp;
 use oslo_http::Req;
 use serde_json::{Value, json};
