@@ -136,3 +136,16 @@ pub fn everything() -> Cond {
 pub fn nothing() -> Cond {
     Condition::any()
 }
+
+/// Like [`like`], but letters match in either case (ASCII only on SQLite). `!` escapes.
+pub fn like_ci(column: &'static str, pattern: &str) -> Cond {
+    let pattern = LikeExpr::new(pattern.to_ascii_lowercase()).escape('!');
+    Cond::all().add(Expr::expr(Func::lower(Expr::col(column))).like(pattern))
+}
+
+/// Rows whose `column` is among the `key`s of another table's rows.
+pub fn in_rows<T: crate::Table>(column: &'static str, key: &'static str, cond: Cond) -> Cond {
+    let mut select = sea_query::Query::select();
+    select.column(key).from(T::NAME).cond_where(cond);
+    Cond::all().add(Expr::col(column).in_subquery(select))
+}

@@ -23,8 +23,8 @@ mod value;
 #[doc(hidden)]
 pub use base as __base;
 pub use cond::{
-    Cond, all, any, contains, eq, eq_ci, eq_or_null, everything, ge, gt, is_in, is_null, le, like,
-    lt, ne, not, not_in, not_null, nothing, prefix,
+    Cond, all, any, contains, eq, eq_ci, eq_or_null, everything, ge, gt, in_rows, is_in, is_null,
+    le, like, like_ci, lt, ne, not, not_in, not_null, nothing, prefix,
 };
 pub use db::{Db, Dialect};
 pub use fault::{DUPLICATE, MARKER_NOT_FOUND, REFERENCE, is_duplicate};

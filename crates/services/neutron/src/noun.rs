@@ -3,7 +3,7 @@
 use crate::{Neutron, attributes::Attributes};
 use base::{CellValue, Error, Result, Timestamp};
 use oslo_context::RequestContext;
-use oslo_db::sea_query::{Condition, Expr, ExprTrait, Query};
+pub(crate) use oslo_db::in_rows as within;
 use oslo_db::{Cond, DUPLICATE, Table, Tx, all, eq};
 use oslo_policy::Enforcer;
 use serde_json::{Map, Value};
@@ -111,13 +111,6 @@ pub(crate) trait Noun: Send + Sync + 'static {
     fn attributes() -> Result<&'static Attributes> {
         crate::attributes::of(Self::PLURAL)
     }
-}
-
-/// Rows whose `column` is among the `key`s of another table's rows.
-pub(crate) fn within<T: Table>(column: &'static str, key: &'static str, cond: Cond) -> Cond {
-    let mut select = Query::select();
-    select.column(key).from(T::NAME).cond_where(cond);
-    Condition::all().add(Expr::col(column).in_subquery(select))
 }
 
 /// Writes a changed row over the one it was read from. If somebody else was faster, the whole change runs again

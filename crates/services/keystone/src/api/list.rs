@@ -1,9 +1,8 @@
 //! Lists: upstream's filters (`name=`, `name__contains=`, …), `limit` and `marker`, and the links around a page.
 
 use base::{Dir, Error, Page, Paging, Result};
-use oslo_db::sea_query::{Expr, ExprTrait, Func, LikeExpr};
 use oslo_db::{
-    Cond, MARKER_NOT_FOUND, all, contains, eq, eq_ci, everything, is_null, like, prefix,
+    Cond, MARKER_NOT_FOUND, all, contains, eq, eq_ci, everything, is_null, like, like_ci, prefix,
 };
 use oslo_http::{Query, Reply, Req, is_true, page_link};
 use serde_json::{Map, Value, json};
@@ -56,9 +55,9 @@ fn text(column: &'static str, comparator: &str, value: &str) -> Option<Cond> {
         "startswith" => prefix(column, value),
         "endswith" => like(column, &format!("%{}", escaped(value))),
         "iexact" => eq_ci(column, value),
-        "icontains" => lower_like(column, &format!("%{}%", escaped(value))),
-        "istartswith" => lower_like(column, &format!("{}%", escaped(value))),
-        "iendswith" => lower_like(column, &format!("%{}", escaped(value))),
+        "icontains" => like_ci(column, &format!("%{}%", escaped(value))),
+        "istartswith" => like_ci(column, &format!("{}%", escaped(value))),
+        "iendswith" => like_ci(column, &format!("%{}", escaped(value))),
         _ => return None,
     })
 }
@@ -67,11 +66,6 @@ fn escaped(text: &str) -> String {
     text.replace('!', "!!")
         .replace('%', "!%")
         .replace('_', "!_")
-}
-
-fn lower_like(column: &'static str, pattern: &str) -> Cond {
-    let pattern = LikeExpr::new(pattern.to_ascii_lowercase()).escape('!');
-    Cond::all().add(Expr::expr(Func::lower(Expr::col(column))).like(pattern))
 }
 
 /// `limit`, `marker` and, where `sorts` offers keys, `sort_key` and `sort_dir`. Without a limit all rows come.

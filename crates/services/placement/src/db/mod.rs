@@ -2,6 +2,7 @@
 //! the next number: writes are thereby serial, and a reader of any process knows what its index lacks.
 
 pub mod revision;
+pub mod usage;
 
 use base::Timestamp;
 use oslo_db::Migration;

@@ -1,13 +1,12 @@
 //! From rows to providers: those that changed after a revision.
 
 use super::{Inventory, Provider};
+use crate::db::usage::used;
 use crate::db::{
-    AllocationRow, InventoryRow, ProviderAggregateRow, ProviderRow, ProviderTraitRow, RemovedRow,
-    RevisionRow,
+    InventoryRow, ProviderAggregateRow, ProviderRow, ProviderTraitRow, RemovedRow, RevisionRow,
 };
 use base::{Error, Result};
-use oslo_db::sea_query::{Expr, Func, Query};
-use oslo_db::{Cond, Table, Tx, eq, everything, gt, is_in};
+use oslo_db::{Cond, Tx, eq, everything, gt, is_in};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// News for an index.
@@ -112,19 +111,4 @@ fn fill(tx: &mut Tx, found: &mut HashMap<String, Provider>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What is allocated, by provider and class.
-pub fn used(tx: &mut Tx, cond: Cond) -> Result<Vec<(String, String, i64)>> {
-    let mut select = Query::select();
-    select
-        .columns(["provider", "class"])
-        .expr(Func::sum(Expr::col("used")))
-        .from(AllocationRow::NAME)
-        .cond_where(cond)
-        .group_by_columns(["provider", "class"]);
-    let rows = tx.query(&select)?;
-    rows.iter()
-        .map(|r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
-        .collect()
 }

@@ -5,7 +5,7 @@
 
 mod load;
 
-pub use load::{Delta, load_one, load_since, used};
+pub use load::{Delta, load_one, load_since};
 
 use base::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -3,7 +3,6 @@
 use super::{CONCURRENT, bump, get};
 use crate::db::revision::Change;
 use crate::db::{AllocationRow, ConsumerRow, InventoryRow, ProviderRow};
-use crate::index;
 use crate::provider::inventory;
 use base::{Error, Result};
 use oslo_db::{Tx, eq, is_in, set};
@@ -149,7 +148,7 @@ fn check_capacity(tx: &mut Tx, claims: &[Claim]) -> Result<()> {
         .iter()
         .map(|r| ((r.provider.as_str(), r.class.as_str()), r))
         .collect();
-    let used = index::used(tx, is_in("provider", providers.iter().copied()))?;
+    let used = crate::db::usage::used(tx, is_in("provider", providers.iter().copied()))?;
     let mut used: HashMap<(&str, &str), i64> = used
         .iter()
         .map(|(p, c, n)| ((p.as_str(), c.as_str()), *n))
