@@ -33,5 +33,7 @@ pub async fn teardown(conf: &ComputeConf) -> Result<()> {
 
 /// Whether this host's KVM runs a guest at full speed.
 pub async fn kvm_usable() -> bool {
-    tokio::task::spawn_blocking(|| host_libvirt::probe_kvm().is_ok()).await.unwrap_or(false)
+    tokio::task::spawn_blocking(|| host_libvirt::probe_kvm().is_ok())
+        .await
+        .unwrap_or(false)
 }
