@@ -40,6 +40,12 @@ impl ConductorApi for Conductor {
                 .iter()
                 .find(|(id, _)| *id == row.id)
                 .map(|(_, s)| *s);
+            // Disks without a guest, and not because it is just being made: the host restarted, or was cleared.
+            let settled = row.updated_at.is_some_and(|t| t < report.reported_at);
+            let state = match state {
+                Some(PowerState::NoState) if settled => Some(PowerState::Shutdown),
+                other => other,
+            };
             if let Some(state) = state {
                 sync_power(nova, row, state).await?;
             }
