@@ -177,11 +177,8 @@ def first_server(demo, net, picture):
         if now.status == "ERROR":
             why = (now.fault or {}).get("message", "no reason given")
             raise Give_up(f"the first server went to ERROR: {why}\n  ferrostack explain server {now.id} --state …")
-        return now if now.status == "ACTIVE" and now.task_state is None else None
+        return now if now.status in ("ACTIVE", "SHUTOFF") and now.task_state is None else None
 
-    now = demo.compute.get_server(server.id)
-    if now.status == "SHUTOFF":
-        demo.compute.start_server(now)
     return wait_for("the first server is not ACTIVE", 180, ready, "openstack server show first; openstack server event list first")
 
 
@@ -192,7 +189,11 @@ def floating_ip(demo, public, server):
     return demo.network.create_ip(floating_network_id=public.id, port_id=port.id)
 
 
-def ssh_answers(key, address):
+def ssh_answers(demo, server, key, address):
+    # After script/down, or a restart of the machine, the cloud finds its guests switched off.
+    now = demo.compute.get_server(server.id)
+    if now.status == "SHUTOFF" and now.task_state is None:
+        demo.compute.start_server(now)
     return subprocess.run(SSH + ["-i", str(key), f"cirros@{address}", "true"], stdin=subprocess.DEVNULL).returncode == 0
 
 
@@ -232,7 +233,7 @@ def main():
             ids["address"] = address
         if not args.fake:
             with Step(f"ssh cirros@{address}"):
-                wait_for(f"{address} does not answer ssh", args.ssh_wait, lambda: ssh_answers(key, address),
+                wait_for(f"{address} does not answer ssh", args.ssh_wait, lambda: ssh_answers(demo, server, key, address),
                          "openstack --os-cloud ferrostack-demo console log show first")
     (args.state / "bootstrap.json").write_text(json.dumps(ids, indent=1) + "\n")
 
