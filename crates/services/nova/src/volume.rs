@@ -129,6 +129,29 @@ pub async fn release(sdk: &Sdk, project: &str, attachment_id: &str) -> Result<()
     }
 }
 
+/// Gives back whatever the server has reserved of the volume, whoever asked.
+pub async fn release_all(sdk: &Sdk, volume_id: &str, instance_id: &str) -> Result<()> {
+    let sdk = sdk.with_version("3.67");
+    let path = format!(
+        "/v3/attachments?all_tenants=1&volume_id={}&instance_id={}",
+        percent_encode(volume_id),
+        percent_encode(instance_id)
+    );
+    let answer = sdk
+        .request(Caller::Service, "volumev3", Method::GET, &path, None)
+        .await?;
+    let all: Vec<Value> = answer.key("attachments")?;
+    for id in all.iter().filter_map(|a| a["id"].as_str()) {
+        let path = format!("/v3/attachments/{id}");
+        let gone = sdk.request(Caller::Service, "volumev3", Method::DELETE, &path, None);
+        match gone.await {
+            Err(e) if e.is_not_found() => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
 /// Deletes a volume (`delete_on_termination`); success if there is none.
 pub async fn delete(sdk: &Sdk, project: &str, volume_id: &str) -> Result<()> {
     let path = format!("/v3/{}/volumes/{volume_id}", percent_encode(project));

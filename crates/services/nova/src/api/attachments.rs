@@ -4,9 +4,10 @@ use crate::Nova;
 use crate::db::actions;
 use crate::db::block_devices::{self, BlockDeviceRow};
 use crate::db::instances::{self, InstanceRow};
+use crate::db::reservations;
 use crate::flows::volume::{AttachVolume, DetachVolume};
 use crate::instance::status::VmState;
-use crate::instance::{self, check_lock, invalid_state};
+use crate::instance::{self, check_lock, invalid_state, reserve};
 use crate::volume;
 use base::{Error, Kind, Result, new_id};
 use oslo_http::{Reply, Req, is_true};
@@ -104,7 +105,7 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         )));
     }
     let device_name = device_name(&row, &taken, body["device"].as_str())?;
-    let attachment = volume::reserve(&nova.sdk, &req.ctx, &volume_id, &row.id).await?;
+    let attachment = reserve::reserve(&nova, &req.ctx, &volume_id, &row.id).await?;
     let delete = body["delete_on_termination"]
         .as_bool()
         .unwrap_or_else(|| body["delete_on_termination"].as_str().is_some_and(is_true));
@@ -137,12 +138,14 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         .write(move |tx| {
             instances::get(tx, &copy.instance_id, ctx.row_scope())?;
             tx.insert(&copy)?;
+            reservations::close(tx, &copy.instance_id, &copy.volume_id)?;
             actions::start(tx, &ctx, &copy.instance_id, "attach_volume", now)?;
             engine.submit(tx, &flow).map(|_| ())
         })
         .await;
     if let Err(e) = written {
-        volume::release(&nova.sdk, req.ctx.project(), &attachment).await?;
+        let (project, volume_id) = (req.ctx.project(), &device.volume_id);
+        reserve::give_back(&nova, project, &attachment, volume_id, &row.id).await?;
         return Err(e);
     }
     nova.engine.wake();

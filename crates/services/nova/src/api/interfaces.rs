@@ -131,6 +131,10 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     submit_and_wait(&nova, &req, &row, "attach_interface", flow).await?;
     let row = instance::get(&nova, &req.ctx, &row.id).await?;
     if !row.network_info.0.iter().any(|p| p.id == port_id) {
+        // Somebody else's verb came first.
+        if row.task_state.is_some() || !STATES.contains(&row.vm_state) {
+            return Err(invalid_state(&row, "attach_interface", &[None]));
+        }
         return Err(Error::new(
             Kind::Internal,
             "Failed to attach network adapter device to the instance.",

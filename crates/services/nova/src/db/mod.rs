@@ -8,6 +8,7 @@ pub mod console_tokens;
 pub mod flavors;
 pub mod instances;
 pub mod keypairs;
+pub mod reservations;
 pub mod scheduling;
 pub mod server_groups;
 pub mod services;
@@ -16,7 +17,13 @@ pub mod usage;
 use oslo_db::Migration;
 
 /// The schema, oldest first. The shared mechanisms' tables are appended by `lib.rs`.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    id: "2026-11-23-nova",
-    sql: include_str!("../../migrations/2026-11-23-initial.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        id: "2026-11-23-nova",
+        sql: include_str!("../../migrations/2026-11-23-initial.sql"),
+    },
+    Migration {
+        id: "2026-11-23-nova-volume-reservations",
+        sql: include_str!("../../migrations/2026-11-23-volume-reservations.sql"),
+    },
+];

@@ -1,14 +1,15 @@
 //! Create: everything that can be refused is refused here, before anything exists; then rows, quota and flow in one
 //! transaction.
 
-use super::quota;
 use super::status::{TaskState, VmState};
+use super::{quota, reserve};
 use crate::Nova;
 use crate::db::actions;
 use crate::db::block_devices::BlockDeviceRow;
 use crate::db::flavors::{FlavorAccessRow, FlavorRow};
 use crate::db::instances::InstanceRow;
 use crate::db::keypairs::KeypairRow;
+use crate::db::reservations;
 use crate::db::server_groups::{self, ServerGroupRow};
 use crate::flows::boot::BootServer;
 use crate::image::{self, Image};
@@ -132,7 +133,7 @@ pub async fn create(
         match reserve(nova, ctx, v, &ids[0]).await {
             Ok((size, attachment)) => reserved.push((v.clone(), size, attachment)),
             Err(e) => {
-                release(nova, ctx, &reserved).await;
+                release(nova, ctx, &ids[0], &reserved).await;
                 return Err(e);
             }
         }
@@ -143,7 +144,7 @@ pub async fn create(
             Ok((ids, reservation))
         }
         Err(e) => {
-            release(nova, ctx, &reserved).await;
+            release(nova, ctx, &ids[0], &reserved).await;
             Err(e)
         }
     }
@@ -178,13 +179,19 @@ async fn reserve(
     }
     Ok((
         found.size,
-        volume::reserve(&nova.sdk, ctx, &v.volume_id, instance_id).await?,
+        reserve::reserve(nova, ctx, &v.volume_id, instance_id).await?,
     ))
 }
 
-async fn release(nova: &Nova, ctx: &RequestContext, reserved: &[(BootVolume, i64, String)]) {
-    for (_, _, attachment) in reserved {
-        if let Err(e) = volume::release(&nova.sdk, ctx.project(), attachment).await {
+async fn release(
+    nova: &Nova,
+    ctx: &RequestContext,
+    instance_id: &str,
+    reserved: &[(BootVolume, i64, String)],
+) {
+    for (v, _, attachment) in reserved {
+        let back = reserve::give_back(nova, ctx.project(), attachment, &v.volume_id, instance_id);
+        if let Err(e) = back.await {
             tracing::warn!(attachment, "could not be released: {e}");
         }
     }
@@ -320,6 +327,7 @@ async fn write(
                         w.image_ref.is_some(),
                         now,
                     ))?;
+                    reservations::close(tx, id, &v.volume_id)?;
                 }
                 actions::start(tx, &context, id, "create", now)?;
                 let flow = BootServer {

@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod quota;
+pub mod reserve;
 pub mod status;
 
 use crate::Nova;

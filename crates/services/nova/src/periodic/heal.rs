@@ -64,10 +64,14 @@ pub async fn refresh(nova: &Nova, row: &InstanceRow) -> Result<bool> {
     if same {
         return Ok(false);
     }
-    let id = row.id.clone();
+    let (id, known) = (row.id.clone(), serde_json::to_value(old)?);
     nova.db
         .write(move |tx| {
-            // Only while nobody is at work on it: flows write the same column.
+            // Only while nobody is at work on it, and nobody was since it was read: flows write the same column.
+            let now = instances::find(tx, &id)?.map(|r| r.network_info.0);
+            if serde_json::to_value(now)? != known {
+                return Ok(());
+            }
             let states: Vec<_> = crate::instance::status::VmState::ALL.to_vec();
             instances::transition(
                 tx,

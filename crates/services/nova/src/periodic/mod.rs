@@ -3,6 +3,7 @@
 mod expire;
 pub(crate) mod heal;
 mod heartbeat;
+mod reservations;
 
 use crate::Nova;
 use oslo_service::Supervisor;
@@ -18,6 +19,7 @@ pub(crate) fn start(supervisor: &Supervisor, nova: &Arc<Nova>, host: &str) {
         None,
     );
     supervisor.reconcile(Arc::new(heal::HealNetworkInfo(Arc::clone(nova))), None);
+    supervisor.reconcile(Arc::new(reservations::Reservations(Arc::clone(nova))), None);
     supervisor.reconcile(
         Arc::new(expire::ExpireConsoleTokens(Arc::clone(nova))),
         None,
