@@ -107,6 +107,7 @@ impl Noun for FloatingIps {
             revision_number: 1,
         };
         associate(tx, call, &mut row, body)?;
+        call.readdress(tx, row.port_id.as_deref())?;
         tx.insert(&row)?;
         call.touch();
         Ok(id)
@@ -121,7 +122,9 @@ impl Noun for FloatingIps {
             if !wanted.contains_key("port_id") {
                 wanted.insert("port_id".into(), json!(row.port_id));
             }
+            call.readdress(tx, row.port_id.as_deref())?;
             associate(tx, call, &mut row, &wanted)?;
+            call.readdress(tx, row.port_id.as_deref())?;
         }
         revise!(row, call);
         crate::noun::save(tx, &row)?;
@@ -130,6 +133,7 @@ impl Noun for FloatingIps {
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: FloatingIpRow) -> Result<()> {
+        call.readdress(tx, row.port_id.as_deref())?;
         tx.delete::<FloatingIpRow>(eq("id", row.id.as_str()))?;
         if let Some(port) = tx.find::<PortRow>(eq("id", row.floating_port_id.as_str()))? {
             ports::remove(tx, call, &port)?;

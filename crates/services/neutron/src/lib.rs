@@ -48,7 +48,8 @@ use oslo_limit::Limits;
 use oslo_messaging::{Bus, ServerHandle};
 use oslo_policy::Enforcer;
 use oslo_service::Supervisor;
-use sdk::Sdk;
+use sdk::{Caller, Method, Sdk};
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -154,6 +155,7 @@ impl Neutron {
                 .db
                 .write(move |tx| {
                     inner.take_touched();
+                    inner.lock_servers().clear();
                     let value = work(tx, &inner)?;
                     let revision = if inner.take_touched() {
                         Some(advance(tx)?)
@@ -171,7 +173,36 @@ impl Neutron {
         if let Some(revision) = revision {
             self.announce(&call.ctx, revision).await;
         }
+        let servers = std::mem::take(&mut *call.lock_servers());
+        self.tell_compute(
+            "network-changed",
+            servers.into_iter().map(|s| (s, None)).collect(),
+        )
+        .await;
         Ok(value)
+    }
+
+    /// Tells compute of servers (and the port in question). Best effort: compute looks at ports by itself too.
+    pub(crate) async fn tell_compute(&self, name: &str, servers: Vec<(String, Option<String>)>) {
+        if servers.is_empty() {
+            return;
+        }
+        let event = |(server, port): (String, Option<String>)| {
+            let mut event = json!({"name": name, "server_uuid": server, "status": "completed"});
+            if let Some(port) = port {
+                event["tag"] = json!(port);
+            }
+            event
+        };
+        let body = json!({"events": servers.into_iter().map(event).collect::<Vec<_>>()});
+        let path = "/v2.1/os-server-external-events";
+        let told = self
+            .sdk
+            .request(Caller::Service, "compute", Method::POST, path, Some(body))
+            .await;
+        if let Err(error) = told {
+            tracing::debug!(%error, "the compute service did not take an event");
+        }
     }
 
     /// Tells all hosts; who misses it asks by itself before long.

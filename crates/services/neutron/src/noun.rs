@@ -1,5 +1,6 @@
 //! What the generic pipeline needs to know of a resource: one small trait, a file per noun.
 
+use crate::db::PortRow;
 use crate::{Neutron, attributes::Attributes};
 use base::{CellValue, Error, Result, Timestamp};
 use oslo_context::RequestContext;
@@ -7,8 +8,9 @@ pub(crate) use oslo_db::in_rows as within;
 use oslo_db::{Cond, DUPLICATE, Table, Tx, all, eq};
 use oslo_policy::Enforcer;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) type Body = Map<String, Value>;
 
@@ -20,6 +22,8 @@ pub(crate) struct Call {
     pub policy: Arc<Enforcer>,
     pub now: Timestamp,
     pub(crate) touched: Arc<AtomicBool>,
+    /// Servers whose addresses this changes; compute is told after the commit.
+    pub(crate) servers: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Call {
@@ -30,6 +34,7 @@ impl Call {
             policy: Arc::clone(&neutron.policy),
             now: neutron.clock.now(),
             touched: Arc::default(),
+            servers: Arc::default(),
         }
     }
 
@@ -46,6 +51,21 @@ impl Call {
     /// Hosts must look again after this transaction.
     pub(crate) fn touch(&self) {
         self.touched.store(true, Ordering::Relaxed);
+    }
+
+    /// The addresses of the server behind this port change.
+    pub(crate) fn readdress(&self, tx: &mut Tx, port_id: Option<&str>) -> Result<()> {
+        let Some(port_id) = port_id else {
+            return Ok(());
+        };
+        let port = tx.find::<PortRow>(eq("id", port_id))?;
+        let guest = port.filter(|p| p.device_owner.starts_with("compute:"));
+        self.lock_servers().extend(guest.map(|p| p.device_id));
+        Ok(())
+    }
+
+    pub(crate) fn lock_servers(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn take_touched(&self) -> bool {

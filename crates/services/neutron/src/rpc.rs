@@ -10,8 +10,6 @@ use neutron_types::rpc::{
 };
 use oslo_context::RequestContext;
 use oslo_db::{all, eq, is_in, ne, prefix, set};
-use sdk::{Caller, Method};
-use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -52,26 +50,11 @@ impl Plugin {
         let guests = changed
             .iter()
             .filter(|p| p.device_owner.starts_with("compute:"));
-        let events: Vec<Value> = guests
-            .map(|p| json!({"name": event, "server_uuid": p.device_id, "tag": p.id, "status": "completed"}))
+        let events = guests
+            .map(|p| (p.device_id.clone(), Some(p.id.clone())))
             .collect();
-        if !events.is_empty() {
-            self.tell_compute(json!({"events": events})).await;
-        }
+        self.neutron.tell_compute(event, events).await;
         Ok(())
-    }
-
-    /// Best effort: the compute service looks at ports by itself too.
-    async fn tell_compute(&self, body: Value) {
-        let path = "/v2.1/os-server-external-events";
-        let told = self
-            .neutron
-            .sdk
-            .request(Caller::Service, "compute", Method::POST, path, Some(body))
-            .await;
-        if let Err(error) = told {
-            tracing::debug!(%error, "the compute service did not take an event");
-        }
     }
 }
 
