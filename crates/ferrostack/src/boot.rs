@@ -201,7 +201,7 @@ pub async fn start(settings: Settings) -> Result<Cloud> {
     };
 
     // Identity first: everybody else logs in there.
-    let neighbours = InProcess::default();
+    let neighbours = InProcess::starting();
     let keystone = keystone::build(keystone::Deps {
         db: database(&settings, "keystone").await?,
         conf: settings.keystone.clone(),
@@ -304,6 +304,7 @@ pub async fn start(settings: Settings) -> Result<Cloud> {
     for (service, endpoint) in &endpoints {
         neighbours.register(service, Arc::clone(endpoint));
     }
+    neighbours.completed();
 
     let stop = CancellationToken::new();
     let listeners = TaskTracker::new();

@@ -7,6 +7,7 @@ use oslo_http::{Body, Endpoint, Reply};
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Carries requests. `service` is the catalog's type (`identity`, `network`, …); the path is the service's own.
 pub trait Transport: Send + Sync + 'static {
@@ -19,12 +20,39 @@ pub trait Transport: Send + Sync + 'static {
 }
 
 /// Neighbours of the same process, called without a socket.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct InProcess {
     endpoints: Arc<RwLock<HashMap<String, Arc<dyn Endpoint>>>>,
+    complete: Arc<watch::Sender<bool>>,
+}
+
+impl Default for InProcess {
+    fn default() -> InProcess {
+        InProcess {
+            endpoints: Arc::default(),
+            complete: Arc::new(watch::Sender::new(true)),
+        }
+    }
 }
 
 impl InProcess {
+    /// For a process that starts: its services come one by one, and whoever asks for one that is not there yet (a flow
+    /// that a crash interrupted) waits until [`InProcess::completed`].
+    pub fn starting() -> InProcess {
+        let neighbours = InProcess::default();
+        neighbours.complete.send_replace(false);
+        neighbours
+    }
+
+    /// All services are there.
+    pub fn completed(&self) {
+        self.complete.send_replace(true);
+    }
+
+    fn find(&self, service: &str) -> Option<Arc<dyn Endpoint>> {
+        self.endpoints.read().ok()?.get(service).cloned()
+    }
+
     /// Makes a service reachable.
     pub fn register(&self, service: &str, endpoint: Arc<dyn Endpoint>) {
         if let Ok(mut map) = self.endpoints.write() {
@@ -40,11 +68,12 @@ impl Transport for InProcess {
         request: http::Request<Body>,
     ) -> BoxFuture<'a, Result<Reply>> {
         Box::pin(async move {
-            let endpoint = self
-                .endpoints
-                .read()
-                .ok()
-                .and_then(|m| m.get(service).cloned());
+            let mut endpoint = self.find(service);
+            if endpoint.is_none() {
+                // The sender lives as long as we do: this ends with the start.
+                let _ = self.complete.subscribe().wait_for(|all| *all).await;
+                endpoint = self.find(service);
+            }
             let endpoint = endpoint.ok_or_else(|| {
                 Error::unavailable(format!("The {service} service is not running."))
             })?;
