@@ -30,7 +30,12 @@ impl Answer {
     #[track_caller]
     pub fn key(self, key: &str) -> Value {
         let found = self.body.get(key).cloned();
-        found.unwrap_or_else(|| panic!("{}: {} has no {key}: {}", self.asked, self.status, self.body))
+        found.unwrap_or_else(|| {
+            panic!(
+                "{}: {} has no {key}: {}",
+                self.asked, self.status, self.body
+            )
+        })
     }
 
     /// `body[key].id`.
@@ -48,12 +53,19 @@ impl Answer {
     /// The fault's words, whatever the service wraps them in.
     pub fn message(&self) -> String {
         let inner = self.body.as_object().and_then(|o| o.values().next());
-        let found = inner.and_then(|v| v.get("message").or(v.get("detail"))).or(self.body.get("message"));
-        found.and_then(Value::as_str).map_or_else(|| self.body.to_string(), str::to_string)
+        let found = inner
+            .and_then(|v| v.get("message").or(v.get("detail")))
+            .or(self.body.get("message"));
+        found
+            .and_then(Value::as_str)
+            .map_or_else(|| self.body.to_string(), str::to_string)
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+        self.headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or("")
     }
 }
 
@@ -73,7 +85,10 @@ pub fn id(value: &Value) -> String {
 /// A text field that must be there.
 #[track_caller]
 pub fn text(value: &Value, key: &str) -> String {
-    value[key].as_str().unwrap_or_else(|| panic!("no text '{key}' in {value}")).to_string()
+    value[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text '{key}' in {value}"))
+        .to_string()
 }
 
 /// Somebody with a token.
@@ -100,7 +115,11 @@ pub fn version_word(service: &str) -> Option<&'static str> {
 
 impl Client {
     pub fn anonymous(endpoints: &Endpoints) -> Client {
-        let newest = [("compute", "2.90"), ("volumev3", "3.70"), ("placement", "1.36")];
+        let newest = [
+            ("compute", "2.90"),
+            ("volumev3", "3.70"),
+            ("placement", "1.36"),
+        ];
         Client {
             endpoints: Arc::clone(endpoints),
             token: String::new(),
@@ -112,7 +131,12 @@ impl Client {
     }
 
     /// Logs in with a password; the status if keystone refuses.
-    pub async fn login(endpoints: &Endpoints, user: &str, password: &str, project: &str) -> Result<Client, Answer> {
+    pub async fn login(
+        endpoints: &Endpoints,
+        user: &str,
+        password: &str,
+        project: &str,
+    ) -> Result<Client, Answer> {
         let domain = serde_json::json!({"id": "default"});
         let body = serde_json::json!({"auth": {
             "identity": {"methods": ["password"], "password": {"user": {"name": user, "domain": domain, "password": password}}},
@@ -126,7 +150,10 @@ impl Client {
         client.token = answer.header("x-subject-token").to_string();
         client.user_id = text(&answer["token"]["user"], "id");
         client.project_id = text(&answer["token"]["project"], "id");
-        let roles = answer["token"]["roles"].as_array().cloned().unwrap_or_default();
+        let roles = answer["token"]["roles"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         client.roles = roles.iter().map(|r| text(r, "name")).collect();
         Ok(client)
     }
@@ -140,16 +167,25 @@ impl Client {
 
     /// The same user, at a cloud that was started again.
     pub fn at_cloud(&self, endpoints: &Endpoints) -> Client {
-        Client { endpoints: Arc::clone(endpoints), ..self.clone() }
+        Client {
+            endpoints: Arc::clone(endpoints),
+            ..self.clone()
+        }
     }
 
     /// The same user, holding another token.
     pub fn with_token(&self, token: &str) -> Client {
-        Client { token: token.to_string(), ..self.clone() }
+        Client {
+            token: token.to_string(),
+            ..self.clone()
+        }
     }
 
     pub fn request(&self, service: &str, method: &str, path: &str) -> http::request::Builder {
-        let mut request = http::Request::builder().method(method).uri(path).header("host", "cloud.test");
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "cloud.test");
         if !self.token.is_empty() {
             request = request.header("x-auth-token", &self.token);
         }
@@ -162,7 +198,10 @@ impl Client {
 
     pub async fn send(&self, service: &str, request: http::Request<Body>) -> Answer {
         let asked = format!("{service}: {} {}", request.method(), request.uri());
-        let endpoint = self.endpoints.get(service).unwrap_or_else(|| panic!("there is no {service}"));
+        let endpoint = self
+            .endpoints
+            .get(service)
+            .unwrap_or_else(|| panic!("there is no {service}"));
         let reply = endpoint.call(request).await;
         let (status, headers) = (reply.status.as_u16(), reply.headers);
         let bytes = reply.body.collect(64 << 20).await.expect("a body");
@@ -171,16 +210,28 @@ impl Client {
             true => Value::Null,
             false => serde_json::from_slice(&bytes).unwrap_or_else(|_| lossy()),
         };
-        Answer { status, headers, body, asked }
+        Answer {
+            status,
+            headers,
+            body,
+            asked,
+        }
     }
 
-    pub async fn call(&self, service: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+    pub async fn call(
+        &self,
+        service: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
         let mut request = self.request(service, method, path);
         if body.is_some() {
             request = request.header("content-type", "application/json");
         }
         let body = body.map_or(Body::Empty, |b| Body::from(b.to_string()));
-        self.send(service, request.body(body).expect("a request")).await
+        self.send(service, request.body(body).expect("a request"))
+            .await
     }
 
     pub async fn get(&self, service: &str, path: &str) -> Answer {
@@ -201,7 +252,10 @@ impl Client {
 
     /// A body that is not JSON.
     pub async fn upload(&self, service: &str, path: &str, bytes: Vec<u8>) -> Answer {
-        let request = self.request(service, "PUT", path).header("content-type", "application/octet-stream");
-        self.send(service, request.body(Body::from(bytes)).expect("a request")).await
+        let request = self
+            .request(service, "PUT", path)
+            .header("content-type", "application/octet-stream");
+        self.send(service, request.body(Body::from(bytes)).expect("a request"))
+            .await
     }
 }

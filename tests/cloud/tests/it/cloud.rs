@@ -90,8 +90,16 @@ impl TestCloud {
         let cloud = boot::start(settings).await.expect("the cloud starts");
         let endpoints: Endpoints = Arc::new(cloud.endpoints.clone());
         let password = cloud.secrets.admin_password.expose();
-        let admin = Client::login(&endpoints, "admin", password, "admin").await.expect("the administrator logs in");
-        let cloud = TestCloud { cloud, endpoints, state, admin, folder: None };
+        let admin = Client::login(&endpoints, "admin", password, "admin")
+            .await
+            .expect("the administrator logs in");
+        let cloud = TestCloud {
+            cloud,
+            endpoints,
+            state,
+            admin,
+            folder: None,
+        };
         cloud.wait_for_hosts().await;
         cloud
     }
@@ -123,17 +131,37 @@ impl TestCloud {
     async fn wait_for_hosts(&self) {
         let admin = &self.admin;
         wait_for("a compute host in placement", || async move {
-            let services = admin.get("compute", "/v2.1/os-services?binary=nova-compute").await;
-            let up = services["services"].as_array()?.iter().any(|s| s["state"] == "up");
+            let services = admin
+                .get("compute", "/v2.1/os-services?binary=nova-compute")
+                .await;
+            let up = services["services"]
+                .as_array()?
+                .iter()
+                .any(|s| s["state"] == "up");
             let providers = admin.get("placement", "/resource_providers").await;
-            let first = providers["resource_providers"].get(0)?["uuid"].as_str()?.to_string();
-            let inventory = admin.get("placement", &format!("/resource_providers/{first}/inventories")).await;
+            let first = providers["resource_providers"].get(0)?["uuid"]
+                .as_str()?
+                .to_string();
+            let inventory = admin
+                .get(
+                    "placement",
+                    &format!("/resource_providers/{first}/inventories"),
+                )
+                .await;
             (up && inventory["inventories"].get("VCPU").is_some()).then_some(())
         })
         .await;
         wait_for("a volume backend", || async move {
-            let pools = admin.get("volumev3", &format!("/v3/{}/scheduler-stats/get_pools", admin.project_id)).await;
-            pools["pools"].as_array().filter(|p| !p.is_empty()).map(|_| ())
+            let pools = admin
+                .get(
+                    "volumev3",
+                    &format!("/v3/{}/scheduler-stats/get_pools", admin.project_id),
+                )
+                .await;
+            pools["pools"]
+                .as_array()
+                .filter(|p| !p.is_empty())
+                .map(|_| ())
         })
         .await;
         wait_for("living network agents", || async move {
@@ -146,23 +174,39 @@ impl TestCloud {
 
     /// The id of a role.
     pub async fn role(&self, name: &str) -> String {
-        let roles = self.admin.get("identity", &format!("/v3/roles?name={name}")).await.list("roles");
+        let roles = self
+            .admin
+            .get("identity", &format!("/v3/roles?name={name}"))
+            .await
+            .list("roles");
         id(roles.first().unwrap_or_else(|| panic!("no role {name}")))
     }
 
     /// A new user with a role on a project.
     pub async fn user(&self, name: &str, project_id: &str, project: &str, role: &str) -> Client {
         let body = json!({"user": {"name": name, "password": "pw", "domain_id": "default"}});
-        let user = self.admin.post("identity", "/v3/users", body).await.expect(201).id("user");
+        let user = self
+            .admin
+            .post("identity", "/v3/users", body)
+            .await
+            .expect(201)
+            .id("user");
         let role = self.role(role).await;
         let path = format!("/v3/projects/{project_id}/users/{user}/roles/{role}");
-        self.admin.call("identity", "PUT", &path, None).await.expect(204);
+        self.admin
+            .call("identity", "PUT", &path, None)
+            .await
+            .expect(204);
         self.login(name, "pw", project).await
     }
 
     /// The only compute host's provider in placement.
     pub async fn provider(&self) -> String {
-        let all = self.admin.get("placement", "/resource_providers").await.list("resource_providers");
+        let all = self
+            .admin
+            .get("placement", "/resource_providers")
+            .await
+            .list("resource_providers");
         text(&all[0], "uuid")
     }
 
@@ -175,17 +219,30 @@ impl TestCloud {
 /// Ids of guests that the fake hypervisor of a state folder has.
 pub fn guests(state: &Path) -> Vec<String> {
     let folder = state.join("instances").join("fake-host1");
-    let entries = std::fs::read_dir(folder).map(|d| d.flatten().collect::<Vec<_>>()).unwrap_or_default();
-    let names = entries.iter().filter_map(|e| e.file_name().into_string().ok());
-    let mut ids: Vec<String> = names.filter_map(|n| n.strip_suffix(".json").map(str::to_string)).collect();
+    let entries = std::fs::read_dir(folder)
+        .map(|d| d.flatten().collect::<Vec<_>>())
+        .unwrap_or_default();
+    let names = entries
+        .iter()
+        .filter_map(|e| e.file_name().into_string().ok());
+    let mut ids: Vec<String> = names
+        .filter_map(|n| n.strip_suffix(".json").map(str::to_string))
+        .collect();
     ids.sort();
     ids
 }
 
 /// With `RUST_LOG` set, tests tell what the cloud logs.
-#[expect(clippy::disallowed_methods, reason = "a switch of the test, not an option of the cloud")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch of the test, not an option of the cloud"
+)]
 fn log() {
     if let Ok(filter) = std::env::var("RUST_LOG") {
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .try_init();
     }
 }

@@ -10,16 +10,23 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Longer than any reconciler's interval that may be needed.
-const CALM_WITHIN: Duration = Duration::from_secs(30);
+const CALM_WITHIN: Duration = Duration::from_secs(60);
 
 /// Waits until nothing is wrong; panics with what still is.
 pub async fn calm(cloud: &TestCloud, scene: &Scene) {
-    let quiet = patiently(CALM_WITHIN, || async move { wrongs(cloud, scene).await.is_empty().then_some(()) }).await;
+    let quiet = patiently(CALM_WITHIN, || async move {
+        wrongs(cloud, scene).await.is_empty().then_some(())
+    })
+    .await;
     let left = wrongs(cloud, scene).await;
     for wrong in &left {
         println!("WRONG {wrong}");
     }
-    assert!(quiet.is_some() && left.is_empty(), "{} things are wrong after {CALM_WITHIN:?}", left.len());
+    assert!(
+        quiet.is_some() && left.is_empty(),
+        "{} things are wrong after {CALM_WITHIN:?}",
+        left.len()
+    );
 }
 
 struct Picture {
@@ -33,13 +40,36 @@ struct Picture {
 async fn look(cloud: &TestCloud) -> Picture {
     let admin = &cloud.admin;
     let base = format!("/v3/{}", admin.project_id);
-    let list = async |service: &str, path: String, key: &str| admin.get(service, &path).await.expect(200).list(key);
+    let list = async |service: &str, path: String, key: &str| {
+        admin.get(service, &path).await.expect(200).list(key)
+    };
     let provider = cloud.provider().await;
-    let allocations = admin.get("placement", &format!("/resource_providers/{provider}/allocations")).await.expect(200);
+    let allocations = admin
+        .get(
+            "placement",
+            &format!("/resource_providers/{provider}/allocations"),
+        )
+        .await
+        .expect(200);
     Picture {
-        servers: list("compute", "/v2.1/servers/detail?all_tenants=1".into(), "servers").await,
-        volumes: list("volumev3", format!("{base}/volumes/detail?all_tenants=1"), "volumes").await,
-        attachments: list("volumev3", format!("{base}/attachments/detail?all_tenants=1"), "attachments").await,
+        servers: list(
+            "compute",
+            "/v2.1/servers/detail?all_tenants=1".into(),
+            "servers",
+        )
+        .await,
+        volumes: list(
+            "volumev3",
+            format!("{base}/volumes/detail?all_tenants=1"),
+            "volumes",
+        )
+        .await,
+        attachments: list(
+            "volumev3",
+            format!("{base}/attachments/detail?all_tenants=1"),
+            "attachments",
+        )
+        .await,
         ports: list("network", "/v2.0/ports".into(), "ports").await,
         allocations: serde_json::from_value(allocations["allocations"].clone()).unwrap_or_default(),
     }
@@ -51,7 +81,11 @@ async fn wrongs(cloud: &TestCloud, scene: &Scene) -> Vec<String> {
     let living: BTreeSet<String> = p.servers.iter().map(|s| text(s, "id")).collect();
     let mut placed = BTreeSet::new();
     for s in &p.servers {
-        let (id, status, task) = (text(s, "id"), text(s, "status"), &s["OS-EXT-STS:task_state"]);
+        let (id, status, task) = (
+            text(s, "id"),
+            text(s, "status"),
+            &s["OS-EXT-STS:task_state"],
+        );
         if !task.is_null() || !["ACTIVE", "SHUTOFF", "ERROR"].contains(&status.as_str()) {
             wrong.push(format!("server {id} is {status}, task {task}"));
         }
@@ -63,10 +97,18 @@ async fn wrongs(cloud: &TestCloud, scene: &Scene) -> Vec<String> {
             placed.insert(id.clone());
         }
         if host != p.allocations.contains_key(&id) {
-            wrong.push(format!("server {id} ({status}) on a host: {host}, in placement: {}", !host));
+            wrong.push(format!(
+                "server {id} ({status}) on a host: {host}, in placement: {}",
+                !host
+            ));
         }
     }
-    wrong.extend(p.allocations.keys().filter(|c| !living.contains(*c)).map(|c| format!("allocation of {c}, which is gone")));
+    wrong.extend(
+        p.allocations
+            .keys()
+            .filter(|c| !living.contains(*c))
+            .map(|c| format!("allocation of {c}, which is gone")),
+    );
     ports(&p, &living, &mut wrong);
     volumes(&p, &living, &cloud.state, &mut wrong);
     hypervisor(cloud, &p, &placed, &mut wrong).await;
@@ -75,7 +117,11 @@ async fn wrongs(cloud: &TestCloud, scene: &Scene) -> Vec<String> {
 }
 
 fn ports(p: &Picture, living: &BTreeSet<String>, wrong: &mut Vec<String>) {
-    for port in p.ports.iter().filter(|p| text(p, "device_owner").starts_with("compute:")) {
+    for port in p
+        .ports
+        .iter()
+        .filter(|p| text(p, "device_owner").starts_with("compute:"))
+    {
         let (id, device) = (text(port, "id"), text(port, "device_id"));
         if !living.contains(&device) {
             wrong.push(format!("port {id} of server {device}, which is gone"));
@@ -84,31 +130,46 @@ fn ports(p: &Picture, living: &BTreeSet<String>, wrong: &mut Vec<String>) {
 }
 
 fn volumes(p: &Picture, living: &BTreeSet<String>, state: &Path, wrong: &mut Vec<String>) {
-    let mut attached = BTreeSet::new();
+    let failed = |id: &str| {
+        p.servers
+            .iter()
+            .any(|s| s["id"] == *id && s["status"] == "ERROR")
+    };
+    let mut claims: BTreeMap<String, String> = BTreeMap::new();
     for a in &p.attachments {
-        let (id, volume, server, status) = (text(a, "id"), text(a, "volume_id"), text(a, "instance"), text(a, "status"));
+        let field = |key: &str| text(a, key);
+        let (id, volume, server, status) = (
+            field("id"),
+            field("volume_id"),
+            field("instance"),
+            field("status"),
+        );
         if !living.contains(&server) {
-            wrong.push(format!("attachment {id} ({status}) of volume {volume} to server {server}, which is gone"));
-        } else if status != "attached" {
-            wrong.push(format!("attachment {id} of volume {volume} to {server} is {status}"));
+            wrong.push(format!(
+                "attachment {id} ({status}) of volume {volume} to server {server}, which is gone"
+            ));
+        } else if status != "attached" && !(status == "reserved" && failed(&server)) {
+            // A server that could not be built keeps its volumes until somebody deletes it, as upstream's does.
+            wrong.push(format!(
+                "attachment {id} of volume {volume} to {server} is {status}"
+            ));
         }
-        attached.insert(volume);
+        claims.insert(volume, status);
     }
     let mut kept = BTreeSet::new();
     for v in &p.volumes {
         let (id, status) = (text(v, "id"), text(v, "status"));
-        match status.as_str() {
-            "available" | "in-use" => {
-                if (status == "in-use") != attached.contains(&id) {
-                    wrong.push(format!("volume {id} is {status}, attached: {}", attached.contains(&id)));
-                }
-                kept.insert(id);
-            }
-            status => {
-                wrong.push(format!("volume {id} is {status}"));
-                kept.insert(id);
-            }
+        let follows = match claims.get(&id).map(String::as_str) {
+            None => "available",
+            Some("attached") => "in-use",
+            Some(other) => other,
+        };
+        if status != follows {
+            wrong.push(format!(
+                "volume {id} is {status}, its attachments say {follows}"
+            ));
         }
+        kept.insert(id);
     }
     let files = volume_files(state);
     if files != kept {
@@ -120,42 +181,92 @@ fn volumes(p: &Picture, living: &BTreeSet<String>, state: &Path, wrong: &mut Vec
 fn volume_files(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let (path, name) = (
+            entry.path(),
+            entry.file_name().to_string_lossy().into_owned(),
+        );
         if path.is_dir() && !name.starts_with("db") {
             found.extend(volume_files(&path));
         }
-        found.extend(name.strip_prefix("volume-").and_then(|n| n.strip_suffix(".json")).map(str::to_string));
+        found.extend(
+            name.strip_prefix("volume-")
+                .and_then(|n| n.strip_suffix(".json"))
+                .map(str::to_string),
+        );
     }
     found
 }
 
 /// The hypervisor has exactly the living servers, each with its cards and disks.
-async fn hypervisor(cloud: &TestCloud, p: &Picture, placed: &BTreeSet<String>, wrong: &mut Vec<String>) {
+async fn hypervisor(
+    cloud: &TestCloud,
+    p: &Picture,
+    placed: &BTreeSet<String>,
+    wrong: &mut Vec<String>,
+) {
     let there: BTreeSet<String> = guests(&cloud.state).into_iter().collect();
     if there != *placed {
-        let (extra, missing): (Vec<_>, Vec<_>) = (there.difference(placed).collect(), placed.difference(&there).collect());
-        wrong.push(format!("guests that nobody knows: {extra:?}; servers without a guest: {missing:?}"));
+        let (extra, missing): (Vec<_>, Vec<_>) = (
+            there.difference(placed).collect(),
+            placed.difference(&there).collect(),
+        );
+        wrong.push(format!(
+            "guests that nobody knows: {extra:?}; servers without a guest: {missing:?}"
+        ));
     }
     for id in there.intersection(placed) {
-        let file = cloud.state.join("instances/fake-host1").join(format!("{id}.json"));
-        let Ok(bytes) = std::fs::read(file) else { continue };
+        let file = cloud
+            .state
+            .join("instances/fake-host1")
+            .join(format!("{id}.json"));
+        let Ok(bytes) = std::fs::read(file) else {
+            continue;
+        };
         let guest: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let of_guest = |list: &str, key: &str| -> BTreeSet<String> {
-            guest["spec"][list].as_array().into_iter().flatten().map(|v| text(v, key)).collect()
+            guest["spec"][list]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|v| text(v, key))
+                .collect()
         };
-        let cards: BTreeSet<String> = p.ports.iter().filter(|p| p["device_id"] == **id).map(|p| text(p, "id")).collect();
+        let cards: BTreeSet<String> = p
+            .ports
+            .iter()
+            .filter(|p| p["device_id"] == **id)
+            .map(|p| text(p, "id"))
+            .collect();
         if of_guest("ports", "id") != cards {
-            wrong.push(format!("guest {id} has cards {:?}, neutron says {cards:?}", of_guest("ports", "id")));
+            wrong.push(format!(
+                "guest {id} has cards {:?}, neutron says {cards:?}",
+                of_guest("ports", "id")
+            ));
         }
-        let disks: BTreeSet<String> = p.attachments.iter().filter(|a| a["instance"] == **id).map(|a| text(a, "volume_id")).collect();
+        let disks: BTreeSet<String> = p
+            .attachments
+            .iter()
+            .filter(|a| a["instance"] == **id)
+            .map(|a| text(a, "volume_id"))
+            .collect();
         if of_guest("volumes", "volume_id") != disks {
-            wrong.push(format!("guest {id} has volumes {:?}, cinder says {disks:?}", of_guest("volumes", "volume_id")));
+            wrong.push(format!(
+                "guest {id} has volumes {:?}, cinder says {disks:?}",
+                of_guest("volumes", "volume_id")
+            ));
         }
         let path = format!("/v2.1/servers/{id}/os-volume_attachments");
         let known = cloud.admin.get("compute", &path).await;
-        let known: BTreeSet<String> = known["volumeAttachments"].as_array().into_iter().flatten().map(|a| text(a, "volumeId")).collect();
+        let known: BTreeSet<String> = known["volumeAttachments"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|a| text(a, "volumeId"))
+            .collect();
         if known != disks {
-            wrong.push(format!("server {id} has volumes {known:?}, cinder says {disks:?}"));
+            wrong.push(format!(
+                "server {id} has volumes {known:?}, cinder says {disks:?}"
+            ));
         }
     }
 }
@@ -168,16 +279,40 @@ async fn usage(admin: &Client, scene: &Scene, p: &Picture, wrong: &mut Vec<Strin
         }
     };
     let id = &scene.project;
-    let nova = admin.get("compute", &format!("/v2.1/os-quota-sets/{id}/detail")).await.expect(200).key("quota_set");
-    compare("instances", &nova["instances"]["in_use"], p.servers.len() as u64);
+    let nova = admin
+        .get("compute", &format!("/v2.1/os-quota-sets/{id}/detail"))
+        .await
+        .expect(200)
+        .key("quota_set");
+    compare(
+        "instances",
+        &nova["instances"]["in_use"],
+        p.servers.len() as u64,
+    );
     compare("cores", &nova["cores"]["in_use"], p.servers.len() as u64);
-    compare("MiB of memory", &nova["ram"]["in_use"], 64 * p.servers.len() as u64);
+    compare(
+        "MiB of memory",
+        &nova["ram"]["in_use"],
+        64 * p.servers.len() as u64,
+    );
     let path = format!("/v3/{}/os-quota-sets/{id}?usage=true", admin.project_id);
-    let cinder = admin.get("volumev3", &path).await.expect(200).key("quota_set");
-    compare("volumes", &cinder["volumes"]["in_use"], p.volumes.len() as u64);
+    let cinder = admin
+        .get("volumev3", &path)
+        .await
+        .expect(200)
+        .key("quota_set");
+    compare(
+        "volumes",
+        &cinder["volumes"]["in_use"],
+        p.volumes.len() as u64,
+    );
     let size = p.volumes.iter().filter_map(|v| v["size"].as_u64()).sum();
     compare("GiB of volumes", &cinder["gigabytes"]["in_use"], size);
-    let neutron = admin.get("network", &format!("/v2.0/quotas/{id}/details")).await.expect(200).key("quota");
+    let neutron = admin
+        .get("network", &format!("/v2.0/quotas/{id}/details"))
+        .await
+        .expect(200)
+        .key("quota");
     let ports = p.ports.iter().filter(|p| p["project_id"] == **id).count() as u64;
     compare("ports", &neutron["port"]["used"], ports);
 }

@@ -19,7 +19,10 @@ pub struct Scene {
     pub second: String,
 }
 
-#[expect(clippy::disallowed_methods, reason = "how a test tells its child process what to be")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a test tells its child process what to be"
+)]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -38,9 +41,15 @@ fn slow(state: &Path) -> Settings {
 /// Does nothing by itself; `a_killed_cloud_mends_itself` starts it with a role.
 #[test]
 fn the_cloud_as_a_process() {
-    let (Some(role), Some(state)) = (variable(ROLE), variable(STATE)) else { return };
+    let (Some(role), Some(state)) = (variable(ROLE), variable(STATE)) else {
+        return;
+    };
     let seed = variable(SEED).and_then(|s| s.parse().ok()).unwrap_or(0);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async move {
         let state = PathBuf::from(state);
         let cloud = TestCloud::open(slow(&state)).await;
@@ -96,7 +105,12 @@ fn scene(state: &Path) -> Scene {
     let get = |key: &str| crate::client::text(&scene, key);
     Scene {
         project: get("project"),
-        seed: Seed { flavor: get("flavor"), image: get("image"), network: get("network"), subnet: get("subnet") },
+        seed: Seed {
+            flavor: get("flavor"),
+            image: get("image"),
+            network: get("network"),
+            subnet: get("subnet"),
+        },
         second: get("second"),
     }
 }

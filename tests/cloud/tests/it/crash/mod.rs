@@ -24,7 +24,10 @@ const ROUNDS: u64 = 25;
 /// Rounds at the same time; most of a round is waiting.
 const WORKERS: u64 = 3;
 
-#[expect(clippy::disallowed_methods, reason = "switches of the test, not options of the cloud")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "switches of the test, not options of the cloud"
+)]
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|v| v.parse().ok())
 }
@@ -36,11 +39,19 @@ struct Process {
     said: Vec<String>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "a cloud that can be killed must be a process; privsep is for the cloud's own programs")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a cloud that can be killed must be a process; privsep is for the cloud's own programs"
+)]
 fn run(role: &str, state: &Path, seed: u64) -> Process {
     let log = std::fs::File::create(state.join(format!("{role}.log"))).expect("a log");
     let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .args(["crash::child::the_cloud_as_a_process", "--exact", "--nocapture", "--test-threads=1"])
+        .args([
+            "crash::child::the_cloud_as_a_process",
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(child::ROLE, role)
         .env(child::STATE, state)
         .env(child::SEED, seed.to_string())
@@ -52,8 +63,16 @@ fn run(role: &str, state: &Path, seed: u64) -> Process {
         .expect("a process");
     let (sender, lines) = channel();
     let out = BufReader::new(child.stdout.take().expect("its output"));
-    std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-    Process { child, lines, said: Vec::new() }
+    std::thread::spawn(move || {
+        out.lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
+    Process {
+        child,
+        lines,
+        said: Vec::new(),
+    }
 }
 
 impl Process {
@@ -61,7 +80,10 @@ impl Process {
     fn listen(&mut self, word: Option<&str>, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         loop {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) => {
                     // The harness writes the test's name before the first word.
                     let found = word.is_some_and(|w| line.trim_end().ends_with(w));
@@ -113,7 +135,10 @@ fn round(template: &Path, seed: u64) -> Result<(), String> {
     let alive = Duration::from_millis(rng.random_range(0..900));
     let mut cloud = run("work", state, seed);
     if !cloud.listen(Some("GO"), Duration::from_secs(90)) {
-        return Err(format!("the cloud did not start:\n{}", cloud.kill().join("\n")));
+        return Err(format!(
+            "the cloud did not start:\n{}",
+            cloud.kill().join("\n")
+        ));
     }
     cloud.listen(None, alive);
     let said = cloud.kill();
@@ -130,10 +155,19 @@ fn round(template: &Path, seed: u64) -> Result<(), String> {
     }
     let judged = run("check", state, seed).end();
     judged.map_err(|said| {
-        let words = said.lines().filter(|l| l.contains("WRONG ") || l.contains("FAIL "));
+        let words = said
+            .lines()
+            .filter(|l| l.contains("WRONG ") || l.contains("FAIL "));
         let words: Vec<&str> = words.collect();
-        let words = if words.is_empty() { said } else { words.join("\n") };
-        format!("alive for {alive:?}, {deaths} more deaths{}\n{words}", keep(&folder.0, seed))
+        let words = if words.is_empty() {
+            said
+        } else {
+            words.join("\n")
+        };
+        format!(
+            "alive for {alive:?}, {deaths} more deaths{}\n{words}",
+            keep(&folder.0, seed)
+        )
     })
 }
 
@@ -151,29 +185,39 @@ fn keep(state: &Path, seed: u64) -> String {
 #[test]
 fn a_killed_cloud_mends_itself() {
     let rounds = number("FERROSTACK_CRASH_ROUNDS").unwrap_or(ROUNDS);
-    let first = number("FERROSTACK_CRASH_SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
+    let first =
+        number("FERROSTACK_CRASH_SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
     println!("FERROSTACK_CRASH_SEED={first}: {rounds} rounds");
     let template = Folder::new();
     if let Err(said) = run("prepare", &template.0, first).end() {
         panic!("no cloud to begin with{}:\n{said}", keep(&template.0, 0));
     }
-    let (next, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (next, failed) = (
+        Arc::new(AtomicU64::new(0)),
+        Arc::new(Mutex::new(Vec::new())),
+    );
     let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..WORKERS.min(rounds) {
-            scope.spawn(|| loop {
-                let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= rounds {
-                    return;
-                }
-                if let Err(why) = round(&template.0, first + n) {
-                    eprintln!("FERROSTACK_CRASH_SEED={}: {why}", first + n);
-                    failed.lock().expect("a list").push(first + n);
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= rounds {
+                        return;
+                    }
+                    if let Err(why) = round(&template.0, first + n) {
+                        eprintln!("FERROSTACK_CRASH_SEED={}: {why}", first + n);
+                        failed.lock().expect("a list").push(first + n);
+                    }
                 }
             });
         }
     });
     println!("{rounds} rounds in {:.1?}", began.elapsed());
     let failed = failed.lock().expect("a list");
-    assert!(failed.is_empty(), "{} of {rounds} rounds failed: seeds {failed:?}", failed.len());
+    assert!(
+        failed.is_empty(),
+        "{} of {rounds} rounds failed: seeds {failed:?}",
+        failed.len()
+    );
 }

@@ -13,7 +13,11 @@ const VERBS: &[(&str, &str, [&str; 5])] = &[
     ("suspend", "null", ["SUSPENDED", "", "", "", ""]),
     ("resume", "null", ["", "", "ACTIVE", "", ""]),
     ("reboot", r#"{"type": "SOFT"}"#, ["ACTIVE", "", "", "", ""]),
-    ("reboot", r#"{"type": "HARD"}"#, ["ACTIVE", "ACTIVE", "ACTIVE", "ACTIVE", "ACTIVE"]),
+    (
+        "reboot",
+        r#"{"type": "HARD"}"#,
+        ["ACTIVE", "ACTIVE", "ACTIVE", "ACTIVE", "ACTIVE"],
+    ),
 ];
 const STATES: [&str; 5] = ["ACTIVE", "PAUSED", "SUSPENDED", "SHUTOFF", "ERROR"];
 
@@ -44,20 +48,39 @@ async fn every_power_verb_in_every_state() {
             let what = format!("{verb} {arguments} in {state}: {}", answer.body);
             if leads_to[column].is_empty() {
                 assert_eq!(answer.status, 409, "{what}");
-                assert!(answer.message().contains("while it is in vm_state"), "{what}");
+                assert!(
+                    answer.message().contains("while it is in vm_state"),
+                    "{what}"
+                );
                 assert_eq!(p.member.server(&server).await["status"], **state, "{what}");
             } else {
                 assert_eq!(answer.status, 202, "{what}");
                 p.member.wait_server(&server, leads_to[column]).await;
             }
             // A hard reboot mends everything.
-            cloud.admin.act(&server, "reboot", json!({"type": "HARD"})).await.expect(202);
+            cloud
+                .admin
+                .act(&server, "reboot", json!({"type": "HARD"}))
+                .await
+                .expect(202);
             cloud.admin.wait_server(&server, "ACTIVE").await;
         }
     }
     // What was done is written down, with who asked.
-    let actions = p.member.get("compute", &format!("/v2.1/servers/{server}/os-instance-actions")).await.list("instanceActions");
-    for wanted in ["create", "stop", "start", "pause", "unpause", "suspend", "resume", "reboot"] {
-        assert!(actions.iter().any(|a| a["action"] == wanted), "no {wanted} among the actions");
+    let actions = p
+        .member
+        .get(
+            "compute",
+            &format!("/v2.1/servers/{server}/os-instance-actions"),
+        )
+        .await
+        .list("instanceActions");
+    for wanted in [
+        "create", "stop", "start", "pause", "unpause", "suspend", "resume", "reboot",
+    ] {
+        assert!(
+            actions.iter().any(|a| a["action"] == wanted),
+            "no {wanted} among the actions"
+        );
     }
 }

@@ -20,24 +20,50 @@ struct Things {
 async fn things(cloud: &TestCloud, p: &Project, seed: &Seed) -> Things {
     let me = &p.member;
     let extra = json!({"metadata": {"x": "1"}, "tags": ["x"]});
-    let server = me.create_server(seed, "mine", extra).await.expect(202).id("server");
+    let server = me
+        .create_server(seed, "mine", extra)
+        .await
+        .expect(202)
+        .id("server");
     me.wait_server(&server, "ACTIVE").await;
     let (volume, attached) = (me.volume(1).await, me.volume(1).await);
     me.attach_volume(&server, &attached).await.expect(200);
     me.wait_volume(&attached, "in-use").await;
     let path = format!("/v3/{}/volumes/{volume}/metadata", p.id);
-    me.post("volumev3", &path, json!({"metadata": {"x": "1"}})).await.expect(200);
-    let attachments = me.get("volumev3", &format!("/v3/{}/attachments", p.id)).await.list("attachments");
+    me.post("volumev3", &path, json!({"metadata": {"x": "1"}}))
+        .await
+        .expect(200);
+    let attachments = me
+        .get("volumev3", &format!("/v3/{}/attachments", p.id))
+        .await
+        .list("attachments");
     let body = json!({"server_group": {"name": "g", "policy": "affinity"}});
-    let group = me.post("compute", "/v2.1/os-server-groups", body).await.expect(200).id("server_group");
+    let group = me
+        .post("compute", "/v2.1/os-server-groups", body)
+        .await
+        .expect(200)
+        .id("server_group");
     let port = text(&me.ports_of(&server).await[0], "id");
     let external = cloud.external().await;
-    let body = json!({"router": {"name": "mine", "external_gateway_info": {"network_id": external}}});
-    let router = me.post("network", "/v2.0/routers", body).await.expect(201).id("router");
+    let body =
+        json!({"router": {"name": "mine", "external_gateway_info": {"network_id": external}}});
+    let router = me
+        .post("network", "/v2.0/routers", body)
+        .await
+        .expect(201)
+        .id("router");
     let body = json!({"floatingip": {"floating_network_id": external}});
-    let floating = me.post("network", "/v2.0/floatingips", body).await.expect(201).id("floatingip");
+    let floating = me
+        .post("network", "/v2.0/floatingips", body)
+        .await
+        .expect(201)
+        .id("floatingip");
     let body = json!({"security_group": {"name": "mine"}});
-    let security = me.post("network", "/v2.0/security-groups", body).await.expect(201).key("security_group");
+    let security = me
+        .post("network", "/v2.0/security-groups", body)
+        .await
+        .expect(201)
+        .key("security_group");
     let image = me.image("mine", "private").await;
     let ids = [
         (("compute", "servers"), server.clone()),
@@ -50,21 +76,34 @@ async fn things(cloud: &TestCloud, p: &Project, seed: &Seed) -> Things {
         (("network", "routers"), router),
         (("network", "floatingips"), floating),
         (("network", "security-groups"), text(&security, "id")),
-        (("network", "security-group-rules"), text(&security["security_group_rules"][0], "id")),
+        (
+            ("network", "security-group-rules"),
+            text(&security["security_group_rules"][0], "id"),
+        ),
         (("image", "images"), image),
         (("identity", "projects"), p.id.clone()),
         (("identity", "users"), p.member.user_id.clone()),
     ];
-    Things { ids: ids.into(), port, volume: attached, server }
+    Things {
+        ids: ids.into(),
+        port,
+        volume: attached,
+        server,
+    }
 }
 
 /// The id that the row's first parameter asks for, and the path, if the row is about such a thing.
 fn aim(row: &Row, things: &Things, who: &Client) -> Option<String> {
     let segments: Vec<&str> = row.info.path.split('/').collect();
     let is_own = |s: &&str| row.service == "volumev3" && *s == "{project_id}";
-    let at = segments.iter().position(|s| s.starts_with('{') && !is_own(s))?;
+    let at = segments
+        .iter()
+        .position(|s| s.starts_with('{') && !is_own(s))?;
     let collection = *segments.get(at.checked_sub(1)?)?;
-    let key = things.ids.keys().find(|(s, c)| *s == row.service && *c == collection)?;
+    let key = things
+        .ids
+        .keys()
+        .find(|(s, c)| *s == row.service && *c == collection)?;
     let first = segments[at].trim_matches(['{', '}']);
     Some(row.path(|name| match name {
         name if name == first => things.ids[key].clone(),
@@ -81,9 +120,16 @@ async fn ask(row: &Row, who: &Client, path: &str) -> (Answer, bool) {
     let body = sample(row);
     let sampled = body.is_some() || matches!(method, "GET" | "DELETE");
     if row.service == "image" && method == "PATCH" {
-        let request = who.request("image", method, path).header("content-type", "application/openstack-images-v2.1-json-patch");
+        let request = who.request("image", method, path).header(
+            "content-type",
+            "application/openstack-images-v2.1-json-patch",
+        );
         let body = Body::from(body.unwrap_or_default().to_string());
-        return (who.send("image", request.body(body).expect("a request")).await, true);
+        return (
+            who.send("image", request.body(body).expect("a request"))
+                .await,
+            true,
+        );
     }
     let empty = matches!(method, "POST" | "PUT" | "PATCH").then(|| json!({}));
     let body = body.or(empty.filter(|_| !path.ends_with("/x")));
@@ -115,18 +161,28 @@ async fn another_projects_things_do_not_exist() {
     let before = picture(&a, &things).await;
     let (mut complaints, mut bare) = (BTreeSet::new(), BTreeSet::new());
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for (role, who) in [("reader", &b.reader), ("member", &b.member), ("manager", &b.manager)] {
+    for (role, who) in [
+        ("reader", &b.reader),
+        ("member", &b.member),
+        ("manager", &b.manager),
+    ] {
         for row in rows(&cloud.endpoints) {
             if row.info.access == Access::Public {
                 continue;
             }
-            let Some(path) = aim(&row, &things, who) else { continue };
+            let Some(path) = aim(&row, &things, who) else {
+                continue;
+            };
             *counts.entry(row.service).or_default() += 1;
             let (answer, sampled) = ask(&row, who, &path).await;
             match answer.status {
                 403 | 404 => {}
                 400 if !sampled => drop(bare.insert(row.name())),
-                status => drop(complaints.insert(format!("{}: {status} for a foreign {role}: {}", row.name(), answer.body))),
+                status => drop(complaints.insert(format!(
+                    "{}: {status} for a foreign {role}: {}",
+                    row.name(),
+                    answer.body
+                ))),
             }
         }
     }
@@ -142,17 +198,41 @@ async fn another_projects_things_do_not_exist() {
     // Lists are as blind.
     for (service, path, key) in [
         ("compute", "/v2.1/servers/detail".to_string(), "servers"),
-        ("compute", "/v2.1/os-server-groups".to_string(), "server_groups"),
-        ("volumev3", format!("/v3/{}/volumes/detail", b.id), "volumes"),
-        ("volumev3", format!("/v3/{}/attachments", b.id), "attachments"),
+        (
+            "compute",
+            "/v2.1/os-server-groups".to_string(),
+            "server_groups",
+        ),
+        (
+            "volumev3",
+            format!("/v3/{}/volumes/detail", b.id),
+            "volumes",
+        ),
+        (
+            "volumev3",
+            format!("/v3/{}/attachments", b.id),
+            "attachments",
+        ),
         ("network", "/v2.0/ports".to_string(), "ports"),
         ("network", "/v2.0/routers".to_string(), "routers"),
         ("network", "/v2.0/floatingips".to_string(), "floatingips"),
-        ("network", "/v2.0/networks?router:external=false".to_string(), "networks"),
+        (
+            "network",
+            "/v2.0/networks?router:external=false".to_string(),
+            "networks",
+        ),
     ] {
         let list = b.member.get(service, &path).await.expect(200).list(key);
         assert!(list.is_empty(), "{path}: {list:?}");
     }
-    let images = b.member.get("image", "/v2/images").await.expect(200).list("images");
-    assert!(images.iter().all(|i| i["visibility"] == "public"), "{images:?}");
+    let images = b
+        .member
+        .get("image", "/v2/images")
+        .await
+        .expect(200)
+        .list("images");
+    assert!(
+        images.iter().all(|i| i["visibility"] == "public"),
+        "{images:?}"
+    );
 }

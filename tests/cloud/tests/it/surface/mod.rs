@@ -24,14 +24,26 @@ pub const NOBODY: &str = "0badc0de-0000-4000-8000-00000000dead";
 
 /// Every row of every service.
 pub fn rows(endpoints: &Endpoints) -> Vec<Row> {
-    let of = |service: &'static str| endpoints[service].routes().into_iter().map(move |info| Row { service, info });
+    let of = |service: &'static str| {
+        endpoints[service]
+            .routes()
+            .into_iter()
+            .map(move |info| Row { service, info })
+    };
     endpoints.keys().flat_map(|service| of(service)).collect()
 }
 
 impl Row {
     /// What names it: method, path, action and, where a path has a history, its versions.
     pub fn name(&self) -> String {
-        let RouteInfo { method, path, action, min, max, .. } = &self.info;
+        let RouteInfo {
+            method,
+            path,
+            action,
+            min,
+            max,
+            ..
+        } = &self.info;
         let action = action.map(|a| format!(" {a}")).unwrap_or_default();
         let versions = match (min, max) {
             (Some(a), Some(b)) => format!(" {a}-{b}"),
@@ -50,9 +62,11 @@ impl Row {
 
     /// The path with its parameters filled in by name.
     pub fn path(&self, fill: impl Fn(&str) -> String) -> String {
-        let segments = self.info.path.split('/').map(|s| match s.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
-            Some(name) => fill(name.trim_end_matches('*')),
-            None => s.to_string(),
+        let segments = self.info.path.split('/').map(|s| {
+            match s.strip_prefix('{').and_then(|s| s.strip_suffix('}')) {
+                Some(name) => fill(name.trim_end_matches('*')),
+                None => s.to_string(),
+            }
         });
         segments.collect::<Vec<_>>().join("/")
     }
@@ -62,7 +76,10 @@ impl Row {
         if version_word(self.service).is_none() {
             return who.clone();
         }
-        let version = self.info.max.map_or("latest".to_string(), |v| v.to_string());
+        let version = self
+            .info
+            .max
+            .map_or("latest".to_string(), |v| v.to_string());
         who.at(self.service, &version)
     }
 
@@ -82,7 +99,9 @@ impl Row {
             "project_id" if own => who.project_id.clone(),
             _ => NOBODY.to_string(),
         });
-        self.at(who).call(self.service, self.info.method.as_str(), &path, self.body()).await
+        self.at(who)
+            .call(self.service, self.info.method.as_str(), &path, self.body())
+            .await
     }
 }
 
@@ -97,13 +116,26 @@ pub fn enforcers() -> BTreeMap<&'static str, Enforcer> {
         ("compute", "nova"),
         ("volumev3", "cinder"),
     ];
-    let read = |name: &str| std::fs::read_to_string(folder.join(name).join("policy.yaml")).expect("policy.yaml");
-    all.map(|(service, name)| (service, Enforcer::from_defaults(&read(name)).expect("rules"))).into()
+    let read = |name: &str| {
+        std::fs::read_to_string(folder.join(name).join("policy.yaml")).expect("policy.yaml")
+    };
+    all.map(|(service, name)| {
+        (
+            service,
+            Enforcer::from_defaults(&read(name)).expect("rules"),
+        )
+    })
+    .into()
 }
 
 /// Fails with all complaints at once.
 #[track_caller]
 pub fn report(complaints: &BTreeSet<String>) {
     let list: Vec<&str> = complaints.iter().map(String::as_str).collect();
-    assert!(complaints.is_empty(), "{} complaints:\n{}", list.len(), list.join("\n"));
+    assert!(
+        complaints.is_empty(),
+        "{} complaints:\n{}",
+        list.len(),
+        list.join("\n")
+    );
 }

@@ -5,11 +5,18 @@ use serde_json::{Value, json};
 
 /// What follows the id in a row's path, without parameters' names: `/metadata/*`.
 fn tail(path: &str) -> String {
-    let below = path.split('/').skip_while(|s| !s.starts_with('{') || *s == "{project_id}").skip(1);
+    let below = path
+        .split('/')
+        .skip_while(|s| !s.starts_with('{') || *s == "{project_id}")
+        .skip(1);
     let mut out = String::new();
     for segment in below {
         out.push('/');
-        out.push_str(if segment.starts_with('{') { "*" } else { segment });
+        out.push_str(if segment.starts_with('{') {
+            "*"
+        } else {
+            segment
+        });
     }
     out
 }
@@ -27,23 +34,41 @@ pub fn sample(row: &Row) -> Option<Value> {
         ("compute" | "volumev3", "PUT", "/metadata/*") => json!({"meta": {"x": "b"}}),
         ("compute" | "network", _, "/tags") => json!({"tags": ["x"]}),
         ("compute", "POST", "/os-interface") => json!({"interfaceAttachment": {}}),
-        ("compute", "POST", "/os-volume_attachments") => json!({"volumeAttachment": {"volumeId": NOBODY}}),
-        ("compute", "POST", "/remote-consoles") => json!({"remote_console": {"protocol": "vnc", "type": "novnc"}}),
-        ("volumev3", "PUT", "") if path.contains("attachments") => json!({"attachment": {"connector": {"host": "h"}}}),
+        ("compute", "POST", "/os-volume_attachments") => {
+            json!({"volumeAttachment": {"volumeId": NOBODY}})
+        }
+        ("compute", "POST", "/remote-consoles") => {
+            json!({"remote_console": {"protocol": "vnc", "type": "novnc"}})
+        }
+        ("volumev3", "PUT", "") if path.contains("attachments") => {
+            json!({"attachment": {"connector": {"host": "h"}}})
+        }
         ("volumev3", "PUT", "") => json!({"volume": {"name": "stolen"}}),
         ("network", "PUT", "") => {
-            let plural = path.trim_start_matches("/v2.0/").split('/').next().unwrap_or("");
+            let plural = path
+                .trim_start_matches("/v2.0/")
+                .split('/')
+                .next()
+                .unwrap_or("");
             let key = plural.trim_end_matches('s').replace('-', "_");
             json!({key: {"description": "stolen"}})
         }
-        ("network", "PUT", "/add_router_interface" | "/remove_router_interface") => json!({"subnet_id": NOBODY}),
-        ("network", "PUT", "/add_extraroutes" | "/remove_extraroutes") => json!({"router": {"routes": []}}),
+        ("network", "PUT", "/add_router_interface" | "/remove_router_interface") => {
+            json!({"subnet_id": NOBODY})
+        }
+        ("network", "PUT", "/add_extraroutes" | "/remove_extraroutes") => {
+            json!({"router": {"routes": []}})
+        }
         ("image", "PATCH", "") => json!([{"op": "replace", "path": "/name", "value": "stolen"}]),
         ("image", "POST", "/members") => json!({"member": NOBODY}),
         ("image", "PUT", "/members/*") => json!({"status": "accepted"}),
         ("image", "POST", _) => json!({}),
-        ("identity", "PATCH", "") if path.contains("users") => json!({"user": {"description": "stolen"}}),
-        ("identity", "PATCH", "") if path.contains("projects") => json!({"project": {"description": "stolen"}}),
+        ("identity", "PATCH", "") if path.contains("users") => {
+            json!({"user": {"description": "stolen"}})
+        }
+        ("identity", "PATCH", "") if path.contains("projects") => {
+            json!({"project": {"description": "stolen"}})
+        }
         ("identity", "PUT", "/tags") => json!({"tags": ["x"]}),
         _ => return None,
     })
@@ -60,7 +85,9 @@ fn arguments(action: &str) -> Value {
         "os-set_bootable" => json!({"bootable": true}),
         "os-update_readonly_flag" => json!({"readonly": true}),
         "os-attach" => json!({"instance_uuid": NOBODY, "mountpoint": "/dev/vdz"}),
-        "os-initialize_connection" | "os-terminate_connection" => json!({"connector": {"host": "h"}}),
+        "os-initialize_connection" | "os-terminate_connection" => {
+            json!({"connector": {"host": "h"}})
+        }
         "os-set_image_metadata" => json!({"metadata": {"a": "b"}}),
         "os-unset_image_metadata" => json!({"key": "a"}),
         "os-reset_status" => json!({"status": "error"}),

@@ -36,7 +36,9 @@ async fn every_route_wants_a_token() {
             match (public, answer.status) {
                 (_, 500) => complaints.insert(format!("{name}: 500 with {what}")),
                 (false, 401) if challenge => false,
-                (false, 401) => complaints.insert(format!("{name}: 401 without WWW-Authenticate with {what}")),
+                (false, 401) => {
+                    complaints.insert(format!("{name}: 401 without WWW-Authenticate with {what}"))
+                }
                 (false, status) => complaints.insert(format!("{name}: {status} with {what}")),
                 (true, _) => false,
             };
