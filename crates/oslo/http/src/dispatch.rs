@@ -325,6 +325,7 @@ impl<S: Send + Sync + 'static> Api<S> {
         let req = Req {
             ctx: Arc::new(ctx),
             method,
+            head: parts.method == Method::HEAD,
             path,
             base_url: base_url(&parts.headers),
             version,

@@ -17,6 +17,8 @@ pub struct Req {
     pub ctx: Arc<RequestContext>,
     /// The method (HEAD arrives as GET).
     pub method: Method,
+    /// Whether HEAD was sent: the answer is GET's without its body, save where a service says otherwise.
+    pub head: bool,
     /// The path as sent, without query.
     pub path: String,
     /// `http://host:port` by which the caller reached us: the start of every link.

@@ -97,7 +97,7 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
     let admin = existing(keystone, "admin").await?;
     let admin_hash = match admin {
         Some(_) => None,
-        None => Some(keystone.passwords.hash(&spec.admin_password).await?),
+        None => Some(keystone.passwords.hash_random(&spec.admin_password).await?),
     };
     let mut service_hashes = Vec::new();
     for (name, password) in &spec.service_users {
@@ -108,7 +108,7 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
         let hash = if same {
             None
         } else {
-            Some(keystone.passwords.hash(password).await?)
+            Some(keystone.passwords.hash_random(password).await?)
         };
         service_hashes.push((name.clone(), hash));
     }

@@ -131,7 +131,12 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 
 /// `GET /v3/roles/{prior_role_id}/implies/{implied_role_id}` and `HEAD`
 pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
-    enforce(&req, "identity:get_implied_role", Target::new())?;
+    let rule = if req.head {
+        "identity:check_implied_role"
+    } else {
+        "identity:get_implied_role"
+    };
+    enforce(&req, rule, Target::new())?;
     let pair = pair(&req);
     let (prior, implied) = keystone
         .db
@@ -142,6 +147,9 @@ pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             both(tx, &pair)
         })
         .await?;
+    if req.head {
+        return Ok(Reply::empty(204));
+    }
     Reply::ok(&inference(&base_url(&keystone, &req), &prior, &implied))
 }
 

@@ -66,7 +66,12 @@ pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     };
     let token = subject(&req)?;
     let found = keystone.validated_within(&token, grace).await;
-    let valid = permit(&req, "identity:validate_token", found)?;
+    let rule = if req.head {
+        "identity:check_token"
+    } else {
+        "identity:validate_token"
+    };
+    let valid = permit(&req, rule, found)?;
     answer(200, &token, &valid, !req.query.has("nocatalog"))
 }
 

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 const DEFAULT_ROUNDS: u32 = 12;
+/// bcrypt's least. A slow hash protects what people choose; the cloud's own passwords are long random strings that
+/// nobody guesses at any speed, and each start of the cloud compares all of them.
+const RANDOM_ROUNDS: u32 = 4;
 /// bcrypt looks at so many bytes; upstream cuts there too.
 const BCRYPT_MAX: usize = 72;
 
@@ -50,13 +53,22 @@ impl Passwords {
 
     /// The hash to keep.
     pub(crate) async fn hash(&self, password: &Secret) -> Result<String> {
+        self.hash_at(password, self.rounds).await
+    }
+
+    /// The hash to keep of a password that the cloud made up itself.
+    pub(crate) async fn hash_random(&self, password: &Secret) -> Result<String> {
+        self.hash_at(password, RANDOM_ROUNDS).await
+    }
+
+    async fn hash_at(&self, password: &Secret, rounds: u32) -> Result<String> {
         if password.expose().len() > self.max_length {
             return Err(Error::forbidden(format!(
                 "The password length must be less than or equal to {}. The server could not comply with the request because the password is invalid.",
                 self.max_length
             )));
         }
-        let (text, rounds) = (password.clone(), self.rounds);
+        let text = password.clone();
         self.run(move || bcrypt::hash(cut(&text), rounds))
             .await?
             .map_err(Error::internal)
