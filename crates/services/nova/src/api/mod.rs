@@ -18,6 +18,7 @@ pub mod projects;
 pub mod quota_class_sets;
 pub mod quota_sets;
 pub mod remote_consoles;
+pub mod security_groups;
 pub mod server_actions;
 pub mod server_groups;
 pub mod server_metadata;

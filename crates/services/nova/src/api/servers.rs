@@ -358,7 +358,7 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         ("accessIPv6", "access_ip_v6"),
     ] {
         if let Some(v) = text(key) {
-            set.push((column, v.to_cell()));
+            set.push((column, v.map(super::values::address).to_cell()));
         }
     }
     if let Some(Some(v)) = text("OS-DCF:diskConfig") {

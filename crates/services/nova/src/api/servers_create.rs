@@ -132,7 +132,7 @@ fn parse(nova: &Nova, req: &Req, body: &Value, server: &Value) -> Result<CreateS
         force_host: host,
         admin_pass: password,
         access_ip_v4: text(&server["accessIPv4"]),
-        access_ip_v6: text(&server["accessIPv6"]),
+        access_ip_v6: text(&server["accessIPv6"]).map(super::values::address),
         description: if req.at_least(2, 19) {
             text(&server["description"])
         } else {

@@ -50,3 +50,11 @@ pub fn wrapped<'a>(body: Option<&'a Value>, key: &str) -> Result<&'a Value> {
         ))
     })
 }
+
+/// An address as upstream writes it back: IPv6 in its short form; what is no address stays as it is.
+pub fn address(text: String) -> String {
+    match text.parse::<std::net::Ipv6Addr>() {
+        Ok(ip) => ip.to_string(),
+        Err(_) => text,
+    }
+}

@@ -4,7 +4,8 @@ use crate::Nova;
 use crate::api::{
     aggregates, availability_zones, console_auth_tokens, extensions, flavor_access,
     flavor_extra_specs, flavors, hypervisors, instance_actions, keypairs, limits, quota_class_sets,
-    quota_sets, remote_consoles, server_groups, services, simple_tenant_usage, versions,
+    quota_sets, remote_consoles, security_groups, server_groups, services, simple_tenant_usage,
+    versions,
 };
 use oslo_http::{AUTHENTICATED, PUBLIC, Route, action, delete, get, inside, post, put, rule};
 
@@ -14,6 +15,7 @@ pub fn routes() -> Vec<Route<Nova>> {
     rows.extend(hosts());
     rows.extend(quotas());
     rows.extend(of_servers());
+    rows.extend(groups());
     rows
 }
 
@@ -335,4 +337,48 @@ fn of_servers() -> Vec<Route<Nova>> {
             console_auth_tokens::show,
         ),
     ]
+}
+
+/// Gone since 2.36: callers were to turn to neutron.
+fn groups() -> Vec<Route<Nova>> {
+    const GROUPS: &str = "/v2.1/os-security-groups";
+    const GROUP: &str = "/v2.1/os-security-groups/{id}";
+    let rows = vec![
+        get(
+            GROUPS,
+            rule("os_compute_api:os-security-groups:get"),
+            security_groups::list,
+        ),
+        post(
+            GROUPS,
+            rule("os_compute_api:os-security-groups:create"),
+            security_groups::create,
+        ),
+        get(
+            GROUP,
+            rule("os_compute_api:os-security-groups:show"),
+            security_groups::show,
+        ),
+        put(
+            GROUP,
+            rule("os_compute_api:os-security-groups:update"),
+            security_groups::update,
+        ),
+        delete(
+            GROUP,
+            rule("os_compute_api:os-security-groups:delete"),
+            security_groups::delete,
+        ),
+        post(
+            "/v2.1/os-security-group-rules",
+            rule("os_compute_api:os-security-groups:rule:create"),
+            security_groups::create_rule,
+        ),
+        delete(
+            "/v2.1/os-security-group-rules/{id}",
+            rule("os_compute_api:os-security-groups:rule:delete"),
+            security_groups::delete_rule,
+        ),
+    ];
+    rows.into_iter().map(|r| r.until(2, 35)).collect()
 }
