@@ -9,7 +9,7 @@ import csv, json, os, sys
 MERGED = """security-group router agent allowed-address-pairs availability_zone dns-integration external-net extra_dhcp_opt
 extraroute fip-port-details ext-gw-mode network_availability_zone network-ip-availability net-mtu net-mtu-writable
 port-mac-address-regenerate port-security binding provider router_availability_zone service-type
-stateful-security-group security-groups-normalized-cidr rbac-policies""".split()
+stateful-security-group security-groups-normalized-cidr subnet-external-network rbac-policies""".split()
 # Extensions that have no attributes, or whose attributes are written here because the data has none.
 BARE = """dhcp_agent_scheduler l3_agent_scheduler extraroute-atomic filter-validation pagination sorting sort-key-validation
 port-security-groups-filtering project-id quotas quota_details revision-if-match standard-attr-description

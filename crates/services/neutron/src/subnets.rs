@@ -51,6 +51,18 @@ impl Noun for Subnets {
                 }
                 Ok(Some(any(ways)))
             }
+            "router:external" => {
+                let mut ways = Vec::new();
+                for value in values {
+                    let external = crate::convert::boolean(&json!(value))?;
+                    ways.push(within::<NetworkRow>(
+                        "network_id",
+                        "id",
+                        eq("external", external),
+                    ));
+                }
+                Ok(Some(any(ways)))
+            }
             // No subnet comes from a pool.
             "subnetpool_id" => Ok(Some(if values.iter().any(String::is_empty) {
                 oslo_db::everything()
@@ -78,10 +90,13 @@ impl Noun for Subnets {
             body.insert("dns_nameservers".into(), json!(row.dns_nameservers.0));
             body.insert("host_routes".into(), json!(row.host_routes.0));
             body.insert("subnetpool_id".into(), Value::Null);
-            View {
-                body,
-                parent: parents.get(&row.network_id).cloned().unwrap_or_default(),
-            }
+            let parent = parents.get(&row.network_id).cloned().unwrap_or_default();
+            let external = parent
+                .get("router:external")
+                .cloned()
+                .unwrap_or(json!(false));
+            body.insert("router:external".into(), external);
+            View { body, parent }
         };
         Ok(rows.iter().map(view).collect())
     }
