@@ -152,7 +152,8 @@ pub async fn release_all(sdk: &Sdk, volume_id: &str, instance_id: &str) -> Resul
     Ok(())
 }
 
-/// Deletes a volume (`delete_on_termination`); success if there is none.
+/// Deletes a volume (`delete_on_termination`); success if there is none. One that cannot be deleted now (an earlier try
+/// did it, somebody else has it) must not keep its server from being deleted, as upstream has it.
 pub async fn delete(sdk: &Sdk, project: &str, volume_id: &str) -> Result<()> {
     let path = format!("/v3/{}/volumes/{volume_id}", percent_encode(project));
     match cinder(sdk)
@@ -160,6 +161,13 @@ pub async fn delete(sdk: &Sdk, project: &str, volume_id: &str) -> Result<()> {
         .await
     {
         Err(e) if e.is_not_found() => Ok(()),
+        Err(e) if matches!(e.kind(), Kind::BadRequest | Kind::Conflict) => {
+            tracing::warn!(
+                volume.id = volume_id,
+                "stays, though it ends with its server: {e}"
+            );
+            Ok(())
+        }
         other => other.map(|_| ()),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::Nova;
 use crate::db::instances::{self, InstanceRow};
+use crate::flows::interface::AttachInterface;
 use crate::network;
 use async_trait::async_trait;
 use base::{Cell, Json, Result};
@@ -65,6 +66,20 @@ pub async fn refresh(nova: &Nova, row: &InstanceRow) -> Result<bool> {
         return Ok(false);
     }
     let (id, known) = (row.id.clone(), serde_json::to_value(old)?);
+    // A port that the row does not know was made by an attach that its process did not survive: it is carried through.
+    let stray = |p: &&instances::CachedPort| old.iter().all(|o| o.id != p.id);
+    let strays: Vec<AttachInterface> = fresh
+        .iter()
+        .filter(stray)
+        .map(|p| AttachInterface {
+            instance_id: row.id.clone(),
+            request_id: base::id::new_request_id(),
+            port_id: p.id.clone(),
+            made: false,
+            tag: None,
+        })
+        .collect();
+    let engine = nova.engine.clone();
     nova.db
         .write(move |tx| {
             // Only while nobody is at work on it, and nobody was since it was read: flows write the same column.
@@ -73,15 +88,15 @@ pub async fn refresh(nova: &Nova, row: &InstanceRow) -> Result<bool> {
                 return Ok(());
             }
             let states: Vec<_> = crate::instance::status::VmState::ALL.to_vec();
-            instances::transition(
-                tx,
-                &id,
-                &states,
-                &[None],
-                &[("network_info", Json(fresh.clone()).to_cell())],
-            )
-            .map(|_| ())
+            let ports = [("network_info", Json(fresh.clone()).to_cell())];
+            if instances::transition(tx, &id, &states, &[None], &ports)? {
+                for flow in &strays {
+                    engine.submit(tx, flow)?;
+                }
+            }
+            Ok(())
         })
         .await?;
+    nova.engine.wake();
     Ok(true)
 }
