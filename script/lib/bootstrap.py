@@ -32,6 +32,7 @@ def parse():
     p.add_argument("--image", type=pathlib.Path, help="qcow2 for the image 'cirros'; without it a dummy (fake clouds)")
     p.add_argument("--demo", action="store_true")
     p.add_argument("--fake", action="store_true")
+    p.add_argument("--second-image", action="store_true", help="also an image cirros-alt, for test suites")
     p.add_argument("--config", type=pathlib.Path, help="of the cloud; names the addresses of the external network")
     p.add_argument("--ssh-wait", type=int, default=300, help="seconds a guest may need until ssh answers")
     return p.parse_args()
@@ -207,6 +208,9 @@ def main():
     with Step("image cirros"):
         picture = image(admin, args.image)
         ids["image"] = picture.id
+    if args.second_image:
+        with Step("image cirros-alt"):
+            ids["second_image"] = image(admin, args.image, "cirros-alt").id
     with Step("external network public"):
         public = external_network(admin, args.config)
         ids["public_network"] = public.id
