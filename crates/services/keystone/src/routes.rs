@@ -438,6 +438,32 @@ pub(crate) fn routes() -> Vec<Route<Keystone>> {
             inside("identity:revoke_system_grant_for_group"),
             grants::revoke,
         ),
+        // documents kept for others
+        get(
+            "/v3/policies",
+            inside("identity:list_policies"),
+            policies::list,
+        ),
+        post(
+            "/v3/policies",
+            inside("identity:create_policy"),
+            policies::create,
+        ),
+        get(
+            "/v3/policies/{policy_id}",
+            inside("identity:get_policy"),
+            policies::show,
+        ),
+        patch(
+            "/v3/policies/{policy_id}",
+            inside("identity:update_policy"),
+            policies::update,
+        ),
+        delete(
+            "/v3/policies/{policy_id}",
+            inside("identity:delete_policy"),
+            policies::delete,
+        ),
         // catalog
         get(
             "/v3/regions",

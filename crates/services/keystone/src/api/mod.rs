@@ -9,6 +9,7 @@ pub(crate) mod groups;
 pub(crate) mod implied_roles;
 pub(crate) mod list;
 pub(crate) mod members;
+pub(crate) mod policies;
 pub(crate) mod projects;
 pub(crate) mod regions;
 pub(crate) mod role_assignments;

@@ -6,6 +6,7 @@ pub(crate) mod generation;
 pub(crate) mod groups;
 pub(crate) mod implied_roles;
 pub(crate) mod memberships;
+pub(crate) mod policies;
 pub(crate) mod projects;
 pub(crate) mod regions;
 pub(crate) mod revocations;
@@ -20,10 +21,16 @@ use serde_json::{Map, Value};
 /// What upstream keeps in a column named `extra`: attributes that only callers understand.
 pub(crate) type Extra = Map<String, Value>;
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    id: "2026-11-23-initial",
-    sql: include_str!("../../migrations/2026-11-23-initial.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        id: "2026-11-23-initial",
+        sql: include_str!("../../migrations/2026-11-23-initial.sql"),
+    },
+    Migration {
+        id: "2026-11-23-policies",
+        sql: include_str!("../../migrations/2026-11-23-policies.sql"),
+    },
+];
 
 /// Upstream's words for a name that is taken.
 pub(crate) fn duplicate_name(
