@@ -114,16 +114,15 @@ pub async fn complete(sdk: &Sdk, project: &str, attachment_id: &str) -> Result<(
         .map(|_| ())
 }
 
-/// Gives the volume back; success if there is no such attachment.
-pub async fn release(sdk: &Sdk, project: &str, attachment_id: &str) -> Result<()> {
-    let path = format!(
-        "/v3/{}/attachments/{attachment_id}",
-        percent_encode(project)
-    );
-    match cinder(sdk)
+/// Gives the volume back; success if there is no such attachment. Without a project in the path, because the server
+/// (and with it what nova knows of its project) may be gone by now.
+pub async fn release(sdk: &Sdk, attachment_id: &str) -> Result<()> {
+    let path = format!("/v3/attachments/{attachment_id}");
+    let gone = sdk
+        .with_version("3.67")
         .request(Caller::Service, "volumev3", Method::DELETE, &path, None)
-        .await
-    {
+        .await;
+    match gone {
         Err(e) if e.is_not_found() => Ok(()),
         other => other.map(|_| ()),
     }
@@ -142,12 +141,7 @@ pub async fn release_all(sdk: &Sdk, volume_id: &str, instance_id: &str) -> Resul
         .await?;
     let all: Vec<Value> = answer.key("attachments")?;
     for id in all.iter().filter_map(|a| a["id"].as_str()) {
-        let path = format!("/v3/attachments/{id}");
-        let gone = sdk.request(Caller::Service, "volumev3", Method::DELETE, &path, None);
-        match gone.await {
-            Err(e) if e.is_not_found() => {}
-            other => drop(other?),
-        }
+        release(&sdk, id).await?;
     }
     Ok(())
 }

@@ -136,7 +136,10 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let written = nova
         .db
         .write(move |tx| {
-            instances::get(tx, &copy.instance_id, ctx.row_scope())?;
+            let row = instances::get(tx, &copy.instance_id, ctx.row_scope())?;
+            if row.task_state.is_some() {
+                return Err(invalid_state(&row, "attach_volume", &[None]));
+            }
             tx.insert(&copy)?;
             reservations::close(tx, &copy.instance_id, &copy.volume_id)?;
             actions::start(tx, &ctx, &copy.instance_id, "attach_volume", now)?;
@@ -144,8 +147,8 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         })
         .await;
     if let Err(e) = written {
-        let (project, volume_id) = (req.ctx.project(), &device.volume_id);
-        reserve::give_back(&nova, project, &attachment, volume_id, &row.id).await?;
+        let volume_id = &device.volume_id;
+        reserve::give_back(&nova, &attachment, volume_id, &row.id).await?;
         return Err(e);
     }
     nova.engine.wake();

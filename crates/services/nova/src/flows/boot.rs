@@ -318,7 +318,7 @@ pub(super) async fn release_volumes(
         .await?
     {
         if let Some(attachment) = &device.attachment_id {
-            volume::release(&sdk, project, attachment).await?;
+            volume::release(&sdk, attachment).await?;
         }
         if device.delete_on_termination {
             volume::delete(&sdk, project, &device.volume_id).await?;

@@ -112,15 +112,9 @@ async fn forget(nova: &Nova, instance_id: &str, volume_id: &str, request_id: &st
     let Some(device) = device(nova, instance_id, volume_id).await? else {
         return Ok(());
     };
-    let id = instance_id.to_string();
-    let project = nova
-        .db
-        .read(move |tx| Ok(instances::find(tx, &id)?.map(|i| i.project_id)))
-        .await?
-        .unwrap_or_default();
     let sdk = nova.sdk.for_request(request_id);
     if let Some(attachment) = &device.attachment_id {
-        volume::release(&sdk, &project, attachment).await?;
+        volume::release(&sdk, attachment).await?;
     }
     nova.db
         .write(move |tx| {

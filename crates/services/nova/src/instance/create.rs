@@ -133,7 +133,7 @@ pub async fn create(
         match reserve(nova, ctx, v, &ids[0]).await {
             Ok((size, attachment)) => reserved.push((v.clone(), size, attachment)),
             Err(e) => {
-                release(nova, ctx, &ids[0], &reserved).await;
+                release(nova, &ids[0], &reserved).await;
                 return Err(e);
             }
         }
@@ -144,7 +144,7 @@ pub async fn create(
             Ok((ids, reservation))
         }
         Err(e) => {
-            release(nova, ctx, &ids[0], &reserved).await;
+            release(nova, &ids[0], &reserved).await;
             Err(e)
         }
     }
@@ -183,14 +183,9 @@ async fn reserve(
     ))
 }
 
-async fn release(
-    nova: &Nova,
-    ctx: &RequestContext,
-    instance_id: &str,
-    reserved: &[(BootVolume, i64, String)],
-) {
+async fn release(nova: &Nova, instance_id: &str, reserved: &[(BootVolume, i64, String)]) {
     for (v, _, attachment) in reserved {
-        let back = reserve::give_back(nova, ctx.project(), attachment, &v.volume_id, instance_id);
+        let back = reserve::give_back(nova, attachment, &v.volume_id, instance_id);
         if let Err(e) = back.await {
             tracing::warn!(attachment, "could not be released: {e}");
         }

@@ -34,12 +34,11 @@ pub async fn reserve(
 /// Gives a reservation back that came to nothing.
 pub async fn give_back(
     nova: &Nova,
-    project: &str,
     attachment: &str,
     volume_id: &str,
     instance_id: &str,
 ) -> Result<()> {
-    volume::release(&nova.sdk, project, attachment).await?;
+    volume::release(&nova.sdk, attachment).await?;
     forget(nova, volume_id, instance_id).await
 }
 
