@@ -129,7 +129,12 @@ pub async fn release(sdk: &Sdk, attachment_id: &str) -> Result<()> {
 }
 
 /// Gives back whatever the server has reserved of the volume, whoever asked.
-pub async fn release_all(sdk: &Sdk, volume_id: &str, instance_id: &str) -> Result<()> {
+pub async fn release_all(
+    sdk: &Sdk,
+    volume_id: &str,
+    instance_id: &str,
+    except: Option<&str>,
+) -> Result<()> {
     let sdk = sdk.with_version("3.67");
     let path = format!(
         "/v3/attachments?all_tenants=1&volume_id={}&instance_id={}",
@@ -140,7 +145,11 @@ pub async fn release_all(sdk: &Sdk, volume_id: &str, instance_id: &str) -> Resul
         .request(Caller::Service, "volumev3", Method::GET, &path, None)
         .await?;
     let all: Vec<Value> = answer.key("attachments")?;
-    for id in all.iter().filter_map(|a| a["id"].as_str()) {
+    for id in all
+        .iter()
+        .filter_map(|a| a["id"].as_str())
+        .filter(|id| Some(*id) != except)
+    {
         release(&sdk, id).await?;
     }
     Ok(())

@@ -47,18 +47,13 @@ async fn end(nova: &Nova, row: ReservationRow) -> Result<()> {
     let kept = nova
         .db
         .write(move |tx| {
-            let kept = block_devices::find(tx, &row.instance_id, &row.volume_id)?.is_some();
-            match kept {
-                true => drop(reservations::forget(tx, &row.instance_id, &row.volume_id)?),
-                false => reservations::give_up(tx, &row.id)?,
-            }
-            Ok(kept)
+            let device = block_devices::find(tx, &row.instance_id, &row.volume_id)?;
+            reservations::give_up(tx, &row.id)?;
+            Ok(device.and_then(|d| d.attachment_id))
         })
         .await?;
-    if kept {
-        return Ok(());
-    }
-    volume::release_all(&nova.sdk, &volume, &instance).await?;
+    // Two requests for the same pair: one of them made the row, and only its attachment is good.
+    volume::release_all(&nova.sdk, &volume, &instance, kept.as_deref()).await?;
     tracing::warn!(
         volume.id = volume,
         server.id = instance,
