@@ -324,7 +324,7 @@ async fn roles_and_what_they_imply() {
     cloud
         .call(&admin, "HEAD", &rule, Value::Null)
         .await
-        .expect(200);
+        .expect(204);
     let reader = cloud.role(&admin, "admin").await;
     cloud
         .call(

@@ -101,7 +101,7 @@ async fn a_member_sees_themselves_only() {
     cloud
         .check_as(&token, "gAAAA-not-a-token")
         .await
-        .expect(403);
+        .expect(404);
     cloud.get("", "/v3/users").await.expect(401);
     cloud
         .get("gAAAA-not-a-token", "/v3/users")
