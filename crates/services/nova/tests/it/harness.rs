@@ -237,7 +237,7 @@ impl Cloud {
             flavor: Json(flavor),
             vcpus: 2,
             memory_mb: 512,
-            disk_gb: 1,
+            disk_gb: 3,
             key_name: None,
             key_data: None,
             user_data: None,
