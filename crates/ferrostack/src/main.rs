@@ -12,11 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Replies are trees of small allocations made on one thread and freed on another; this allocator is made
-/// for that.
-#[global_allocator]
-static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// OpenStack in one binary: a whole cloud on one machine, or its parts on many.
 ///
 /// Start one with `ferrostack run`, log in with the files it writes into the state directory:
