@@ -8,6 +8,7 @@ use host_privsep::{Command, Privsep, Program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -72,10 +73,9 @@ impl Daemon {
 
     /// Starts what does not run; returns when libvirtd listens.
     pub async fn ensure_running(&self) -> Result<()> {
-        if self.pid("libvirtd").is_some() && self.pid("virtlogd").is_some() {
-            return Ok(());
+        if self.pid("libvirtd").is_none() || self.pid("virtlogd").is_none() {
+            self.prepare()?;
         }
-        self.prepare()?;
         if self.pid("virtlogd").is_none() {
             self.start(Program::Virtlogd, &[]).await?;
         }
@@ -86,7 +86,8 @@ impl Daemon {
                 .await?;
         }
         let limit = Instant::now() + Duration::from_secs(30);
-        while !self.conf.state.join("run/libvirt-sock").exists() {
+        // The socket's file is there a moment before anybody listens on it.
+        while UnixStream::connect(self.socket()).is_err() {
             if self.pid("libvirtd").is_none() || Instant::now() > limit {
                 return Err(Error::unavailable("libvirtd did not start").log(self.complaint()));
             }

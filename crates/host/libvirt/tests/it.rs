@@ -8,7 +8,11 @@ use nix::unistd::Pid;
 use std::path::Path;
 
 const UUID: &str = "6a6d2b5e-0f39-4a5e-9a43-0b5a6d6f7a01";
-const TAP: &str = "tapfstest0-001";
+/// A name of this process alone: a run that broke off leaves its own tap behind, and must not break the next one.
+fn tap() -> &'static str {
+    static NAME: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    NAME.get_or_init(|| format!("tapfs{:08x}", std::process::id()))
+}
 
 fn spec(folder: &Path, hypervisor: &Hypervisor) -> DomainSpec {
     DomainSpec {
@@ -23,7 +27,7 @@ fn spec(folder: &Path, hypervisor: &Hypervisor) -> DomainSpec {
         disks: vec![disk(folder, "root", "vda")],
         cdrom: None,
         nics: vec![Nic {
-            tap: TAP.into(),
+            tap: tap().into(),
             mac: "fa:16:3e:00:00:01".into(),
             mtu: 1450,
         }],
@@ -58,7 +62,7 @@ async fn a_guest_lives_and_dies() {
     }
     host.run(
         Program::Ip,
-        ["tuntap", "add", TAP, "mode", "tap", "vnet_hdr"],
+        ["tuntap", "add", tap(), "mode", "tap", "vnet_hdr"],
     )
     .await
     .unwrap();
@@ -140,7 +144,7 @@ async fn a_guest_lives_and_dies() {
     }
     assert!(hypervisor.list().await.unwrap().is_empty());
     hypervisor.daemon().stop().await;
-    host.run(Program::Ip, ["link", "delete", TAP])
+    host.run(Program::Ip, ["link", "delete", tap()])
         .await
         .unwrap();
     std::fs::remove_dir_all(folder).unwrap();

@@ -22,7 +22,10 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         let id = event["server_uuid"].as_str().unwrap_or("").to_string();
         let row = nova.db.read(move |tx| instances::find(tx, &id)).await?;
         let name = event["name"].as_str().unwrap_or("").to_string();
-        let mut view = json!({"name": name, "server_uuid": event["server_uuid"], "tag": event["tag"], "status": event["status"].as_str().unwrap_or("completed")});
+        let mut view = json!({"name": name, "server_uuid": event["server_uuid"], "status": event["status"].as_str().unwrap_or("completed")});
+        if let Some(tag) = event.get("tag") {
+            view["tag"] = tag.clone();
+        }
         match row {
             None => {
                 view["status"] = json!("failed");
