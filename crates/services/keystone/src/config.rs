@@ -45,6 +45,15 @@ oslo_config::section! {
 }
 
 oslo_config::section! {
+    /// The keys that encrypt credentials at rest.
+    pub struct CredentialConf in "credential" {
+        /// Directory of numbered key files, the same for all processes over one database; by default
+        /// `credential-keys` beside that of tokens. Lost keys are lost credentials.
+        pub key_repository: Option<PathBuf> = None,
+    }
+}
+
+oslo_config::section! {
     /// Users and their passwords.
     pub struct IdentityConf in "identity" {
         /// The domain of callers who name none.
@@ -67,17 +76,28 @@ pub struct Conf {
     pub token: TokenConf,
     /// `[fernet_tokens]`
     pub fernet_tokens: FernetConf,
+    /// `[credential]`
+    pub credential: CredentialConf,
     /// `[identity]`
     pub identity: IdentityConf,
 }
 
 impl Conf {
+    /// Where the keys of credentials are.
+    pub(crate) fn credential_repository(&self) -> Option<PathBuf> {
+        self.credential.key_repository.clone().or_else(|| {
+            let tokens = self.fernet_tokens.key_repository.as_ref()?;
+            Some(tokens.with_file_name("credential-keys"))
+        })
+    }
+
     /// Takes the sections out of the configuration.
     pub fn take(config: &Config) -> Result<Conf> {
         Ok(Conf {
             keystone: config.section()?,
             token: config.section()?,
             fernet_tokens: config.section()?,
+            credential: config.section()?,
             identity: config.section()?,
         })
     }

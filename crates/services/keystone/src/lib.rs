@@ -60,6 +60,7 @@ pub struct Keystone {
     pub(crate) clock: Clock,
     pub(crate) passwords: identity::password::Passwords,
     pub(crate) keys: Keys,
+    pub(crate) credential_keys: Keys,
     pub(crate) cache: TokenCache,
     pub(crate) revocations: RwLock<Revocations>,
     pub(crate) sync: sync::Sync,
@@ -119,8 +120,13 @@ pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("keystone", db::MIGRATIONS).await?;
     let conf = deps.conf;
     let fernet = conf.fernet_tokens.clone();
-    let open = move || Keys::open(fernet.key_repository, fernet.max_active_keys);
-    let keys = tokio::task::spawn_blocking(open)
+    let credential_repository = conf.credential_repository();
+    let open = move || {
+        let keys = Keys::open(fernet.key_repository, fernet.max_active_keys)?;
+        // Credentials outlive every token, so their keys are others and no rotation forgets them.
+        Ok::<_, Error>((keys, Keys::open(credential_repository, u64::MAX)?))
+    };
+    let (keys, credential_keys) = tokio::task::spawn_blocking(open)
         .await
         .map_err(Error::internal)??;
     let state = Arc::new(Keystone {
@@ -128,6 +134,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
         clock: deps.clock,
         passwords: identity::password::Passwords::new(&conf.identity)?,
         keys,
+        credential_keys,
         cache: TokenCache::new(
             conf.token.cache_size,
             Duration::from_secs(conf.token.cache_time),

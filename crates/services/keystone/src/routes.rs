@@ -438,6 +438,32 @@ pub(crate) fn routes() -> Vec<Route<Keystone>> {
             inside("identity:revoke_system_grant_for_group"),
             grants::revoke,
         ),
+        // secrets kept for users
+        get(
+            "/v3/credentials",
+            inside("identity:list_credentials"),
+            credentials::list,
+        ),
+        post(
+            "/v3/credentials",
+            inside("identity:create_credential"),
+            credentials::create,
+        ),
+        get(
+            "/v3/credentials/{credential_id}",
+            inside("identity:get_credential"),
+            credentials::show,
+        ),
+        patch(
+            "/v3/credentials/{credential_id}",
+            inside("identity:update_credential"),
+            credentials::update,
+        ),
+        delete(
+            "/v3/credentials/{credential_id}",
+            inside("identity:delete_credential"),
+            credentials::delete,
+        ),
         // documents kept for others
         get(
             "/v3/policies",

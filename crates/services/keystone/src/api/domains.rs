@@ -7,6 +7,7 @@ use crate::api::{
     base_url, check_deletable, check_mutable, merged_options, one, self_link, with_extra,
 };
 use crate::db::assignments::AssignmentRow;
+use crate::db::credentials::CredentialRow;
 use crate::db::groups::GroupRow;
 use crate::db::implied_roles::ImpliedRoleRow;
 use crate::db::memberships::MembershipRow;
@@ -231,6 +232,7 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
     targets.push(id.to_string());
     for actors in users.chunks(5_000).chain(groups.chunks(5_000)) {
         tx.delete::<AssignmentRow>(is_in("actor_id", actors.iter()))?;
+        tx.delete::<CredentialRow>(is_in("user_id", actors.iter()))?;
         tx.delete::<MembershipRow>(any([
             is_in("user_id", actors.iter()),
             is_in("group_id", actors.iter()),
@@ -246,6 +248,7 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
     }
     for targets in targets.chunks(5_000) {
         tx.delete::<AssignmentRow>(is_in("target_id", targets.iter()))?;
+        tx.delete::<CredentialRow>(is_in("project_id", targets.iter()))?;
         let nothing: Option<String> = None;
         tx.update::<UserRow>(
             is_in("default_project_id", targets.iter()),

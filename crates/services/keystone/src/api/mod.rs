@@ -1,6 +1,7 @@
 //! HTTP in, HTTP out: a noun per file. Handlers parse, authorise, run one transaction and show.
 
 pub(crate) mod auth_scopes;
+pub(crate) mod credentials;
 pub(crate) mod domains;
 pub(crate) mod endpoints;
 pub(crate) mod fields;

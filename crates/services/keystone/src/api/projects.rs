@@ -8,6 +8,7 @@ use crate::api::{
     with_extra,
 };
 use crate::db::assignments::AssignmentRow;
+use crate::db::credentials::CredentialRow;
 use crate::db::projects::{self, ProjectRow};
 use crate::db::revocations::{self, Revoke};
 use crate::db::users::UserRow;
@@ -311,6 +312,7 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             tx.delete::<AssignmentRow>(eq("target_id", &row.id))?;
             let nothing: Option<String> = None;
             tx.update::<UserRow>(eq("default_project_id", &row.id), &[set("default_project_id", nothing)])?;
+            tx.delete::<CredentialRow>(eq("project_id", &row.id))?;
             tx.delete::<ProjectRow>(eq("id", &row.id)).map(drop)
         })
         .await?;

@@ -9,6 +9,7 @@ use crate::api::{
 };
 use crate::assignment::effective;
 use crate::db::assignments::AssignmentRow;
+use crate::db::credentials::CredentialRow;
 use crate::db::groups::GroupRow;
 use crate::db::memberships::{self, MembershipRow};
 use crate::db::revocations::{self, Revoke};
@@ -239,6 +240,7 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         .write(move |tx| {
             tx.delete::<AssignmentRow>(eq("actor_id", &id))?;
             tx.delete::<MembershipRow>(eq("user_id", &id))?;
+            tx.delete::<CredentialRow>(eq("user_id", &id))?;
             tx.delete::<UserRow>(eq("id", &id)).map(drop)
         })
         .await?;

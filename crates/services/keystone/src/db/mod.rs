@@ -1,6 +1,7 @@
 //! SQL, a table per file. Every write goes through [`crate::Keystone::write`], which also moves the generation.
 
 pub(crate) mod assignments;
+pub(crate) mod credentials;
 pub(crate) mod endpoints;
 pub(crate) mod generation;
 pub(crate) mod groups;
@@ -29,6 +30,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-23-policies",
         sql: include_str!("../../migrations/2026-11-23-policies.sql"),
+    },
+    Migration {
+        id: "2026-11-23-credentials",
+        sql: include_str!("../../migrations/2026-11-23-credentials.sql"),
     },
 ];
 

@@ -3,6 +3,7 @@
 mod assignments;
 mod catalog;
 mod cloud;
+mod credentials;
 mod hostile;
 mod identity;
 mod policy;

@@ -204,7 +204,8 @@ async fn by_another_process_on_the_same_database() {
     let db = oslo_db::Db::open(&format!("sqlite://{}", path.display()))
         .await
         .unwrap();
-    let keys = std::env::temp_dir().join(format!("ferrostack-keys-{}", base::new_id()));
+    let root = std::env::temp_dir().join(format!("ferrostack-keys-{}", base::new_id()));
+    let keys = root.join("token-keys");
     let build = async || {
         let mut conf = crate::cloud::conf();
         conf.fernet_tokens.key_repository = Some(keys.clone());
@@ -249,5 +250,5 @@ async fn by_another_process_on_the_same_database() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     std::fs::remove_file(&path).unwrap();
-    std::fs::remove_dir_all(&keys).unwrap();
+    std::fs::remove_dir_all(root).unwrap();
 }

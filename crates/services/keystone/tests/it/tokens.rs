@@ -184,7 +184,8 @@ async fn tokens_end() {
 
 #[tokio::test]
 async fn keys_rotate_without_ending_tokens() {
-    let directory = std::env::temp_dir().join(format!("ferrostack-keys-{}", base::new_id()));
+    let root = std::env::temp_dir().join(format!("ferrostack-keys-{}", base::new_id()));
+    let directory = root.join("token-keys");
     let mut conf = conf();
     conf.fernet_tokens.key_repository = Some(directory.clone());
     let cloud = Cloud::with(conf).await;
@@ -231,7 +232,7 @@ async fn keys_rotate_without_ending_tokens() {
         .expect(201);
     cloud.check(&token).await.expect(401);
     cloud.check(&admin).await.expect(200);
-    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::remove_dir_all(root).unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,217 @@
+//! `/v3/credentials`: blobs are sealed before they reach the database and opened only for who may see them.
+
+use crate::Keystone;
+use crate::api::fields::Fields;
+use crate::api::list::{By, Filter, collection, filters};
+use crate::api::{base_url, one, self_link};
+use crate::db::credentials::{self, CredentialRow};
+use crate::db::{Extra, duplicate_id, missing};
+use crate::policy::{Target, enforce};
+use crate::token::fernet;
+use base::{Dir, Error, Result, new_hex_id};
+use oslo_db::{eq, set};
+use oslo_http::{Reply, Req};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+const FILTERS: &[Filter] = &[("user_id", By::Text("user_id")), ("type", By::Text("type"))];
+const EC2: &str = "ec2";
+/// What an EC2 blob says about where it came from: whoever could change it could borrow another's powers.
+const ORIGINS: &[&str] = &["trust_id", "app_cred_id", "access_token_id"];
+
+fn seal(keystone: &Keystone, blob: &str) -> Result<String> {
+    let seconds = u64::try_from(keystone.clock.now().seconds()).map_err(Error::internal)?;
+    let keys = keystone.credential_keys.all();
+    let primary = keys
+        .first()
+        .ok_or_else(|| Error::internal("no credential keys"))?;
+    Ok(primary.seal(blob.as_bytes(), seconds))
+}
+
+fn open(keystone: &Keystone, c: &CredentialRow) -> Result<String> {
+    fernet::open(&keystone.credential_keys.all(), &c.encrypted_blob)
+        .and_then(|(bytes, _)| String::from_utf8(bytes).ok())
+        .ok_or_else(|| Error::internal(format!("no key opens credential {}", c.id)))
+}
+
+fn view(base: &str, c: &CredentialRow, blob: &str) -> Value {
+    json!({
+        "id": c.id,
+        "type": c.r#type,
+        "blob": blob,
+        "user_id": c.user_id,
+        "project_id": c.project_id,
+        "links": self_link(base, &format!("credentials/{}", c.id)),
+    })
+}
+
+fn target(user_id: &str, project_id: Option<&str>) -> Target {
+    Target::new().set(
+        "credential",
+        json!({"user_id": user_id, "project_id": project_id}),
+    )
+}
+
+fn target_of(c: &CredentialRow) -> Target {
+    target(&c.user_id, c.project_id.as_deref())
+}
+
+/// The credential in the path, if the caller may do `rule` to it; that there is none is only told to those who may.
+async fn permitted(keystone: &Keystone, req: &Req, rule: &str) -> Result<CredentialRow> {
+    let id = req.param("credential_id").to_string();
+    let found = keystone
+        .db
+        .read(move |tx| credentials::find(tx, &id))
+        .await?;
+    enforce(req, rule, found.as_ref().map(target_of).unwrap_or_default())?;
+    found.ok_or_else(|| missing("credential", req.param("credential_id")))
+}
+
+fn ec2_blob(blob: &str) -> Result<Extra> {
+    serde_json::from_str(blob).map_err(|_| Error::bad_request("Invalid blob in credential"))
+}
+
+/// Upstream finds EC2 credentials by their access key, so their id is made of it.
+fn ec2_id(blob: &str) -> Result<String> {
+    let blob = ec2_blob(blob)?;
+    let access = blob
+        .get("access")
+        .and_then(Value::as_str)
+        .ok_or_else(|| Error::bad_request("Invalid blob in credential"))?;
+    Ok(format!("{:x}", Sha256::digest(access.as_bytes())))
+}
+
+fn check_origins(old: &str, new: &str) -> Result<()> {
+    let (old, new) = (ec2_blob(old)?, ec2_blob(new)?);
+    match ORIGINS.iter().find(|key| old.get(**key) != new.get(**key)) {
+        None => Ok(()),
+        Some(key) => Err(Error::bad_request(format!(
+            "{key} can not be updated for credential"
+        ))),
+    }
+}
+
+/// `GET /v3/credentials`: each row is checked again, so nobody is shown one they could not ask for by its id.
+pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let own = req.ctx.user_id.as_deref().unwrap_or_default();
+    enforce(&req, "identity:list_credentials", target(own, None))?;
+    let cond = filters(&req.query, FILTERS);
+    let rows = keystone
+        .db
+        .read(move |tx| tx.select_sorted::<CredentialRow>(cond.clone(), &[("id", Dir::Asc)], None))
+        .await?;
+    let base = base_url(&keystone, &req);
+    let views = rows
+        .iter()
+        .filter(|c| enforce(&req, "identity:get_credential", target_of(c)).is_ok())
+        .map(|c| Ok(view(&base, c, &open(&keystone, c)?)))
+        .collect::<Result<Vec<_>>>()?;
+    collection(&base, &req, "credentials", views, None)
+}
+
+/// `GET /v3/credentials/{credential_id}`
+pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let row = permitted(&keystone, &req, "identity:get_credential").await?;
+    let blob = open(&keystone, &row)?;
+    one(
+        200,
+        "credential",
+        view(&base_url(&keystone, &req), &row, &blob),
+    )
+}
+
+/// `POST /v3/credentials`
+pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let mut fields = Fields::of(&req, "credential")?;
+    let user_id = fields.required("user_id", "credential")?;
+    let project_id = fields.text("project_id")?;
+    enforce(
+        &req,
+        "identity:create_credential",
+        target(&user_id, project_id.as_deref()),
+    )?;
+    let kind = fields.required("type", "credential")?;
+    let blob = fields.required("blob", "credential")?;
+    let is_ec2 = kind.eq_ignore_ascii_case(EC2);
+    let id = if is_ec2 { ec2_id(&blob)? } else { new_hex_id() };
+    if is_ec2 && project_id.is_none() {
+        return Err(crate::api::fields::expecting("project_id", "credential"));
+    }
+    let row = CredentialRow {
+        id,
+        user_id,
+        project_id,
+        r#type: kind,
+        encrypted_blob: seal(&keystone, &blob)?,
+        created_at: keystone.clock.now(),
+    };
+    let new = row.clone();
+    keystone
+        .write(move |tx| {
+            tx.insert(&new)
+                .map_err(|e| duplicate_id("credential", &new.id, e))
+        })
+        .await?;
+    one(
+        201,
+        "credential",
+        view(&base_url(&keystone, &req), &row, &blob),
+    )
+}
+
+/// `PATCH /v3/credentials/{credential_id}`: only the blob changes; whose it is and for what stays.
+pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let mut row = permitted(&keystone, &req, "identity:update_credential").await?;
+    let mut fields = Fields::of(&req, "credential")?;
+    for (name, old) in [
+        ("id", Some(&row.id)),
+        ("type", Some(&row.r#type)),
+        ("user_id", Some(&row.user_id)),
+        ("project_id", row.project_id.as_ref()),
+    ] {
+        if fields
+            .nullable(name)?
+            .is_some_and(|new| new.as_ref() != old)
+        {
+            return Err(Error::bad_request(format!(
+                "Cannot change credential {name}"
+            )));
+        }
+    }
+    let old = open(&keystone, &row)?;
+    let blob = fields.text("blob")?.unwrap_or_else(|| old.clone());
+    if row.r#type.eq_ignore_ascii_case(EC2) {
+        check_origins(&old, &blob)?;
+    }
+    row.encrypted_blob = seal(&keystone, &blob)?;
+    let new = row.clone();
+    keystone
+        .write(move |tx| {
+            let values = [set("encrypted_blob", &new.encrypted_blob)];
+            match tx.update::<CredentialRow>(eq("id", &new.id), &values)? {
+                0 => Err(missing("credential", &new.id)),
+                _ => Ok(()),
+            }
+        })
+        .await?;
+    one(
+        200,
+        "credential",
+        view(&base_url(&keystone, &req), &row, &blob),
+    )
+}
+
+/// `DELETE /v3/credentials/{credential_id}`
+pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
+    let row = permitted(&keystone, &req, "identity:delete_credential").await?;
+    keystone
+        .write(
+            move |tx| match tx.delete::<CredentialRow>(eq("id", &row.id))? {
+                0 => Err(missing("credential", &row.id)),
+                _ => Ok(()),
+            },
+        )
+        .await?;
+    Ok(Reply::empty(204))
+}

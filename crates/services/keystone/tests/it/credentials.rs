@@ -1,0 +1,190 @@
+//! Secrets kept for users: theirs to see, sealed in the database, gone with their owner.
+
+use crate::cloud::{Cloud, START, by_id, conf, spec};
+use base::{Clock, Timestamp};
+use keystone::Deps;
+use oslo_db::{Db, everything};
+use serde_json::{Value, json};
+
+oslo_db::table! {
+    /// What the database holds.
+    struct Stored in "identity_credentials" {
+        pub id: String,
+        pub user_id: String,
+        pub project_id: Option<String>,
+        pub r#type: String,
+        pub encrypted_blob: String,
+        pub created_at: Timestamp,
+    }
+}
+
+async fn member(cloud: &Cloud, admin: &str, name: &str, project: &str) -> (String, String) {
+    let id = cloud.user(admin, name, "default").await;
+    cloud
+        .grant(
+            admin,
+            &format!("projects/{project}"),
+            &format!("users/{id}"),
+            "member",
+        )
+        .await;
+    let scope = json!({"project": {"id": project}});
+    let login = cloud.auth(by_id(&id, "pw"), scope).await.expect(201);
+    (id, login.token())
+}
+
+#[tokio::test]
+async fn credentials_are_their_owners_alone() {
+    let db = Db::open("sqlite::memory:").await.unwrap();
+    let clock = Clock::manual(START);
+    let built = keystone::build(Deps {
+        db: db.clone(),
+        conf: conf(),
+        clock: clock.clone(),
+        policy_file: None,
+    })
+    .await
+    .unwrap();
+    let ids = keystone::bootstrap(&built.state, spec()).await.unwrap();
+    let cloud = Cloud { built, clock, ids };
+    let admin = cloud.admin().await;
+    let project = cloud.project(&admin, "p", "default").await;
+    let other_project = cloud.project(&admin, "q", "default").await;
+    let (ann, ann_token) = member(&cloud, &admin, "ann", &project).await;
+    let (bob, bob_token) = member(&cloud, &admin, "bob", &project).await;
+
+    // An EC2 pair: its id is the hash of the access key, so there is one of each.
+    let blob = r#"{"access": "abc", "secret": "hush"}"#;
+    let body =
+        json!({"credential": {"type": "ec2", "blob": blob, "user_id": ann, "project_id": project}});
+    let made = cloud
+        .call(&ann_token, "POST", "/v3/credentials", body.clone())
+        .await
+        .expect(201);
+    let id = made.id("credential");
+    assert_eq!(
+        id,
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    );
+    let path = format!("/v3/credentials/{id}");
+    let shown = cloud.get(&ann_token, &path).await.expect(200);
+    assert_eq!(shown.body, made.body);
+    let credential = &shown.body["credential"];
+    assert_eq!(credential["blob"], blob);
+    assert_eq!(credential["project_id"], project);
+    assert_eq!(
+        credential["links"]["self"],
+        format!("http://keystone.test{path}")
+    );
+    cloud
+        .call(&ann_token, "POST", "/v3/credentials", body.clone())
+        .await
+        .expect(409);
+    for (name, value) in [("project_id", Value::Null), ("blob", json!("no object"))] {
+        let mut bad = body.clone();
+        bad["credential"][name] = value;
+        cloud
+            .call(&ann_token, "POST", "/v3/credentials", bad)
+            .await
+            .expect(400);
+    }
+
+    // Nobody makes, sees, changes or deletes another's.
+    cloud
+        .call(&bob_token, "POST", "/v3/credentials", body)
+        .await
+        .expect(403);
+    let cert = json!({"type": "cert", "blob": "pem", "user_id": bob, "project_id": other_project});
+    let bobs = cloud
+        .make(&bob_token, "/v3/credentials", "credential", cert)
+        .await;
+    let change = json!({"credential": {"blob": r#"{"access": "abc", "secret": "new"}"#}});
+    cloud.get(&bob_token, &path).await.expect(403);
+    cloud
+        .call(&bob_token, "PATCH", &path, change.clone())
+        .await
+        .expect(403);
+    cloud
+        .call(&bob_token, "DELETE", &path, Value::Null)
+        .await
+        .expect(403);
+    cloud
+        .get(&bob_token, "/v3/credentials/none")
+        .await
+        .expect(403);
+    cloud.get(&admin, "/v3/credentials/none").await.expect(404);
+    for (token, query, expected) in [
+        (&bob_token, String::new(), vec![&bobs]),
+        (&bob_token, format!("?user_id={ann}"), vec![]),
+        (&ann_token, "?type=ec2".into(), vec![&id]),
+        (&ann_token, "?type=cert".into(), vec![]),
+        (&admin, format!("?user_id={bob}"), vec![&bobs]),
+        (&admin, format!("?user_id={bob}&type=ec2"), vec![]),
+    ] {
+        let list = cloud
+            .get(token, &format!("/v3/credentials{query}"))
+            .await
+            .expect(200);
+        let found = list.column("credentials", "id");
+        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{query}");
+    }
+
+    // Only the blob changes.
+    let changed = cloud
+        .call(&ann_token, "PATCH", &path, change.clone())
+        .await
+        .expect(200);
+    assert_eq!(
+        changed.body["credential"]["blob"],
+        change["credential"]["blob"]
+    );
+    assert_eq!(changed.id("credential"), id);
+    for bad in [
+        json!({"user_id": bob}),
+        json!({"type": "cert"}),
+        json!({"project_id": other_project}),
+        json!({"blob": r#"{"access": "abc", "trust_id": "t"}"#}),
+    ] {
+        cloud
+            .call(&ann_token, "PATCH", &path, json!({"credential": bad}))
+            .await
+            .expect(400);
+    }
+    let shown = cloud.get(&ann_token, &path).await.expect(200);
+    assert_eq!(shown.body, changed.body);
+
+    // The database does not know the secrets.
+    let stored = db
+        .read(|tx| tx.select::<Stored>(everything()))
+        .await
+        .unwrap();
+    assert_eq!(stored.len(), 2);
+    for row in stored {
+        assert!(row.encrypted_blob.starts_with("gAAAAA"));
+    }
+
+    cloud
+        .call(&ann_token, "DELETE", &path, Value::Null)
+        .await
+        .expect(204);
+    cloud.get(&admin, &path).await.expect(404);
+
+    // They go with their project, and with their user.
+    let gone = format!("/v3/projects/{other_project}");
+    cloud
+        .call(&admin, "DELETE", &gone, Value::Null)
+        .await
+        .expect(204);
+    let cert = json!({"type": "cert", "blob": "pem", "user_id": bob});
+    let left = cloud
+        .make(&bob_token, "/v3/credentials", "credential", cert)
+        .await;
+    let list = cloud.get(&admin, "/v3/credentials").await.expect(200);
+    assert_eq!(list.column("credentials", "id"), [left]);
+    cloud
+        .call(&admin, "DELETE", &format!("/v3/users/{bob}"), Value::Null)
+        .await
+        .expect(204);
+    let list = cloud.get(&admin, "/v3/credentials").await.expect(200);
+    assert_eq!(list.body["credentials"], json!([]));
+}
