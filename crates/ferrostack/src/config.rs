@@ -138,6 +138,7 @@ impl Settings {
         all.extend(keystone::config::TokenConf::options());
         all.extend(keystone::config::FernetConf::options());
         all.extend(keystone::config::IdentityConf::options());
+        all.extend(keystone::config::CredentialConf::options());
         all.extend(glance::Conf::options());
         all.extend(placement::Conf::options());
         all.extend(neutron::Conf::options());
