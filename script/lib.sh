@@ -44,10 +44,11 @@ default_state() {
   fi
 }
 
-# The process of the cloud on a state directory, if it runs.
+# The process of the cloud on a state directory, if it runs. One that was killed and not yet reaped still has its name.
 running_pid() {
   local pid
   pid=$(cat "$1/ferrostack.pid" 2>/dev/null) || return 0
+  case $(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$pid/status" 2>/dev/null) in "" | Z | X) return 0 ;; esac
   case $(cat "/proc/$pid/comm" 2>/dev/null) in ferrostack*) echo "$pid" ;; esac
 }
 

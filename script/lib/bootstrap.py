@@ -14,6 +14,7 @@ import tempfile
 import time
 import tomllib
 
+import keystoneauth1.exceptions
 import openstack
 from openstack import exceptions
 
@@ -246,6 +247,8 @@ try:
     main()
 except Give_up as e:
     sys.exit(f"{e}")
+except keystoneauth1.exceptions.ConnectFailure as e:
+    sys.exit(f"the cloud does not answer: {e.args[0].split(': HTTP')[0]}")
 except exceptions.SDKException as e:
     request = getattr(e, "request_id", None)
     sys.exit(f"the cloud refused: {e}" + (f"\n  ferrostack trace {request}" if request else ""))

@@ -36,10 +36,15 @@ pub fn running(state: &Path) -> Result<Running> {
     Ok(running)
 }
 
-/// Whether a process of that id is one of ours.
+/// Whether a process of that id is one of ours and runs. One that was killed keeps its name until somebody reaps it.
 pub fn alive(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm"))
-        .is_ok_and(|c| c.trim().starts_with("ferrostack"))
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(name));
+        line.map(str::trim).unwrap_or_default()
+    };
+    let dead = ["", "Z", "X"].contains(&field("State:").split(' ').next().unwrap_or_default());
+    !dead && field("Name:").starts_with("ferrostack")
 }
 
 /// Prints the tables; false if anything is down.
