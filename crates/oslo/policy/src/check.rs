@@ -4,7 +4,7 @@
 //! questions, so that it denies even below a `not`.
 
 use crate::credentials::{Credential, Held};
-use crate::target::{Key, text};
+use crate::target::{Key, Lookup, text};
 use oslo_context::RequestContext;
 use regex::Regex;
 use serde_json::Value;
@@ -67,14 +67,14 @@ struct Filled<'a> {
 }
 
 impl Template {
-    fn fill<'a>(&'a self, target: &'a Value) -> Option<Filled<'a>> {
+    fn fill<'a>(&'a self, target: &'a dyn Lookup) -> Option<Filled<'a>> {
         match self {
             Template::Text(text) => Some(Filled {
                 text: Cow::Borrowed(text),
                 null: false,
             }),
             Template::Key(key) => {
-                let value = key.lookup(target)?;
+                let value = key.find(target)?;
                 Some(Filled {
                     text: text(value)?,
                     null: value.is_null(),
@@ -85,7 +85,7 @@ impl Template {
                 for part in parts {
                     match part {
                         Part::Text(text) => whole.push_str(text),
-                        Part::Key(key) => whole.push_str(&text(key.lookup(target)?)?),
+                        Part::Key(key) => whole.push_str(&text(key.find(target)?)?),
                     }
                 }
                 Some(Filled {
@@ -101,7 +101,7 @@ impl Template {
 pub(crate) struct Question<'a> {
     pub(crate) rules: &'a [Check<usize>],
     pub(crate) ctx: &'a RequestContext,
-    pub(crate) target: &'a Value,
+    pub(crate) target: &'a dyn Lookup,
 }
 
 impl Question<'_> {
@@ -167,7 +167,7 @@ impl Question<'_> {
     fn field(&self, field: &Field) -> bool {
         let Some(value) = self
             .target
-            .get(&field.attribute)
+            .lookup(&field.attribute)
             .filter(|value| !value.is_null())
         else {
             return false;

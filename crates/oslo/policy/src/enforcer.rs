@@ -4,10 +4,10 @@ use crate::overrides::{Look, Overrides, Watched};
 use crate::parse::parse;
 use crate::rule::{Rule, ScopeType, parse_defaults};
 use crate::ruleset::Ruleset;
+use crate::target::Lookup;
 use arc_swap::ArcSwap;
 use base::{Error, Result};
 use oslo_context::RequestContext;
-use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -89,12 +89,12 @@ impl Enforcer {
     }
 
     /// Whether the caller may. An unknown rule denies.
-    pub fn check(&self, rule: &str, ctx: &RequestContext, target: &Value) -> bool {
+    pub fn check(&self, rule: &str, ctx: &RequestContext, target: &dyn Lookup) -> bool {
         self.decide(rule, ctx, target).is_ok()
     }
 
     /// 403 unless the caller may.
-    pub fn enforce(&self, rule: &str, ctx: &RequestContext, target: &Value) -> Result<()> {
+    pub fn enforce(&self, rule: &str, ctx: &RequestContext, target: &dyn Lookup) -> Result<()> {
         self.decide(rule, ctx, target).map_err(|no| {
             tracing::debug!(rule, request.id = ctx.request_id, "policy denies");
             let error = match no {
@@ -152,7 +152,7 @@ impl Enforcer {
         self.current.store(Arc::new(ruleset));
     }
 
-    fn decide(&self, rule: &str, ctx: &RequestContext, target: &Value) -> Result<(), No> {
+    fn decide(&self, rule: &str, ctx: &RequestContext, target: &dyn Lookup) -> Result<(), No> {
         if self.watched.as_ref().is_some_and(Watched::due) {
             self.refresh();
         }

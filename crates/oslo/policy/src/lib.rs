@@ -1,7 +1,8 @@
 //! oslo.policy's check language: upstream's rules and defaults as data, an operator's `policy.yaml` over them.
 //!
 //! A service embeds its `policy.yaml`, builds one [`Enforcer`] and asks it by rule name. Whatever cannot be
-//! decided (an unknown rule, a malformed check, a cycle, an `http:` check) denies, also under `not`.
+//! decided (an unknown rule, a malformed check, a cycle, an `http:` check) denies, also under `not`. What a check is about
+//! is anything that finds attributes by name ([`Lookup`]), a JSON object for example.
 //!
 //! ```
 //! use oslo_policy::{Enforcer, target};
@@ -27,4 +28,4 @@ mod target;
 
 pub use enforcer::Enforcer;
 pub use rule::{DeprecatedRule, Operation, Rule, ScopeType};
-pub use target::{Target, target};
+pub use target::{Lookup, Target, target};

@@ -4,6 +4,7 @@ use crate::check::{Check, Question};
 use crate::overrides::Overrides;
 use crate::parse::parse;
 use crate::rule::{Rule, ScopeType};
+use crate::target::Lookup;
 use oslo_context::RequestContext;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -53,7 +54,7 @@ impl Ruleset {
         self.by_name.get(rule).copied()
     }
 
-    pub(crate) fn allows(&self, rule: usize, ctx: &RequestContext, target: &Value) -> bool {
+    pub(crate) fn allows(&self, rule: usize, ctx: &RequestContext, target: &dyn Lookup) -> bool {
         let question = Question {
             rules: &self.checks,
             ctx,

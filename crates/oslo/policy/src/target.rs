@@ -3,6 +3,18 @@
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
+/// Something that checks can be about. Lists of many resources implement it, so that no JSON object is made for each.
+pub trait Lookup {
+    /// The value of an attribute of this very name; dots are the caller's business.
+    fn lookup(&self, attribute: &str) -> Option<&Value>;
+}
+
+impl Lookup for Value {
+    fn lookup(&self, attribute: &str) -> Option<&Value> {
+        self.get(attribute)
+    }
+}
+
 /// Builds a target from pairs.
 pub fn target(pairs: &[(&str, &str)]) -> Value {
     let map: Map<String, Value> = pairs
@@ -58,7 +70,7 @@ impl Key {
 
     /// The value in the target: the literal key first (neutron's `network:tenant_id` and keystone's flattened
     /// keys), then nested objects along the dots, then `tenant_id` for `project_id` and the reverse.
-    pub(crate) fn lookup<'t>(&self, target: &'t Value) -> Option<&'t Value> {
+    pub(crate) fn find<'t>(&self, target: &'t dyn Lookup) -> Option<&'t Value> {
         descend(target, &self.name).or_else(|| {
             self.alias
                 .as_deref()
@@ -67,13 +79,13 @@ impl Key {
     }
 }
 
-fn descend<'t>(target: &'t Value, name: &str) -> Option<&'t Value> {
-    if let Some(value) = target.get(name) {
+fn descend<'t>(target: &'t dyn Lookup, name: &str) -> Option<&'t Value> {
+    if let Some(value) = target.lookup(name) {
         return Some(value);
     }
     // Every dot may be the one where nesting begins: {"target": {"user.id": …}} is legal too.
     name.match_indices('.')
-        .find_map(|(at, _)| descend(target.get(&name[..at])?, &name[at + 1..]))
+        .find_map(|(at, _)| descend(target.lookup(&name[..at])?, &name[at + 1..]))
 }
 
 /// A value as Python's `str()` would print it, because that is what check strings compare with.

@@ -154,7 +154,7 @@ fn usual_decisions() {
         let enforcer = service(name);
         assert!(enforcer.has_rule(rule), "{name} {rule}");
         assert_eq!(
-            enforcer.check(rule, ctx, target),
+            enforcer.check(rule, ctx, *target),
             *expected,
             "{name} {rule} on {target}"
         );

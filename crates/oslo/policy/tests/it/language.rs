@@ -2,7 +2,7 @@
 
 use crate::{admin, member, with_domain_scope, with_system_scope};
 use oslo_context::RequestContext;
-use oslo_policy::Enforcer;
+use oslo_policy::{Enforcer, Lookup};
 use serde_json::{Value, json};
 
 /// An enforcer with one rule `r` among a few to refer to.
@@ -165,6 +165,45 @@ fn nobody_owns_what_belongs_to_nobody() {
         &RequestContext::anonymous(),
         null
     ));
+}
+
+/// Attributes as a service keeps them, without an object around.
+struct Row(&'static [(&'static str, Value)]);
+
+impl Lookup for Row {
+    fn lookup(&self, attribute: &str) -> Option<&Value> {
+        let mut found = self.0.iter().filter(|(name, _)| *name == attribute);
+        found.next().map(|(_, value)| value)
+    }
+}
+
+#[test]
+fn a_target_need_not_be_an_object() {
+    const ROW: Row = Row(&[
+        ("tenant_id", Value::Null),
+        ("shared", Value::Bool(true)),
+        ("network:tenant_id", Value::Bool(false)),
+    ]);
+    let owned = [
+        ("tenant_id", Value::from("p1")),
+        ("parent", json!({"project": {"tenant_id": "p1"}})),
+    ];
+    let owned = Row(Box::leak(Box::new(owned)));
+    let cases: &[(&str, &Row, bool)] = &[
+        ("field:networks:shared=True", &ROW, true),
+        ("field:networks:shared=True", &owned, false),
+        ("project_id:%(project_id)s", &owned, true),
+        ("project_id:%(tenant_id)s", &owned, true),
+        ("project_id:%(parent.project.project_id)s", &owned, true),
+        ("project_id:%(parent.project)s", &owned, false),
+        ("project_id:%(project_id)s", &ROW, false),
+        ("not project_id:%(absent)s", &owned, true),
+        ("False:%(network:project_id)s", &ROW, true),
+    ];
+    for (check, row, expected) in cases {
+        let enforcer = enforcer(&Value::from(*check));
+        assert_eq!(enforcer.check("r", &member(), *row), *expected, "{check}");
+    }
 }
 
 #[test]
