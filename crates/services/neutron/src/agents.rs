@@ -1,7 +1,7 @@
 //! Agents: who reports, who is alive, and the availability zones they make.
 
 use crate::db::{AgentRow, DhcpBindingRow, L3BindingRow, PortRow};
-use crate::noun::{Body, BodyExt, Call, Noun, View};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
 use crate::{fault, ports, schedule};
 use base::{Error, Json, Result, Timestamp, id};
 use neutron_types::rpc::AgentReport;
@@ -86,13 +86,22 @@ impl Noun for Agents {
     fn views(_: &mut Tx, call: &Call, rows: &[AgentRow]) -> Result<Vec<View>> {
         let time = |t: Timestamp| t.format("%Y-%m-%d %H:%M:%S");
         let view = |row: &AgentRow| {
-            let body = json!({
-                "id": row.id, "agent_type": row.agent_type, "binary": row.binary_name, "topic": row.topic, "host": row.host,
-                "admin_state_up": row.admin_state_up, "created_at": time(row.created_at), "started_at": time(row.started_at),
-                "heartbeat_timestamp": time(row.heartbeat_at), "alive": is_alive(call, row), "description": row.description,
-                "configurations": row.configurations.0, "availability_zone": row.availability_zone,
-            });
-            View::alone(body.as_object().cloned().unwrap_or_default())
+            let mut fields = Fields::new();
+            fields.put("id", json!(row.id));
+            fields.put("agent_type", json!(row.agent_type));
+            fields.put("binary", json!(row.binary_name));
+            fields.put("topic", json!(row.topic));
+            fields.put("host", json!(row.host));
+            fields.put("admin_state_up", json!(row.admin_state_up));
+            fields.put("created_at", json!(time(row.created_at)));
+            fields.put("started_at", json!(time(row.started_at)));
+            fields.put("heartbeat_timestamp", json!(time(row.heartbeat_at)));
+            fields.put("alive", json!(is_alive(call, row)));
+            fields.put("description", json!(row.description));
+            fields.put("configurations", json!(row.configurations.0));
+            fields.put("availability_zone", json!(row.availability_zone));
+
+            View::alone(fields)
         };
         Ok(rows.iter().map(view).collect())
     }

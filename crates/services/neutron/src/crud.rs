@@ -1,12 +1,13 @@
 //! Create, show, list, update and delete of any noun: the one pipeline every resource goes through.
 
 use crate::list::Listing;
-use crate::noun::{Body, Call, Noun, View};
+use crate::noun::{Body, Call, Fields, Noun, View};
 use crate::{Neutron, fault, pipeline, tags};
 use base::{Error, Kind, Result};
 use oslo_db::{Table, Tx, all, eq, everything};
 use oslo_http::{Reply, Req};
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 use std::sync::Arc;
 
 impl Call {
@@ -37,7 +38,7 @@ pub(crate) fn load<N: Noun>(tx: &mut Tx, call: &Call, id: &str) -> Result<(N::Ro
         .ok_or_else(missing)?;
     if !call
         .policy
-        .check(&format!("get_{}", N::MEMBER), &call.ctx, &view.target())
+        .check(&format!("get_{}", N::MEMBER), &call.ctx, &view)
     {
         return Err(missing());
     }
@@ -49,14 +50,9 @@ pub(crate) fn views<N: Noun>(tx: &mut Tx, call: &Call, rows: &[N::Row]) -> Resul
     let mut views = N::views(tx, call, rows)?;
     if N::TAGS && !rows.is_empty() {
         let mut by_id = tags::of(tx, rows.iter().map(N::id))?;
-        for view in &mut views {
-            let id = view
-                .body
-                .get("id")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let tags = by_id.remove(id).unwrap_or_default();
-            view.body.insert("tags".into(), json!(tags));
+        for (view, row) in views.iter_mut().zip(rows) {
+            let tags = by_id.remove(N::id(row)).unwrap_or_default();
+            view.fields.put("tags", tags);
         }
     }
     Ok(views)
@@ -83,18 +79,19 @@ impl<'a> Shown<'a> {
         })
     }
 
-    pub(crate) fn show(&self, view: View) -> Value {
-        let target = view.target();
-        let mut body = view.body;
-        for (name, rule) in &self.guarded {
-            if body.contains_key(name) && !self.call.policy.check(rule, &self.call.ctx, &target) {
-                body.remove(name);
-            }
-        }
-        if !self.fields.is_empty() {
-            body.retain(|name, _| self.fields.iter().any(|f| f == name));
-        }
-        Value::Object(body)
+    pub(crate) fn show(&self, mut view: View) -> Fields {
+        let denied = |rule: &String| !self.call.policy.check(rule, &self.call.ctx, &view);
+        let hidden: Vec<&String> = self
+            .guarded
+            .iter()
+            .filter(|(name, rule)| view.fields.get(name).is_some() && denied(rule))
+            .map(|(name, _)| name)
+            .collect();
+        view.fields.retain(|name| {
+            let wanted = self.fields.is_empty() || self.fields.iter().any(|f| f == name);
+            wanted && !hidden.iter().any(|h| *h == name)
+        });
+        view.fields
     }
 }
 
@@ -106,10 +103,30 @@ fn fields(req: &Req) -> Vec<String> {
         .collect()
 }
 
-fn wrap(key: &str, value: Value) -> Value {
-    let mut map = Map::new();
-    map.insert(key.into(), value);
-    Value::Object(map)
+/// `{key: value}`, and the links of a page.
+struct Wrapped<T> {
+    key: &'static str,
+    value: T,
+    links: Vec<Value>,
+}
+
+fn wrap<T>(key: &'static str, value: T) -> Wrapped<T> {
+    Wrapped {
+        key,
+        value,
+        links: Vec::new(),
+    }
+}
+
+impl<T: Serialize> Serialize for Wrapped<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry(self.key, &self.value)?;
+        if !self.links.is_empty() {
+            map.serialize_entry(&format!("{}_links", self.key), &self.links)?;
+        }
+        map.end()
+    }
 }
 
 pub(crate) async fn list<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {
@@ -117,38 +134,28 @@ pub(crate) async fn list<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Rep
     let listing = Listing::parse::<N>(&req)?;
     let wanted = listing.clone();
     let inner = call.clone();
-    let found = neutron
+    let (count, ends, found) = neutron
         .db
         .read(move |tx| {
             let cond = all([scope::<N>(&inner), wanted.cond::<N>(&inner)?]);
             let page = tx.page::<N::Row>(cond, &wanted.paging)?;
-            views::<N>(tx, &inner, &page.items)
+            let ends = [page.items.first(), page.items.last()];
+            let ends = ends.map(|row| row.map(|r| N::id(r).to_string()));
+            Ok((page.items.len(), ends, views::<N>(tx, &inner, &page.items)?))
         })
         .await?;
     let shown = Shown::new::<N>(&call, fields(&req))?;
     let rule = format!("get_{}", N::MEMBER);
-    let ids: Vec<String> = found
-        .iter()
-        .map(|v| {
-            v.body
-                .get("id")
-                .and_then(Value::as_str)
-                .unwrap_or("")
-                .to_string()
-        })
-        .collect();
-    let items: Vec<Value> = found
+    let items: Vec<Fields> = found
         .into_iter()
-        .filter(|view| call.policy.check(&rule, &call.ctx, &view.target()))
+        .filter(|view| call.policy.check(&rule, &call.ctx, view))
         .map(|view| shown.show(view))
         .collect();
-    let mut reply = Map::new();
-    reply.insert(N::PLURAL.into(), Value::Array(items));
-    let links = listing.links(&req, &ids);
-    if !links.is_empty() {
-        reply.insert(format!("{}_links", N::PLURAL), Value::Array(links));
-    }
-    Reply::ok(&reply)
+    let links = listing.links(&req, count, &ends);
+    Reply::ok(&Wrapped {
+        links,
+        ..wrap(N::PLURAL, items)
+    })
 }
 
 pub(crate) async fn show<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {
@@ -214,13 +221,11 @@ pub(crate) async fn create<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<R
         })
         .await?;
     let shown = Shown::new::<N>(&call, fields(&req))?;
-    let mut items: Vec<Value> = views.into_iter().map(|v| shown.show(v)).collect();
-    let reply = if bulk {
-        wrap(N::PLURAL, Value::Array(items))
-    } else {
-        wrap(N::MEMBER, items.pop().unwrap_or(Value::Null))
-    };
-    Reply::json(201, &reply)
+    let mut items: Vec<Fields> = views.into_iter().map(|v| shown.show(v)).collect();
+    if bulk {
+        return Reply::json(201, &wrap(N::PLURAL, items));
+    }
+    Reply::json(201, &wrap(N::MEMBER, items.pop()))
 }
 
 /// `If-Match: revision_number=N` (COMPAT: neutron's own spelling of an entity tag).
@@ -251,11 +256,7 @@ pub(crate) async fn update<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<R
             let (row, view) = load::<N>(tx, call, &id)?;
             constrain(guard.as_deref(), N::revision(&row))?;
             let changes = pipeline::prepare_update::<N>(&sent)?;
-            let mut target = view.target();
-            if let Some(target) = target.as_object_mut() {
-                target.extend(changes.clone());
-            }
-            pipeline::enforce::<N>(call, "update", &changes, &target)?;
+            pipeline::enforce::<N>(call, "update", &changes, &view.changed(&changes))?;
             N::update(tx, call, row, &changes)?;
             let row = tx
                 .find::<N::Row>(eq("id", id.as_str()))?
@@ -278,7 +279,7 @@ pub(crate) async fn delete<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<R
         .change(&call, move |tx, call| {
             let (row, view) = load::<N>(tx, call, &id)?;
             constrain(guard.as_deref(), N::revision(&row))?;
-            pipeline::enforce::<N>(call, "delete", &Body::new(), &view.target())?;
+            pipeline::enforce::<N>(call, "delete", &Body::new(), &view)?;
             N::delete(tx, call, row)?;
             tags::forget(tx, &id)
         })

@@ -3,7 +3,7 @@
 use crate::db::{FloatingIpRow, PortRow};
 use crate::interfaces::router_between;
 use crate::ipam::Want;
-use crate::noun::{Body, BodyExt, Call, Noun, View};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
 use crate::{crud, fault, networks, ports, revise, routers, standard};
 use base::{Error, Result, id};
 use oslo_db::{Cond, Tx, all, eq, is_in, ne};
@@ -36,24 +36,24 @@ impl Noun for FloatingIps {
         ))?;
         let inner: HashMap<&str, &PortRow> = inner.iter().map(|p| (p.id.as_str(), p)).collect();
         let view = |row: &FloatingIpRow| {
-            let mut body = Body::new();
-            standard!(row).put(&mut body);
-            body.insert("floating_network_id".into(), json!(row.floating_network_id));
-            body.insert("floating_ip_address".into(), json!(row.floating_ip_address));
-            body.insert("port_id".into(), json!(row.port_id));
-            body.insert("fixed_ip_address".into(), json!(row.fixed_ip_address));
-            body.insert("router_id".into(), json!(row.router_id));
-            body.insert("status".into(), json!(row.status));
-            body.insert("dns_name".into(), json!(row.dns_name));
-            body.insert("dns_domain".into(), json!(row.dns_domain));
+            let mut fields = Fields::new();
+            standard!(row).put(&mut fields);
+            fields.put("floating_network_id", json!(row.floating_network_id));
+            fields.put("floating_ip_address", json!(row.floating_ip_address));
+            fields.put("port_id", json!(row.port_id));
+            fields.put("fixed_ip_address", json!(row.fixed_ip_address));
+            fields.put("router_id", json!(row.router_id));
+            fields.put("status", json!(row.status));
+            fields.put("dns_name", json!(row.dns_name));
+            fields.put("dns_domain", json!(row.dns_domain));
             let details = row.port_id.as_deref().and_then(|p| inner.get(p)).map(|p| {
                 json!({
                     "name": p.name, "network_id": p.network_id, "mac_address": p.mac_address, "admin_state_up": p.admin_state_up,
                     "status": p.status, "device_id": p.device_id, "device_owner": p.device_owner,
                 })
             });
-            body.insert("port_details".into(), json!(details));
-            View::alone(body)
+            fields.put("port_details", json!(details));
+            View::alone(fields)
         };
         Ok(rows.iter().map(view).collect())
     }

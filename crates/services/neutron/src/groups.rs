@@ -1,7 +1,7 @@
 //! Security groups; every project gets one called default when it first needs it.
 
 use crate::db::{DefaultGroupRow, GroupRow, PortGroupRow, RuleRow};
-use crate::noun::{Body, BodyExt, Call, Noun, View};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
 use crate::{fault, revise, rules, standard};
 use base::{Result, id};
 use oslo_db::{Cond, Tx, all, any, eq, is_in, ne};
@@ -36,18 +36,18 @@ impl Noun for Groups {
             rules
                 .entry(rule.security_group_id.clone())
                 .or_default()
-                .push(Value::Object(rules::body(&rule)));
+                .push(rules::fields(&rule).into());
         }
         let view = |row: &GroupRow| {
-            let mut body = Body::new();
-            standard!(row).put(&mut body);
-            body.insert("name".into(), json!(row.name));
-            body.insert("stateful".into(), json!(row.stateful));
-            body.insert(
-                "security_group_rules".into(),
+            let mut fields = Fields::new();
+            standard!(row).put(&mut fields);
+            fields.put("name", json!(row.name));
+            fields.put("stateful", json!(row.stateful));
+            fields.put(
+                "security_group_rules",
                 json!(rules.remove(&row.id).unwrap_or_default()),
             );
-            View::alone(body)
+            View::alone(fields)
         };
         Ok(rows.iter().map(view).collect())
     }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The router of the path, if `rule` lets the caller change it.
 fn router(tx: &mut Tx, call: &Call, id: &str, rule: &str) -> Result<RouterRow> {
     let (row, view) = crud::load::<Routers>(tx, call, id)?;
-    if call.policy.check(rule, &call.ctx, &view.target()) {
+    if call.policy.check(rule, &call.ctx, &view) {
         Ok(row)
     } else {
         Err(fault::denied(rule))
@@ -140,7 +140,7 @@ fn add_subnet(tx: &mut Tx, call: &Call, router: &RouterRow, id: &str) -> Result<
         ));
     };
     // Using another project's network needs the right to have a port there.
-    if !call.policy.check("create_port", &call.ctx, &view.target()) {
+    if !call.policy.check("create_port", &call.ctx, &view) {
         return Err(fault::not_found("subnet", id));
     }
     no_overlap(tx, router, &subnet)?;

@@ -177,12 +177,13 @@ impl Listing {
     }
 
     /// `next` and `previous`, as upstream: a full page always has a next one, which may turn out empty.
-    pub(crate) fn links(&self, req: &Req, ids: &[String]) -> Vec<Value> {
+    /// `ends` are the ids of the first and the last of the `count` resources on the page.
+    pub(crate) fn links(&self, req: &Req, count: usize, ends: &[Option<String>; 2]) -> Vec<Value> {
         let mut links = Vec::new();
         if self.limit == 0 {
             return links;
         }
-        let short = (ids.len() as u64) < self.limit;
+        let short = (count as u64) < self.limit;
         let href = |marker: Option<&String>, reverse: bool| {
             let mut set: Vec<(&str, &str)> = Vec::new();
             if let Some(marker) = marker {
@@ -194,10 +195,10 @@ impl Listing {
             oslo_http::page_link(req, &set, &["marker", "page_reverse"])
         };
         if !short || self.paging.reverse {
-            links.push(json!({"rel": "next", "href": href(ids.last(), false)}));
+            links.push(json!({"rel": "next", "href": href(ends[1].as_ref(), false)}));
         }
         if !short || !self.paging.reverse {
-            links.push(json!({"rel": "previous", "href": href(ids.first(), true)}));
+            links.push(json!({"rel": "previous", "href": href(ends[0].as_ref(), true)}));
         }
         links
     }

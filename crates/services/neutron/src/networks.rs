@@ -1,12 +1,13 @@
 //! Networks: sharing, provider attributes and the segments behind them.
 
 use crate::db::{DhcpBindingRow, NetworkRow, PortRow, RbacRow, SegmentRow, SubnetRow};
-use crate::noun::{Body, BodyExt, Call, Noun, View, within};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
 use crate::{agents, fault, ports, revise, standard};
 use base::{Error, Json, Kind, Result, id};
 use oslo_db::{Cond, Tx, all, any, eq, is_in, ne, not};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 pub(crate) struct Networks;
 
@@ -76,12 +77,17 @@ pub(crate) fn parents<'a>(
     tx: &mut Tx,
     call: &Call,
     ids: impl Iterator<Item = &'a str>,
-) -> Result<HashMap<String, Body>> {
+) -> Result<HashMap<String, Arc<Body>>> {
     let ids: HashSet<&str> = ids.collect();
     let shared = shared_among(tx, call, ids.iter().copied())?;
     let rows = tx.select::<NetworkRow>(is_in("id", ids))?;
     let parent = |n: &NetworkRow| {
-        crate::pipeline::network_parent(&n.project_id, shared.contains(&n.id), n.external)
+        let shared = shared.contains(&n.id);
+        Arc::new(crate::pipeline::network_parent(
+            &n.project_id,
+            shared,
+            n.external,
+        ))
     };
     Ok(rows.iter().map(|n| (n.id.clone(), parent(n))).collect())
 }
@@ -141,44 +147,35 @@ impl Noun for Networks {
         let shared = shared_among(tx, call, ids())?;
         let mut zones = agents::zones_of_networks(tx, ids())?;
         let view = |row: &NetworkRow| {
-            let mut body = Body::new();
-            standard!(row).put(&mut body);
-            body.insert("name".into(), json!(row.name));
-            body.insert("admin_state_up".into(), json!(row.admin_state_up));
-            body.insert("status".into(), json!(row.status));
-            body.insert("mtu".into(), json!(row.mtu));
-            body.insert("router:external".into(), json!(row.external));
+            let mut fields = Fields::new();
+            standard!(row).put(&mut fields);
+            fields.put("name", json!(row.name));
+            fields.put("admin_state_up", json!(row.admin_state_up));
+            fields.put("status", json!(row.status));
+            fields.put("mtu", json!(row.mtu));
+            fields.put("router:external", json!(row.external));
             if row.external {
-                body.insert("is_default".into(), json!(row.is_default));
+                fields.put("is_default", json!(row.is_default));
             }
-            body.insert(
-                "port_security_enabled".into(),
-                json!(row.port_security_enabled),
-            );
-            body.insert("dns_domain".into(), json!(row.dns_domain));
-            body.insert("provider:network_type".into(), json!(row.network_type));
-            body.insert(
-                "provider:physical_network".into(),
-                json!(row.physical_network),
-            );
-            body.insert(
-                "provider:segmentation_id".into(),
-                json!(row.segmentation_id),
-            );
-            body.insert(
-                "availability_zone_hints".into(),
+            fields.put("port_security_enabled", json!(row.port_security_enabled));
+            fields.put("dns_domain", json!(row.dns_domain));
+            fields.put("provider:network_type", json!(row.network_type));
+            fields.put("provider:physical_network", json!(row.physical_network));
+            fields.put("provider:segmentation_id", json!(row.segmentation_id));
+            fields.put(
+                "availability_zone_hints",
                 json!(row.availability_zone_hints.0),
             );
-            body.insert(
-                "availability_zones".into(),
+            fields.put(
+                "availability_zones",
                 json!(zones.remove(&row.id).unwrap_or_default()),
             );
-            body.insert("shared".into(), json!(shared.contains(&row.id)));
-            body.insert(
-                "subnets".into(),
+            fields.put("shared", json!(shared.contains(&row.id)));
+            fields.put(
+                "subnets",
                 json!(subnets.remove(&row.id).unwrap_or_default()),
             );
-            View::alone(body)
+            View::alone(fields)
         };
         Ok(rows.iter().map(view).collect())
     }

@@ -6,7 +6,8 @@ use base::{CellValue, Error, Result, Timestamp};
 use oslo_context::RequestContext;
 pub(crate) use oslo_db::in_rows as within;
 use oslo_db::{Cond, DUPLICATE, Table, Tx, all, eq};
-use oslo_policy::Enforcer;
+use oslo_policy::{Enforcer, Lookup};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,25 +74,77 @@ impl Call {
     }
 }
 
+/// A resource's attributes, in the order in which they are shown. Names are of the program, so that a list of hundreds
+/// copies and hashes none of them.
+#[derive(Default)]
+pub(crate) struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    /// Room for what the largest resource shows.
+    pub(crate) fn new() -> Fields {
+        Fields(Vec::with_capacity(32))
+    }
+
+    /// Adds an attribute that is not there yet.
+    pub(crate) fn put(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.0.push((name, value.into()));
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    pub(crate) fn retain(&mut self, keep: impl Fn(&'static str) -> bool) {
+        self.0.retain(|(name, _)| keep(name));
+    }
+
+    fn to_map(&self) -> Body {
+        let pairs = self.0.iter();
+        pairs.map(|(n, v)| ((*n).to_string(), v.clone())).collect()
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(n, v)| (n, v)))
+    }
+}
+
+impl From<Fields> for Value {
+    fn from(fields: Fields) -> Value {
+        let pairs = fields.0.into_iter();
+        Value::Object(pairs.map(|(n, v)| (n.to_string(), v)).collect())
+    }
+}
+
 /// A resource as the API shows it, and what policy rules may ask about its parents.
 pub(crate) struct View {
-    pub body: Body,
-    pub parent: Body,
+    pub fields: Fields,
+    pub parent: Arc<Body>,
 }
 
 impl View {
-    pub(crate) fn alone(body: Body) -> View {
+    pub(crate) fn alone(fields: Fields) -> View {
         View {
-            body,
-            parent: Body::new(),
+            fields,
+            parent: Arc::default(),
         }
     }
 
-    /// What policy rules look at.
-    pub(crate) fn target(&self) -> Value {
-        let mut target = self.parent.clone();
-        target.extend(self.body.clone());
+    /// What policy rules look at when the resource is about to become this.
+    pub(crate) fn changed(&self, changes: &Body) -> Value {
+        let mut target = self.parent.as_ref().clone();
+        target.extend(self.fields.to_map());
+        target.extend(changes.clone());
         Value::Object(target)
+    }
+}
+
+impl Lookup for View {
+    fn lookup(&self, attribute: &str) -> Option<&Value> {
+        self.fields
+            .get(attribute)
+            .or_else(|| self.parent.get(attribute))
     }
 }
 
@@ -209,14 +262,14 @@ pub(crate) struct Standard<'a> {
 }
 
 impl Standard<'_> {
-    pub(crate) fn put(&self, body: &mut Body) {
-        body.insert("id".into(), self.id.into());
-        body.insert("tenant_id".into(), self.project_id.into());
-        body.insert("project_id".into(), self.project_id.into());
-        body.insert("description".into(), self.description.into());
-        body.insert("created_at".into(), self.created_at.iso_z().into());
-        body.insert("updated_at".into(), self.updated_at.iso_z().into());
-        body.insert("revision_number".into(), self.revision_number.into());
+    pub(crate) fn put(&self, fields: &mut Fields) {
+        fields.put("id", self.id);
+        fields.put("tenant_id", self.project_id);
+        fields.put("project_id", self.project_id);
+        fields.put("description", self.description);
+        fields.put("created_at", self.created_at.iso_z());
+        fields.put("updated_at", self.updated_at.iso_z());
+        fields.put("revision_number", self.revision_number);
     }
 }
 

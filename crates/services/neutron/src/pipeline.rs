@@ -5,6 +5,7 @@ use crate::convert::{apply, shown};
 use crate::noun::{Body, Call, Noun};
 use crate::{fault, validate};
 use base::{Error, Result};
+use oslo_policy::Lookup;
 use serde_json::{Value, json};
 
 /// The bodies of a POST: `{"network": {…}}` or `{"networks": [{…}, …]}`; the flag says which.
@@ -164,7 +165,7 @@ pub(crate) fn enforce<N: Noun>(
     call: &Call,
     action: &str,
     sent: &Body,
-    target: &Value,
+    target: &dyn Lookup,
 ) -> Result<()> {
     let rule = format!("{action}_{}", N::MEMBER);
     let denied = || fault::denied(&rule);

@@ -2,7 +2,7 @@
 
 use crate::db::{AddressPairRow, AllocationRow, DhcpOptionRow, NetworkRow, PortGroupRow, PortRow};
 use crate::ipam::{self, Owner, Want};
-use crate::noun::{Body, BodyExt, Call, Noun, View, within};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
 use crate::{
     agents, convert, fault, floatingips, groups, networks, revise, routers, standard, subnets,
 };
@@ -113,46 +113,40 @@ impl Noun for Ports {
         let mut groups = groups_of(tx, ids())?;
         let parents = networks::parents(tx, call, rows.iter().map(|r| r.network_id.as_str()))?;
         let view = |row: &PortRow| {
-            let mut body = Body::new();
-            standard!(row).put(&mut body);
+            let mut fields = Fields::new();
+            standard!(row).put(&mut fields);
             let ips = ips.remove(&row.id).unwrap_or_default();
-            body.insert("name".into(), json!(row.name));
-            body.insert("network_id".into(), json!(row.network_id));
-            body.insert("mac_address".into(), json!(row.mac_address));
-            body.insert("admin_state_up".into(), json!(row.admin_state_up));
-            body.insert("status".into(), json!(row.status));
-            body.insert("device_id".into(), json!(row.device_id));
-            body.insert("device_owner".into(), json!(row.device_owner));
-            body.insert(
-                "port_security_enabled".into(),
-                json!(row.port_security_enabled),
-            );
-            body.insert("dns_name".into(), json!(row.dns_name));
+            fields.put("name", json!(row.name));
+            fields.put("network_id", json!(row.network_id));
+            fields.put("mac_address", json!(row.mac_address));
+            fields.put("admin_state_up", json!(row.admin_state_up));
+            fields.put("status", json!(row.status));
+            fields.put("device_id", json!(row.device_id));
+            fields.put("device_owner", json!(row.device_owner));
+            fields.put("port_security_enabled", json!(row.port_security_enabled));
+            fields.put("dns_name", json!(row.dns_name));
             let assignment: Vec<Value> = ips
                 .iter()
                 .map(|a| assignment(call, row, &a.ip_address))
                 .collect();
-            body.insert("dns_assignment".into(), Value::Array(assignment));
-            body.insert("binding:vnic_type".into(), json!(row.vnic_type));
-            body.insert("binding:host_id".into(), json!(row.host));
-            body.insert("binding:profile".into(), json!(row.profile.0));
-            body.insert("binding:vif_type".into(), json!(row.vif_type));
-            body.insert("binding:vif_details".into(), json!(row.vif_details.0));
-            body.insert(
-                "allowed_address_pairs".into(),
-                json!(row.allowed_address_pairs.0),
-            );
-            body.insert("extra_dhcp_opts".into(), json!(row.extra_dhcp_opts.0));
-            body.insert(
-                "security_groups".into(),
+            fields.put("dns_assignment", Value::Array(assignment));
+            fields.put("binding:vnic_type", json!(row.vnic_type));
+            fields.put("binding:host_id", json!(row.host));
+            fields.put("binding:profile", json!(row.profile.0));
+            fields.put("binding:vif_type", json!(row.vif_type));
+            fields.put("binding:vif_details", json!(row.vif_details.0));
+            fields.put("allowed_address_pairs", json!(row.allowed_address_pairs.0));
+            fields.put("extra_dhcp_opts", json!(row.extra_dhcp_opts.0));
+            fields.put(
+                "security_groups",
                 json!(groups.remove(&row.id).unwrap_or_default()),
             );
             let fixed = ips
                 .iter()
                 .map(|a| json!({"subnet_id": a.subnet_id, "ip_address": a.ip_address}));
-            body.insert("fixed_ips".into(), fixed.collect());
+            fields.put("fixed_ips", Value::from_iter(fixed));
             View {
-                body,
+                fields,
                 parent: parents.get(&row.network_id).cloned().unwrap_or_default(),
             }
         };

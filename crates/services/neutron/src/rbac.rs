@@ -1,7 +1,7 @@
 //! Shares of networks with projects.
 
 use crate::db::{NetworkRow, RbacRow};
-use crate::noun::{Body, BodyExt, Call, Noun, View};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
 use crate::{fault, networks};
 use base::{Result, id};
 use oslo_db::{Cond, Tx, all, any, eq};
@@ -32,11 +32,16 @@ impl Noun for Rbac {
 
     fn views(_: &mut Tx, _: &Call, rows: &[RbacRow]) -> Result<Vec<View>> {
         let view = |row: &RbacRow| {
-            let body = json!({
-                "id": row.id, "tenant_id": row.project_id, "project_id": row.project_id, "object_type": row.object_type,
-                "object_id": row.object_id, "action": row.action, "target_tenant": row.target_project,
-            });
-            View::alone(body.as_object().cloned().unwrap_or_default())
+            let mut fields = Fields::new();
+            fields.put("id", json!(row.id));
+            fields.put("tenant_id", json!(row.project_id));
+            fields.put("project_id", json!(row.project_id));
+            fields.put("object_type", json!(row.object_type));
+            fields.put("object_id", json!(row.object_id));
+            fields.put("action", json!(row.action));
+            fields.put("target_tenant", json!(row.target_project));
+
+            View::alone(fields)
         };
         Ok(rows.iter().map(view).collect())
     }

@@ -2,7 +2,7 @@
 
 use crate::db::{FloatingIpRow, L3BindingRow, NetworkRow, PortRow, RouteRow, RouterRow, SubnetRow};
 use crate::ipam::{self, Want};
-use crate::noun::{Body, BodyExt, Call, Noun, View};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
 use crate::{agents, convert, fault, networks, ports, revise, schedule, standard, subnets};
 use base::{Json, Result, id};
 use ipnet::IpNet;
@@ -42,18 +42,18 @@ impl Noun for Routers {
         let ips = ports::addresses(tx, gateways.iter().map(|p| p.id.as_str()))?;
         let mut zones = agents::zones_of_routers(tx, rows.iter().map(|r| r.id.as_str()))?;
         let view = |row: &RouterRow| {
-            let mut body = Body::new();
-            standard!(row).put(&mut body);
-            body.insert("name".into(), json!(row.name));
-            body.insert("admin_state_up".into(), json!(row.admin_state_up));
-            body.insert("status".into(), json!(row.status));
-            body.insert("routes".into(), json!(row.routes.0));
-            body.insert(
-                "availability_zone_hints".into(),
+            let mut fields = Fields::new();
+            standard!(row).put(&mut fields);
+            fields.put("name", json!(row.name));
+            fields.put("admin_state_up", json!(row.admin_state_up));
+            fields.put("status", json!(row.status));
+            fields.put("routes", json!(row.routes.0));
+            fields.put(
+                "availability_zone_hints",
                 json!(row.availability_zone_hints.0),
             );
-            body.insert(
-                "availability_zones".into(),
+            fields.put(
+                "availability_zones",
                 json!(zones.remove(&row.id).unwrap_or_default()),
             );
             let gateway = row.gw_port_id.as_ref().map(|port| {
@@ -63,8 +63,8 @@ impl Noun for Routers {
                     "network_id": networks.get(port.as_str()), "enable_snat": row.enable_snat, "external_fixed_ips": fixed,
                 })
             });
-            body.insert("external_gateway_info".into(), json!(gateway));
-            View::alone(body)
+            fields.put("external_gateway_info", json!(gateway));
+            View::alone(fields)
         };
         Ok(rows.iter().map(view).collect())
     }

@@ -2,36 +2,34 @@
 
 use crate::convert::PROTOCOLS;
 use crate::db::{GroupRow, PortGroupRow, RuleRow};
-use crate::noun::{Body, BodyExt, Call, Noun, View, within};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
 use crate::{fault, groups, standard};
 use base::{Result, id};
 use ipnet::IpNet;
 use oslo_db::{Cond, Tx, all, eq, eq_or_null, is_in};
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 pub(crate) struct Rules;
 
-pub(crate) fn body(row: &RuleRow) -> Body {
-    let mut body = Body::new();
-    standard!(row).put(&mut body);
-    body.insert("security_group_id".into(), json!(row.security_group_id));
-    body.insert("direction".into(), json!(row.direction));
-    body.insert("ethertype".into(), json!(row.ethertype));
-    body.insert("protocol".into(), json!(row.protocol));
-    body.insert("port_range_min".into(), json!(row.port_range_min));
-    body.insert("port_range_max".into(), json!(row.port_range_max));
-    body.insert("remote_ip_prefix".into(), json!(row.remote_ip_prefix));
-    body.insert("remote_group_id".into(), json!(row.remote_group_id));
+pub(crate) fn fields(row: &RuleRow) -> Fields {
+    let mut fields = Fields::new();
+    standard!(row).put(&mut fields);
+    fields.put("security_group_id", json!(row.security_group_id));
+    fields.put("direction", json!(row.direction));
+    fields.put("ethertype", json!(row.ethertype));
+    fields.put("protocol", json!(row.protocol));
+    fields.put("port_range_min", json!(row.port_range_min));
+    fields.put("port_range_max", json!(row.port_range_max));
+    fields.put("remote_ip_prefix", json!(row.remote_ip_prefix));
+    fields.put("remote_group_id", json!(row.remote_group_id));
     let net = row
         .remote_ip_prefix
         .as_deref()
         .and_then(|p| p.parse::<IpNet>().ok());
-    body.insert(
-        "normalized_cidr".into(),
-        json!(net.map(|n| n.trunc().to_string())),
-    );
-    body
+    fields.put("normalized_cidr", json!(net.map(|n| n.trunc().to_string())));
+    fields
 }
 
 /// A rule without port or protocol.
@@ -115,8 +113,8 @@ impl Noun for Rules {
         Ok(rows
             .iter()
             .map(|r| View {
-                body: body(r),
-                parent: parent(r),
+                fields: fields(r),
+                parent: Arc::new(parent(r)),
             })
             .collect())
     }

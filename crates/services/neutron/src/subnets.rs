@@ -2,7 +2,7 @@
 
 use crate::db::{AllocationRow, NetworkRow, Pool, PortRow, RbacRow, RouteRow, SubnetRow};
 use crate::ipam::{self, Owner};
-use crate::noun::{Body, BodyExt, Call, Noun, View, within};
+use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
 use crate::{fault, networks, revise, schedule, standard};
 use base::{Json, Result, id};
 use ipnet::IpNet;
@@ -76,27 +76,27 @@ impl Noun for Subnets {
     fn views(tx: &mut Tx, call: &Call, rows: &[SubnetRow]) -> Result<Vec<View>> {
         let parents = networks::parents(tx, call, rows.iter().map(|r| r.network_id.as_str()))?;
         let view = |row: &SubnetRow| {
-            let mut body = Body::new();
-            standard!(row).put(&mut body);
-            body.insert("name".into(), json!(row.name));
-            body.insert("network_id".into(), json!(row.network_id));
-            body.insert("ip_version".into(), json!(row.ip_version));
-            body.insert("cidr".into(), json!(row.cidr));
-            body.insert("gateway_ip".into(), json!(row.gateway_ip));
-            body.insert("enable_dhcp".into(), json!(row.enable_dhcp));
-            body.insert("ipv6_ra_mode".into(), json!(row.ipv6_ra_mode));
-            body.insert("ipv6_address_mode".into(), json!(row.ipv6_address_mode));
-            body.insert("allocation_pools".into(), json!(row.allocation_pools.0));
-            body.insert("dns_nameservers".into(), json!(row.dns_nameservers.0));
-            body.insert("host_routes".into(), json!(row.host_routes.0));
-            body.insert("subnetpool_id".into(), Value::Null);
+            let mut fields = Fields::new();
+            standard!(row).put(&mut fields);
+            fields.put("name", json!(row.name));
+            fields.put("network_id", json!(row.network_id));
+            fields.put("ip_version", json!(row.ip_version));
+            fields.put("cidr", json!(row.cidr));
+            fields.put("gateway_ip", json!(row.gateway_ip));
+            fields.put("enable_dhcp", json!(row.enable_dhcp));
+            fields.put("ipv6_ra_mode", json!(row.ipv6_ra_mode));
+            fields.put("ipv6_address_mode", json!(row.ipv6_address_mode));
+            fields.put("allocation_pools", json!(row.allocation_pools.0));
+            fields.put("dns_nameservers", json!(row.dns_nameservers.0));
+            fields.put("host_routes", json!(row.host_routes.0));
+            fields.put("subnetpool_id", Value::Null);
             let parent = parents.get(&row.network_id).cloned().unwrap_or_default();
             let external = parent
                 .get("router:external")
                 .cloned()
                 .unwrap_or(json!(false));
-            body.insert("router:external".into(), external);
-            View { body, parent }
+            fields.put("router:external", external);
+            View { fields, parent }
         };
         Ok(rows.iter().map(view).collect())
     }

@@ -76,7 +76,7 @@ async fn change<N: Noun>(
         .change(&call, move |tx, call| {
             let (_, view) = crud::load::<N>(tx, call, &id)?;
             let rule = format!("{action}_{}:tags", N::MEMBER);
-            if !call.policy.check(&rule, &call.ctx, &view.target()) {
+            if !call.policy.check(&rule, &call.ctx, &view) {
                 return Err(fault::denied(&rule));
             }
             let mut tags = of(tx, std::iter::once(id.as_str()))?
@@ -115,7 +115,7 @@ pub(crate) async fn list<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Rep
     let id = req.param("id").to_string();
     let tags = neutron
         .db
-        .read(move |tx| crud::load::<N>(tx, &call, &id).map(|(_, v)| v.body.get("tags").cloned()))
+        .read(move |tx| crud::load::<N>(tx, &call, &id).map(|(_, v)| v.fields.get("tags").cloned()))
         .await?;
     Reply::ok(&json!({"tags": tags.unwrap_or(json!([]))}))
 }
