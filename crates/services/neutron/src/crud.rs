@@ -6,8 +6,10 @@ use crate::{Neutron, fault, pipeline, tags};
 use base::{Error, Kind, Result};
 use oslo_db::{Table, Tx, all, eq, everything};
 use oslo_http::{Reply, Req};
+use oslo_policy::Lookup;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
+use std::cell::Cell;
 use std::sync::Arc;
 
 impl Call {
@@ -58,20 +60,64 @@ pub(crate) fn views<N: Noun>(tx: &mut Tx, call: &Call, rows: &[N::Row]) -> Resul
     Ok(views)
 }
 
+/// A rule asked of many resources. Most rules look at the caller only; those are answered once.
+enum Verdict {
+    Always(bool),
+    Each(String),
+}
+
+impl Verdict {
+    fn of(call: &Call, rule: String) -> Verdict {
+        let unseen = Unseen::default();
+        let may = call.policy.check(&rule, &call.ctx, &unseen);
+        if unseen.asked.get() {
+            Verdict::Each(rule)
+        } else {
+            Verdict::Always(may)
+        }
+    }
+
+    fn allows(&self, call: &Call, view: &View) -> bool {
+        match self {
+            Verdict::Always(may) => *may,
+            Verdict::Each(rule) => call.policy.check(rule, &call.ctx, view),
+        }
+    }
+}
+
+/// A target that notes whether a rule looks at it.
+#[derive(Default)]
+struct Unseen {
+    asked: Cell<bool>,
+}
+
+impl Lookup for Unseen {
+    fn lookup(&self, _: &str) -> Option<&Value> {
+        self.asked.set(true);
+        None
+    }
+}
+
 /// Leaves out what the caller may not see, and what was not asked for.
 pub(crate) struct Shown<'a> {
     call: &'a Call,
-    guarded: Vec<(String, String)>,
+    guarded: Vec<(&'static str, Verdict)>,
     fields: Vec<String>,
 }
 
 impl<'a> Shown<'a> {
     pub(crate) fn new<N: Noun>(call: &'a Call, fields: Vec<String>) -> Result<Shown<'a>> {
-        let rule = |name: &str| format!("get_{}:{name}", N::MEMBER);
-        let names = N::attributes()?.keys().map(|n| (n.clone(), rule(n)));
-        let guarded = names
-            .filter(|(_, rule)| call.policy.has_rule(rule))
-            .collect();
+        let mut guarded = Vec::new();
+        for name in N::attributes()?.keys() {
+            let rule = format!("get_{}:{name}", N::MEMBER);
+            if !call.policy.has_rule(&rule) {
+                continue;
+            }
+            match Verdict::of(call, rule) {
+                Verdict::Always(true) => {}
+                verdict => guarded.push((name.as_str(), verdict)),
+            }
+        }
         Ok(Shown {
             call,
             guarded,
@@ -80,17 +126,16 @@ impl<'a> Shown<'a> {
     }
 
     pub(crate) fn show(&self, mut view: View) -> Fields {
-        let denied = |rule: &String| !self.call.policy.check(rule, &self.call.ctx, &view);
-        let hidden: Vec<&String> = self
-            .guarded
-            .iter()
-            .filter(|(name, rule)| view.fields.get(name).is_some() && denied(rule))
-            .map(|(name, _)| name)
-            .collect();
-        view.fields.retain(|name| {
-            let wanted = self.fields.is_empty() || self.fields.iter().any(|f| f == name);
-            wanted && !hidden.iter().any(|h| *h == name)
-        });
+        let hides = |(name, verdict): &&(&'static str, Verdict)| {
+            view.fields.get(name).is_some() && !verdict.allows(self.call, &view)
+        };
+        let hidden: Vec<&str> = self.guarded.iter().filter(hides).map(|(n, _)| *n).collect();
+        if !hidden.is_empty() || !self.fields.is_empty() {
+            view.fields.retain(|name| {
+                let wanted = self.fields.is_empty() || self.fields.iter().any(|f| f == name);
+                wanted && !hidden.contains(&name)
+            });
+        }
         view.fields
     }
 }
@@ -145,10 +190,10 @@ pub(crate) async fn list<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Rep
         })
         .await?;
     let shown = Shown::new::<N>(&call, fields(&req))?;
-    let rule = format!("get_{}", N::MEMBER);
+    let readable = Verdict::of(&call, format!("get_{}", N::MEMBER));
     let items: Vec<Fields> = found
         .into_iter()
-        .filter(|view| call.policy.check(&rule, &call.ctx, view))
+        .filter(|view| readable.allows(&call, view))
         .map(|view| shown.show(view))
         .collect();
     let links = listing.links(&req, count, &ends);
