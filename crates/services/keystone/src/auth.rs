@@ -43,8 +43,8 @@ impl Authenticate for LocalAuth {
             if let Some(service) = header(headers, "x-service-token") {
                 // A bad service token lends no service roles, and does not spoil a good user token.
                 if let Ok(service) = self.keystone.validated(service).await {
-                    ctx.service_roles = service.context.roles.clone();
-                    ctx.service_user_id = service.context.user_id.clone();
+                    ctx.service_roles = service.standing.context.roles.clone();
+                    ctx.service_user_id = service.standing.context.user_id.clone();
                 }
             }
             Ok(ctx)
@@ -56,7 +56,7 @@ impl Keystone {
     /// What a token stands for; 404 if it has no meaning (any more).
     pub async fn validate(self: &Arc<Self>, token: &str) -> Result<ValidatedToken> {
         let valid = self.validated(token).await?;
-        let said = &valid.token;
+        let said = &valid.standing.token;
         let domain_of = |p: &keystone_types::ProjectRef| {
             p.domain.as_ref().map(|d| (d.id.clone(), d.name.clone()))
         };
@@ -71,7 +71,7 @@ impl Keystone {
             project_domain: said.project.as_ref().and_then(domain_of),
             domain_id: said.domain.as_ref().map(|d| d.id.clone()),
             system: said.system.is_some(),
-            roles: valid.context.roles.clone(),
+            roles: valid.standing.context.roles.clone(),
             expires_at: valid.expires_at(),
         })
     }

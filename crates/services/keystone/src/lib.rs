@@ -79,6 +79,7 @@ impl Keystone {
 
     pub(crate) fn generation_moved(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.cache.clear();
     }
 
     /// Runs a transaction that changes something, and makes everybody forget what they remember.
@@ -99,12 +100,14 @@ impl Keystone {
         Ok(value)
     }
 
-    /// Makes the staged token key primary; tokens made before stay valid until their key is forgotten.
+    /// Makes the staged token key primary; tokens made before stay valid until their key is forgotten, and no longer.
     pub async fn rotate_keys(self: &Arc<Self>) -> Result<()> {
         let keystone = Arc::clone(self);
         tokio::task::spawn_blocking(move || keystone.keys.rotate())
             .await
-            .map_err(Error::internal)?
+            .map_err(Error::internal)??;
+        self.generation_moved();
+        Ok(())
     }
 
     /// How long a revocation must be remembered: until no token can be older.

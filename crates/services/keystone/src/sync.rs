@@ -1,5 +1,6 @@
 //! Several processes on one database: once a second this one asks whether another has written, and then forgets
-//! what it remembers and reads new revocations. Its own writes do the same at once.
+//! what it remembers and reads new revocations. Its own writes do the same at once, and whoever makes a token asks
+//! first: one made on old knowledge would outlive the revocation that it does not know.
 
 use crate::Keystone;
 use crate::db::{generation, revocations};
@@ -49,9 +50,12 @@ impl Keystone {
         }
         let keystone = Arc::clone(self);
         if self.conf.fernet_tokens.key_repository.is_some() {
-            tokio::task::spawn_blocking(move || keystone.keys.reload())
+            let changed = tokio::task::spawn_blocking(move || keystone.keys.reload())
                 .await
                 .map_err(Error::internal)??;
+            if changed {
+                self.generation_moved();
+            }
         }
         self.catch_up().await
     }

@@ -1,7 +1,7 @@
 //! The body of `POST` and `GET /v3/auth/tokens`.
 
-use crate::CatalogService;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// `{"token": …}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,9 +38,10 @@ pub struct Token {
     /// Roles in that scope, implied ones included; absent without a scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<RoleRef>>,
-    /// Where services are; absent without a scope or if not wanted.
+    /// Where services are, a list of [`crate::CatalogService`]; absent without a scope or if not wanted. It is by far the
+    /// largest part and most readers skip it, so it stays text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub catalog: Option<Vec<CatalogService>>,
+    pub catalog: Option<Box<RawValue>>,
 }
 
 /// A user, as a token names them.

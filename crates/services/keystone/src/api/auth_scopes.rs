@@ -6,10 +6,38 @@ use crate::api::{base_url, domains, projects};
 use crate::assignment::effective;
 use crate::policy::{Target, enforce};
 use base::{Error, Result};
+use keystone_types::SystemScope;
 use oslo_http::{Reply, Req};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+#[derive(Serialize)]
+struct SelfLink {
+    #[serde(rename = "self")]
+    this: String,
+}
+
+impl SelfLink {
+    fn of(base: &str, path: &str) -> SelfLink {
+        SelfLink {
+            this: format!("{base}/{path}"),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SystemBody {
+    system: Vec<SystemScope>,
+    links: SelfLink,
+}
+
+#[derive(Serialize)]
+struct CatalogBody<'a> {
+    catalog: &'a RawValue,
+    links: SelfLink,
+}
 
 /// `GET /v3/auth/projects`
 pub(crate) async fn list_projects(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
@@ -56,13 +84,13 @@ pub(crate) async fn show_system(keystone: Arc<Keystone>, req: Req) -> Result<Rep
         .db
         .read(move |tx| effective::is_on_system(tx, &user_id))
         .await?;
-    let system = if held {
-        vec![json!({"all": true})]
-    } else {
-        vec![]
-    };
-    let base = base_url(&keystone, &req);
-    Reply::ok(&json!({"system": system, "links": {"self": format!("{base}/auth/system")}}))
+    Reply::ok(&SystemBody {
+        system: held
+            .then_some(SystemScope { all: true })
+            .into_iter()
+            .collect(),
+        links: SelfLink::of(&base_url(&keystone, &req), "auth/system"),
+    })
 }
 
 /// `GET /v3/auth/catalog`
@@ -70,11 +98,13 @@ pub(crate) async fn show_catalog(keystone: Arc<Keystone>, req: Req) -> Result<Re
     enforce(&req, "identity:get_auth_catalog", Target::new())?;
     let token = req.ctx.token.as_ref().map_or("", |t| t.expose());
     let valid = keystone.validated(token).await?;
-    let Some(catalog) = &valid.catalog else {
+    let Some(catalog) = &valid.standing.token.catalog else {
         return Err(Error::forbidden(
             "You are not authorized to perform the requested action.",
         ));
     };
-    let base = base_url(&keystone, &req);
-    Reply::ok(&json!({"catalog": catalog, "links": {"self": format!("{base}/auth/catalog")}}))
+    Reply::ok(&CatalogBody {
+        catalog,
+        links: SelfLink::of(&base_url(&keystone, &req), "auth/catalog"),
+    })
 }

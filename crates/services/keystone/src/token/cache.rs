@@ -1,69 +1,61 @@
 //! What tokens mean, remembered: keyed by the token's hash and the generation, so that any write forgets all.
 
 use crate::token::Claims;
+use crate::token::payload::Scope;
 use base::{Error, Result, Secret, Timestamp};
 use bytes::Bytes;
-use keystone_types::{CatalogService, Token, TokenBody};
+use keystone_types::{Token, TokenBody};
 use moka::sync::Cache;
 use oslo_context::RequestContext;
 use sha2::{Digest, Sha256};
-use std::sync::{Arc, OnceLock};
+use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// What somebody is in a scope, as the database said when the generation was this: the part of a token that all
+/// tokens of one user and scope share.
+pub(crate) struct Standing {
+    /// Where the user goes who names no scope.
+    pub default_project_id: Option<String>,
+    /// The domains whose revocations concern it: the user's, the project's, the scope's.
+    pub domain_ids: [Option<String>; 3],
+    /// What its tokens say, but for what is of one token alone.
+    pub token: Token,
+    /// The context of requests in this standing, without token and request ids.
+    pub context: RequestContext,
+}
 
 /// A valid token with everything that is ever asked about it.
 pub(crate) struct Validated {
     pub claims: Claims,
-    /// What it says, without catalog.
-    pub token: Token,
-    /// The catalog of its scope; none for unscoped tokens.
-    pub catalog: Option<Vec<CatalogService>>,
-    /// The context of requests that come with it, without request ids.
-    pub context: RequestContext,
-    with_catalog: OnceLock<Bytes>,
-    without_catalog: OnceLock<Bytes>,
+    pub standing: Arc<Standing>,
 }
 
 impl Validated {
-    pub(crate) fn new(
-        claims: Claims,
-        token: Token,
-        catalog: Option<Vec<CatalogService>>,
-        context: RequestContext,
-    ) -> Validated {
-        Validated {
-            claims,
-            token,
-            catalog,
-            context,
-            with_catalog: OnceLock::new(),
-            without_catalog: OnceLock::new(),
-        }
-    }
-
-    /// The answer's body, made once.
+    /// The answer's body.
     pub(crate) fn body(&self, with_catalog: bool) -> Result<Bytes> {
-        let place = if with_catalog {
-            &self.with_catalog
-        } else {
-            &self.without_catalog
-        };
-        if let Some(body) = place.get() {
-            return Ok(body.clone());
+        let (claims, mut token) = (&self.claims, self.standing.token.clone());
+        token.methods = claims.methods.iter().map(|m| m.to_string()).collect();
+        token.audit_ids.clone_from(&claims.audit_ids);
+        token.expires_at = claims.expires_at.iso_micros_z();
+        token.issued_at = Timestamp::from_seconds(claims.issued_at.seconds()).iso_micros_z();
+        if !with_catalog {
+            token.catalog = None;
         }
-        let mut token = self.token.clone();
-        if with_catalog {
-            token.catalog = self.catalog.clone();
-        }
-        let body = serde_json::to_vec(&TokenBody { token })
+        // All but the catalog is smaller than this.
+        let room = 2048 + token.catalog.as_ref().map_or(0, |c| c.get().len());
+        let mut bytes = Vec::with_capacity(room);
+        serde_json::to_writer(&mut bytes, &TokenBody { token })
             .map_err(|e| Error::internal(format!("token: {e}")))?;
-        Ok(place.get_or_init(|| Bytes::from(body)).clone())
+        Ok(bytes.into())
     }
 
     /// The context of a request that came with this token.
     pub(crate) fn context_of(&self, token: &str) -> RequestContext {
         RequestContext {
             token: Some(Secret::new(token)),
-            ..self.context.clone()
+            expires_at: Some(self.claims.expires_at),
+            ..self.standing.context.clone()
         }
     }
 
@@ -73,16 +65,18 @@ impl Validated {
 }
 
 /// The memory. Tokens are kept as hashes: a core dump of it opens no doors.
-pub(crate) struct TokenCache(Cache<([u8; 32], u64), Arc<Validated>>);
+pub(crate) struct TokenCache {
+    tokens: Cache<([u8; 32], u64), Arc<Validated>>,
+    /// By user, scope and generation.
+    standings: Cache<(String, Scope, u64), Arc<Standing>>,
+}
 
 impl TokenCache {
     pub(crate) fn new(size: u64, ttl: Duration) -> TokenCache {
-        TokenCache(
-            Cache::builder()
-                .max_capacity(size)
-                .time_to_live(ttl)
-                .build(),
-        )
+        TokenCache {
+            tokens: cache(size, ttl),
+            standings: cache(size, ttl),
+        }
     }
 
     pub(crate) fn key(token: &str, generation: u64) -> ([u8; 32], u64) {
@@ -90,10 +84,35 @@ impl TokenCache {
     }
 
     pub(crate) fn get(&self, key: &([u8; 32], u64)) -> Option<Arc<Validated>> {
-        self.0.get(key)
+        self.tokens.get(key)
     }
 
     pub(crate) fn insert(&self, key: ([u8; 32], u64), validated: Arc<Validated>) {
-        self.0.insert(key, validated);
+        self.tokens.insert(key, validated);
     }
+
+    pub(crate) fn standing(&self, key: &(String, Scope, u64)) -> Option<Arc<Standing>> {
+        self.standings.get(key)
+    }
+
+    /// Lets go of everything: nobody will ask by a generation that is over.
+    pub(crate) fn clear(&self) {
+        self.tokens.invalidate_all();
+        self.standings.invalidate_all();
+    }
+
+    pub(crate) fn remember(&self, key: (String, Scope, u64), standing: Arc<Standing>) {
+        self.standings.insert(key, standing);
+    }
+}
+
+fn cache<K, V>(size: u64, ttl: Duration) -> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    Cache::builder()
+        .max_capacity(size)
+        .time_to_live(ttl)
+        .build()
 }

@@ -47,16 +47,33 @@ pub(crate) enum Wanted {
 
 /// A proof that was accepted.
 struct Proven {
-    user: UserRow,
+    user_id: String,
+    /// Where they go if no scope is asked for.
+    default_project_id: Option<String>,
     methods: Vec<&'static str>,
     expires_at: Timestamp,
     /// The first token of the chain, if it began with one.
     chain: Option<String>,
 }
 
+impl Proven {
+    /// Both proofs together: the methods of both, and the sooner end.
+    fn also(mut self, other: Proven) -> Proven {
+        for method in other.methods {
+            if !self.methods.contains(&method) {
+                self.methods.push(method);
+            }
+        }
+        self.expires_at = self.expires_at.min(other.expires_at);
+        self
+    }
+}
+
 impl Keystone {
     /// Checks every proof, finds the scope and makes the token.
     pub(crate) async fn issue(self: &Arc<Self>, ask: Ask) -> Result<(String, Arc<Validated>)> {
+        // What is remembered may be a second old. A token made on that would come after a revocation, and outlive it.
+        self.catch_up().await?;
         let mut proven: Option<Proven> = None;
         if let Some((named, password)) = &ask.password {
             proven = Some(self.prove_password(named, password).await?);
@@ -65,19 +82,17 @@ impl Keystone {
             let by_token = self.prove_token(token).await?;
             proven = Some(match proven {
                 None => by_token,
-                Some(by_password) if by_password.user.id == by_token.user.id => by_token,
+                Some(by_password) if by_password.user_id == by_token.user_id => {
+                    by_token.also(by_password)
+                }
                 Some(_) => return Err(unauthorized()),
             });
         }
         let proven = proven.ok_or_else(unauthorized)?;
-        let (user, wanted) = (proven.user.clone(), ask.scope);
-        let scope = self
-            .db
-            .read(move |tx| find_scope(tx, &user, &wanted))
-            .await?;
+        let scope = self.find_scope(&proven, ask.scope).await?;
         let now = self.clock.now();
         let claims = Claims {
-            user_id: proven.user.id,
+            user_id: proven.user_id,
             methods: proven.methods,
             scope,
             issued_at: now,
@@ -122,11 +137,43 @@ impl Keystone {
             .now()
             .plus(Duration::from_secs(self.conf.token.expiration));
         Ok(Proven {
-            user,
+            user_id: user.id,
+            default_project_id: user.default_project_id,
             methods: vec!["password"],
             expires_at: Timestamp::from_seconds(ends.seconds()),
             chain: None,
         })
+    }
+
+    /// The scope meant; whether the user may be there, and whether it is there at all if it is named by id, is seen
+    /// when the token is described.
+    async fn find_scope(&self, proven: &Proven, wanted: Wanted) -> Result<Scope> {
+        match wanted {
+            Wanted::Unscoped => Ok(Scope::Unscoped),
+            Wanted::System => Ok(Scope::System),
+            Wanted::Project(Named::Id(id)) => Ok(Scope::Project(id)),
+            Wanted::Domain(DomainName::Id(id)) => Ok(Scope::Domain(id)),
+            Wanted::Domain(named) => {
+                let found = self.db.read(move |tx| find_domain_id(tx, &named)).await?;
+                found.map(Scope::Domain).ok_or_else(unauthorized)
+            }
+            Wanted::Project(Named::Name(name, domain)) => {
+                let find = move |tx: &mut Tx| match find_domain_id(tx, &domain)? {
+                    Some(domain_id) => projects::find_named(tx, &domain_id, &name),
+                    None => Ok(None),
+                };
+                let found = self.db.read(find).await?;
+                found.map(|p| Scope::Project(p.id)).ok_or_else(unauthorized)
+            }
+            Wanted::Default => match proven.default_project_id.clone() {
+                None => Ok(Scope::Unscoped),
+                Some(id) => {
+                    let user_id = proven.user_id.clone();
+                    let find = move |tx: &mut Tx| default_scope(tx, &user_id, &id);
+                    self.db.read(find).await
+                }
+            },
+        }
     }
 
     async fn prove_token(self: &Arc<Self>, token: &Secret) -> Result<Proven> {
@@ -137,18 +184,13 @@ impl Keystone {
                 "You are not authorized to perform the requested action: rescope a scoped token.",
             ));
         }
-        let id = found.claims.user_id.clone();
-        let user = self
-            .db
-            .read(move |tx| users::find(tx, &id))
-            .await?
-            .ok_or_else(unauthorized)?;
         let mut methods = found.claims.methods.clone();
         if !methods.contains(&"token") {
             methods.push("token");
         }
         Ok(Proven {
-            user,
+            user_id: found.claims.user_id.clone(),
+            default_project_id: found.standing.default_project_id.clone(),
             methods,
             expires_at: found.claims.expires_at,
             chain: found.claims.audit_ids.last().cloned(),
@@ -173,33 +215,13 @@ pub(crate) fn find_user(tx: &mut Tx, named: &Named) -> Result<Option<UserRow>> {
     }
 }
 
-fn find_scope(tx: &mut Tx, user: &UserRow, wanted: &Wanted) -> Result<Scope> {
-    match wanted {
-        Wanted::Unscoped => Ok(Scope::Unscoped),
-        Wanted::System => Ok(Scope::System),
-        Wanted::Domain(domain) => find_domain_id(tx, domain)?
-            .map(Scope::Domain)
-            .ok_or_else(unauthorized),
-        Wanted::Project(Named::Id(id)) => Ok(Scope::Project(id.clone())),
-        Wanted::Project(Named::Name(name, domain)) => {
-            let domain_id = find_domain_id(tx, domain)?.ok_or_else(unauthorized)?;
-            let found = projects::find_named(tx, &domain_id, name)?.ok_or_else(unauthorized)?;
-            Ok(Scope::Project(found.id))
-        }
-        Wanted::Default => default_scope(tx, user),
-    }
-}
-
 /// The user's default project if it is there and they hold a role on it, else nothing.
-fn default_scope(tx: &mut Tx, user: &UserRow) -> Result<Scope> {
-    let Some(id) = &user.default_project_id else {
-        return Ok(Scope::Unscoped);
-    };
+fn default_scope(tx: &mut Tx, user_id: &str, id: &str) -> Result<Scope> {
     let Some(project) = projects::find(tx, id)?.filter(|p| p.enabled && !p.is_domain) else {
         return Ok(Scope::Unscoped);
     };
     let domain_on = projects::find_domain(tx, &project.domain_id)?.is_some_and(|d| d.enabled);
-    if !domain_on || effective::on_project(tx, &user.id, &project)?.is_empty() {
+    if !domain_on || effective::on_project(tx, user_id, &project)?.is_empty() {
         return Ok(Scope::Unscoped);
     }
     Ok(Scope::Project(project.id))

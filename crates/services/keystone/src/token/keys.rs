@@ -47,15 +47,17 @@ impl Keys {
         self.current.load_full()
     }
 
-    /// Takes up what another process changed.
-    pub(crate) fn reload(&self) -> Result<()> {
-        if let Some(directory) = &self.directory {
-            let keys = load(directory)?;
-            if keys != **self.current.load() {
-                self.current.store(Arc::new(keys));
-            }
+    /// Takes up what another process changed; says whether there was anything.
+    pub(crate) fn reload(&self) -> Result<bool> {
+        let Some(directory) = &self.directory else {
+            return Ok(false);
+        };
+        let keys = load(directory)?;
+        let changed = keys != **self.current.load();
+        if changed {
+            self.current.store(Arc::new(keys));
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Makes the staged key primary, stages a new one, forgets the oldest beyond the number to keep.
@@ -87,7 +89,7 @@ impl Keys {
         {
             std::fs::remove_file(directory.join(old.to_string()))?;
         }
-        self.reload()
+        self.reload().map(drop)
     }
 }
 

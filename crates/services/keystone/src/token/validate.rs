@@ -5,7 +5,7 @@ use crate::assignment::effective;
 use crate::db::projects::{self, ProjectRow, ROOT};
 use crate::db::roles::RoleRow;
 use crate::db::users::{self, UserRow};
-use crate::token::cache::{TokenCache, Validated};
+use crate::token::cache::{Standing, TokenCache, Validated};
 use crate::token::catalog::{self, Substitutions};
 use crate::token::payload::{self, Scope};
 use crate::token::revocations::Subject;
@@ -14,6 +14,7 @@ use base::{Error, Result};
 use keystone_types::{CatalogService, DomainRef, ProjectRef, RoleRef, SystemScope, Token, UserRef};
 use oslo_context::RequestContext;
 use oslo_db::Tx;
+use serde_json::value::to_raw_value;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,23 +72,14 @@ impl Keystone {
         Ok(validated)
     }
 
-    /// Looks everything up that the claims name. 404 if any of it is gone, disabled or revoked.
+    /// Finds everything that the claims name. 404 if any of it is gone, disabled or revoked.
     pub(crate) async fn describe(&self, claims: Claims) -> Result<Validated> {
-        let wanted = claims.clone();
-        let facts = self
-            .db
-            .read(move |tx| facts(tx, &wanted.user_id, &wanted.scope))
-            .await?;
-        let facts = facts.ok_or_else(not_found)?;
+        let standing = self.standing(&claims.user_id, &claims.scope).await?;
         let subject = Subject {
             audit_id: claims.audit_ids.first().map_or("", String::as_str),
             user_id: &claims.user_id,
-            project_id: facts.project.as_ref().map(|p| p.id.as_str()),
-            domain_ids: [
-                Some(facts.user.domain_id.as_str()),
-                facts.project.as_ref().and_then(ProjectRow::domain),
-                facts.domain.as_ref().map(|d| d.id.as_str()),
-            ],
+            project_id: standing.token.project.as_ref().map(|p| p.id.as_str()),
+            domain_ids: standing.domain_ids.each_ref().map(Option::as_deref),
             issued_at: claims.issued_at,
         };
         if self
@@ -98,7 +90,25 @@ impl Keystone {
         {
             return Err(not_found());
         }
-        Ok(assemble(claims, facts))
+        Ok(Validated { claims, standing })
+    }
+
+    /// What the user is in the scope: remembered, or looked up. 404 if they may not be there.
+    async fn standing(&self, user_id: &str, scope: &Scope) -> Result<Arc<Standing>> {
+        // Read before the database is: what is found may be newer than this says, never older.
+        let key = (user_id.to_string(), scope.clone(), self.generation_now());
+        if let Some(found) = self.cache.standing(&key) {
+            return Ok(found);
+        }
+        let (user_id, scope) = (key.0.clone(), key.1.clone());
+        let facts = self
+            .db
+            .read(move |tx| facts(tx, &user_id, &scope))
+            .await?
+            .ok_or_else(not_found)?;
+        let standing = Arc::new(assemble(&key.1, facts)?);
+        self.cache.remember(key, Arc::clone(&standing));
+        Ok(standing)
     }
 }
 
@@ -168,9 +178,8 @@ fn domain_ref(domain: &ProjectRow) -> DomainRef {
     }
 }
 
-fn assemble(claims: Claims, facts: Facts) -> Validated {
-    let scoped = claims.scope != Scope::Unscoped;
-    let system = claims.scope == Scope::System;
+fn assemble(scope: &Scope, facts: Facts) -> Result<Standing> {
+    let system = *scope == Scope::System;
     let roles: Vec<RoleRef> = facts
         .roles
         .iter()
@@ -184,23 +193,21 @@ fn assemble(claims: Claims, facts: Facts) -> Validated {
         id: p.id.clone(),
         name: p.name.clone(),
     });
+    let catalog = facts.catalog.map(|c| to_raw_value(&c)).transpose();
     let token = Token {
-        methods: claims.methods.iter().map(|m| m.to_string()).collect(),
         user: UserRef {
             domain: domain_ref(&facts.user_domain),
             id: facts.user.id.clone(),
             name: facts.user.name.clone(),
             password_expires_at: None,
         },
-        audit_ids: claims.audit_ids.clone(),
-        expires_at: claims.expires_at.iso_micros_z(),
-        issued_at: base::Timestamp::from_seconds(claims.issued_at.seconds()).iso_micros_z(),
         is_domain: facts.project.as_ref().map(|p| p.is_domain),
         project,
         domain: facts.domain.as_ref().map(domain_ref),
         system: system.then_some(SystemScope { all: true }),
-        roles: scoped.then_some(roles),
-        catalog: None,
+        roles: (*scope != Scope::Unscoped).then_some(roles),
+        catalog: catalog.map_err(|e| Error::internal(format!("catalog: {e}")))?,
+        ..Token::default()
     };
     let context = RequestContext {
         user_id: Some(facts.user.id.clone()),
@@ -213,8 +220,17 @@ fn assemble(claims: Claims, facts: Facts) -> Validated {
         domain_id: facts.domain.as_ref().map(|d| d.id.clone()),
         system_scope: system.then(|| "all".to_string()),
         roles: facts.roles.into_iter().map(|r| r.name).collect(),
-        expires_at: Some(claims.expires_at),
         ..RequestContext::default()
     };
-    Validated::new(claims, token, facts.catalog, context)
+    let project_domain = facts.project.as_ref().and_then(ProjectRow::domain);
+    Ok(Standing {
+        domain_ids: [
+            Some(facts.user.domain_id),
+            project_domain.map(str::to_string),
+            facts.domain.map(|d| d.id),
+        ],
+        default_project_id: facts.user.default_project_id,
+        token,
+        context,
+    })
 }
