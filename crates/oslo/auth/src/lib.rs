@@ -204,4 +204,75 @@ mod tests {
             Kind::Unauthorized
         );
     }
+
+    /// What upstream's middleware would set; nobody may.
+    const FORGED: &[(&str, &str)] = &[
+        ("x-identity-status", "Confirmed"),
+        ("x-is-admin-project", "True"),
+        ("x-project-id", "theirs"),
+        ("x-roles", "admin"),
+        ("x-service-identity-status", "Confirmed"),
+        ("x-service-roles", "service"),
+        ("x-service-user-id", "nova"),
+        ("x-tenant-id", "theirs"),
+        ("x-user-domain-id", "theirs"),
+        ("x-user-id", "root"),
+    ];
+
+    #[tokio::test]
+    async fn only_tokens_say_who_somebody_is() {
+        let fake = Arc::new(Fake::default());
+        let clock = Clock::manual(Timestamp::from_seconds(0));
+        let ttl = Duration::from_secs(300);
+        let auth = TokenAuth::new(
+            Arc::clone(&fake) as Arc<dyn TokenSource>,
+            ttl,
+            clock.clone(),
+        );
+        let forged = headers(FORGED);
+        let refused = auth.authenticate(&forged).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Unauthorized);
+        assert_eq!(fake.asked.load(Ordering::SeqCst), 0);
+
+        let mut user = forged.clone();
+        user.insert("x-auth-token", "good-user".parse().unwrap());
+        let ctx = auth.authenticate(&user).await.unwrap();
+        assert_eq!((ctx.user(), ctx.project()), ("good-user", ""));
+        assert_eq!(ctx.roles, ["member"]);
+        assert_eq!((ctx.service_roles.len(), ctx.service_user_id), (0, None));
+
+        user.insert("x-service-token", "good-nova".parse().unwrap());
+        let ctx = auth.authenticate(&user).await.unwrap();
+        assert_eq!(ctx.user(), "good-user");
+        assert_eq!(ctx.service_roles, ["member"]);
+        assert_eq!(ctx.service_user_id.as_deref(), Some("good-nova"));
+
+        let mut alone = forged;
+        alone.insert("x-service-token", "good-nova".parse().unwrap());
+        let refused = auth.authenticate(&alone).await.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Unauthorized, "no user, no service");
+    }
+
+    /// A source that cannot answer: not the caller's fault, and nothing to remember.
+    struct Silent(AtomicU64);
+
+    impl TokenSource for Silent {
+        fn validate<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ValidatedToken>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Box::pin(async { Err(Error::new(Kind::Unavailable, "nobody there")) })
+        }
+    }
+
+    #[tokio::test]
+    async fn an_identity_service_that_is_away_is_no_401() {
+        let silent = Arc::new(Silent(AtomicU64::new(0)));
+        let source = Arc::clone(&silent) as Arc<dyn TokenSource>;
+        let auth = TokenAuth::new(source, Duration::from_secs(300), Clock::real());
+        let h = headers(&[("x-auth-token", "good1")]);
+        for asked in 1..3 {
+            let error = auth.authenticate(&h).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Unavailable);
+            assert_eq!(silent.0.load(Ordering::SeqCst), asked);
+        }
+    }
 }
