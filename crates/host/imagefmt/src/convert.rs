@@ -1,5 +1,6 @@
 //! Images as files: inspection, conversion and sizes through `qemu-img`, which is told every format and given limits.
 
+use crate::inspector::TAIL;
 use crate::{Format, Inspection, Inspector};
 use base::{Error, Result};
 use host_privsep::{Limits, Privsep, Program};
@@ -16,7 +17,7 @@ const LIMITS: Limits = Limits {
 };
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Looks at a file: its head and its last sector are read.
+/// Looks at a file: its head and its last sectors are read.
 pub async fn inspect_file(path: &Path) -> Result<Inspection> {
     let gone = |e: std::io::Error| Error::internal(format!("{}: {e}", path.display()));
     let mut file = tokio::fs::File::open(path).await.map_err(gone)?;
@@ -34,7 +35,7 @@ pub async fn inspect_file(path: &Path) -> Result<Inspection> {
     }
     let rest = size.saturating_sub(read);
     if rest > 0 {
-        let tail = rest.min(512);
+        let tail = rest.min(TAIL as u64);
         inspector.skip(rest - tail);
         file.seek(SeekFrom::Start(size - tail))
             .await

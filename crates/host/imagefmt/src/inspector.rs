@@ -1,4 +1,4 @@
-//! The push parser: it keeps the head of the stream that its format needs, and the last 512 bytes.
+//! The push parser: it keeps the head of the stream that its format needs, and the last three sectors.
 
 use crate::{Format, Inspection, be32, be64, le32, le64, qcow2, vhdx, vmdk};
 
@@ -11,6 +11,8 @@ pub struct Inspector {
 }
 
 const SECTOR: usize = 512;
+/// A vmdk's footer is the longest of what formats put at the end.
+pub(crate) const TAIL: usize = 3 * SECTOR;
 /// An ISO's magic word is at 32769.
 const PLAIN_HEAD: usize = 64 * 1024;
 
@@ -40,8 +42,8 @@ impl Inspector {
         }
         self.seen += rest.len() as u64;
         self.tail
-            .extend_from_slice(&bytes[bytes.len().saturating_sub(SECTOR)..]);
-        let surplus = self.tail.len().saturating_sub(SECTOR);
+            .extend_from_slice(&bytes[bytes.len().saturating_sub(TAIL)..]);
+        let surplus = self.tail.len().saturating_sub(TAIL);
         self.tail.drain(..surplus);
     }
 
@@ -53,6 +55,10 @@ impl Inspector {
     /// Whether the head is not complete yet.
     pub(crate) fn wants_more(&self) -> bool {
         self.head.len() < self.wanted()
+    }
+
+    fn last_sector(&self) -> &[u8] {
+        &self.tail[self.tail.len().saturating_sub(SECTOR)..]
     }
 
     fn wanted(&self) -> usize {
@@ -106,7 +112,7 @@ impl Inspector {
             (at(64, &[0x7f, 0x10, 0xda, 0xbe]), Format::Vdi),
             (at(0, b"vhdxfile"), Format::Vhdx),
             (
-                at(0, b"conectix") || self.tail.starts_with(b"conectix"),
+                at(0, b"conectix") || self.last_sector().starts_with(b"conectix"),
                 Format::Vhd,
             ),
             (at(0, b"LUKS\xba\xbe"), Format::Luks),
@@ -130,7 +136,7 @@ impl Inspector {
             Format::Gpt => (Some(self.seen), partitions(head)),
             Format::Qcow2 => qcow2::judge(head),
             Format::Qed => (None, vec!["the qed format is not allowed".into()]),
-            Format::Vmdk => vmdk::judge(head),
+            Format::Vmdk => vmdk::judge(head, &self.tail),
             Format::Vdi => {
                 // Types 1 (dynamic) and 2 (fixed) stand alone; 3 and 4 are differences to another file.
                 let kind = le32(head, 0x4c);
@@ -145,9 +151,11 @@ impl Inspector {
                 let footer = if head.starts_with(b"conectix") {
                     head
                 } else {
-                    &self.tail
+                    self.last_sector()
                 };
-                let (size, mut problems) = known(be64(footer, 48), "vhd");
+                // qemu believes one field or the other, depending on who says to have made the disk.
+                let size = be64(footer, 48).map(|size| size.max(geometry(footer)));
+                let (size, mut problems) = known(size, "vhd");
                 // Disk type 4 is a differencing disk: it names its parent.
                 if be32(footer, 60).is_none_or(|kind| kind != 2 && kind != 3) {
                     problems.push("vhd depends on another image".into());
@@ -167,6 +175,18 @@ impl Inspector {
                     ),
                 }
             }
+        }
+    }
+}
+
+/// The size in bytes that a vhd's cylinders, heads and sectors make; 0 if they are the most there can be, which
+/// says that the disk is larger.
+fn geometry(footer: &[u8]) -> u64 {
+    const MOST: u32 = 0xffff_10ff;
+    match be32(footer, 56) {
+        None | Some(MOST) => 0,
+        Some(chs) => {
+            u64::from(chs >> 16) * u64::from(chs >> 8 & 0xff) * u64::from(chs & 0xff) * 512
         }
     }
 }

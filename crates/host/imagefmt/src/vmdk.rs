@@ -5,9 +5,12 @@ use crate::le64;
 const DESCRIPTOR_MAX: usize = 1 << 20;
 /// The sparse header, and the descriptor, which follows it.
 pub(crate) const HEAD: usize = DESCRIPTOR_MAX + 64 * 1024;
+/// In place of the grain directory's offset: it is in the footer.
+const GD_AT_END: u64 = u64::MAX;
 const KINDS: [&str; 2] = ["monolithicSparse", "streamOptimized"];
 
-pub(crate) fn judge(head: &[u8]) -> (Option<u64>, Vec<String>) {
+/// `tail` is the end of the file: a stream's footer stands before its last sector, and qemu believes it.
+pub(crate) fn judge(head: &[u8], tail: &[u8]) -> (Option<u64>, Vec<String>) {
     if !head.starts_with(b"KDMV") {
         return (
             None,
@@ -19,6 +22,13 @@ pub(crate) fn judge(head: &[u8]) -> (Option<u64>, Vec<String>) {
         return (None, vec!["vmdk header is incomplete".into()]);
     };
     let size = Some(capacity.saturating_mul(512));
+    if capacity == 0 {
+        // qemu would take the descriptor for a list of further files.
+        return (size, vec!["vmdk without capacity is not allowed".into()]);
+    }
+    if le64(head, 56) == Some(GD_AT_END) && !repeats(tail, head) {
+        return (size, vec!["vmdk footer contradicts its header".into()]);
+    }
     let (offset, length) = (offset.saturating_mul(512), length.saturating_mul(512));
     if length == 0 || length > DESCRIPTOR_MAX as u64 || offset.saturating_add(length) > HEAD as u64
     {
@@ -31,6 +41,17 @@ pub(crate) fn judge(head: &[u8]) -> (Option<u64>, Vec<String>) {
         None => (size, vec!["vmdk descriptor is incomplete".into()]),
         Some(bytes) => (size, descriptor(bytes)),
     }
+}
+
+/// Whether the footer says the same as the header, as to how large the disk is and where its descriptor stands.
+fn repeats(tail: &[u8], head: &[u8]) -> bool {
+    let Some(footer) = tail.len().checked_sub(1024).map(|at| &tail[at..]) else {
+        return false;
+    };
+    let same = |at| le64(footer, at) == le64(head, at);
+    footer.starts_with(b"KDMV")
+        && le64(footer, 56) != Some(GD_AT_END)
+        && [12, 20, 28, 36].into_iter().all(same)
 }
 
 fn descriptor(bytes: &[u8]) -> Vec<String> {

@@ -168,3 +168,68 @@ fn partitioned_and_empty_disks_are_raw() {
     assert!(stream(&disk, 1000).safety.is_err());
     assert_eq!(Inspector::new().finish().virtual_size, 0);
 }
+
+/// A stream-optimised vmdk: header, descriptor, and a footer that says where the grains are.
+fn streamed_vmdk(capacity: u64, footer_capacity: u64) -> Vec<u8> {
+    let header = |capacity: u64, directory: u64| {
+        let mut sector = vec![0u8; 512];
+        sector[..8].copy_from_slice(b"KDMV\x03\0\0\0");
+        for (at, number) in [(12, capacity), (20, 128), (28, 1), (36, 1), (56, directory)] {
+            sector[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        sector
+    };
+    let mut descriptor = b"# Disk DescriptorFile\ncreateType=\"streamOptimized\"\n".to_vec();
+    descriptor.extend(b"RDONLY 2048 SPARSE \"disk.vmdk\"\n");
+    descriptor.resize(512, 0);
+    let mut marker = vec![0u8; 512];
+    marker[12] = 3;
+    let parts = [
+        header(capacity, u64::MAX),
+        descriptor,
+        vec![0; 70_000],
+        marker,
+        header(footer_capacity, 2),
+        vec![0; 512],
+    ];
+    parts.concat()
+}
+
+#[tokio::test]
+async fn a_vmdk_says_the_same_at_both_ends() {
+    let folder = Folder::new("footer");
+    let cases = [
+        (2048, 2048, None),
+        (2048, 2 << 30, Some("footer")),
+        (0, 0, Some("capacity")),
+    ];
+    for (capacity, footer, wrong) in cases {
+        let bytes = streamed_vmdk(capacity, footer);
+        let path = folder.0.join("streamed.vmdk");
+        std::fs::write(&path, &bytes).unwrap();
+        for seen in [stream(&bytes, 700), inspect_file(&path).await.unwrap()] {
+            assert_eq!(seen.format, Format::Vmdk);
+            match (wrong, &seen.safety) {
+                (None, Ok(())) => assert_eq!(seen.virtual_size, MIB),
+                (Some(word), Err(problems)) => assert!(problems[0].contains(word), "{problems:?}"),
+                other => panic!("{capacity} {footer}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_vhd_is_as_large_as_qemu_will_find_it() {
+    let host = Privsep::new();
+    let folder = Folder::new("vhd");
+    let path = folder.0.join("geometry.vhd");
+    let args = ["create", "-q", "-f", "vpc", "-o", "subformat=fixed"];
+    let command = host.command(Program::QemuImg).args(args).arg(&path);
+    command.arg("64M").run().await.unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let honest = stream(&bytes, 4096).virtual_size;
+    // One field says 1 MiB, the other still what it said; qemu goes by the latter for disks that it made itself.
+    let footer = bytes.len() - 512;
+    bytes[footer + 48..footer + 56].copy_from_slice(&MIB.to_be_bytes());
+    assert_eq!(stream(&bytes, 4096).virtual_size, honest);
+}

@@ -5,7 +5,7 @@ oslo_config::section! {
     pub struct GlanceConf in "glance" {
         /// Where image files live.
         pub filesystem_store_datadir: std::path::PathBuf = "state/images".into(),
-        /// The largest image, bytes.
+        /// The largest image, bytes; and the largest disk that one may unfold to.
         pub image_size_cap: u64 = 1_099_511_627_776,
         /// Members of an image; negative for no limit.
         pub image_member_quota: i64 = 128,

@@ -115,7 +115,7 @@ pub async fn receive(glance: &Arc<Glance>, row: &ImageRow, body: Body) -> Result
 fn too_large() -> Error {
     Error::new(
         Kind::TooLarge,
-        "Image exceeds the storage quota: the size is over image_size_cap.",
+        "Image exceeds the storage quota: the size, or that of the disk in it, is over image_size_cap.",
     )
 }
 
@@ -269,7 +269,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// 415 for content that is dangerous or not what its owner says.
+/// 415 for content that is dangerous or not what its owner says; 413 for disks that nobody could store.
 fn judge(glance: &Glance, verdict: &Verdict) -> Result<()> {
     if !glance.conf.require_image_format_match {
         return Ok(());
@@ -281,6 +281,9 @@ fn judge(glance: &Glance, verdict: &Verdict) -> Result<()> {
             "Image content does not match disk_format: it is {}",
             verdict.format
         )
+    } else if verdict.virtual_size > Some(glance.conf.image_size_cap) {
+        // A few bytes that unfold to more than any image may have.
+        return Err(too_large());
     } else {
         return Ok(());
     };

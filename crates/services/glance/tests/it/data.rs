@@ -209,6 +209,16 @@ async fn hostile_and_mislabelled_content_is_refused() {
         assert_eq!(answer.status, 415, "{format}: {:?}", answer.json());
         assert_eq!(cloud.status(&id).await, "queued");
     }
+    // Four kibibytes that say they are a disk of 4 TiB, more than image_size_cap; and tables of 2 TiB.
+    let mut bomb = qcow2(b"");
+    bomb[24..32].copy_from_slice(&(4u64 << 40).to_be_bytes());
+    let mut tables = qcow2(b"");
+    tables[56..60].copy_from_slice(&u32::MAX.to_be_bytes());
+    for (content, status) in [(bomb, 413), (tables, 415)] {
+        let id = cloud.image("p1", json!({"disk_format": "qcow2"})).await;
+        assert_eq!(cloud.upload("p1", &id, content).await.status, status);
+        assert_eq!(cloud.status(&id).await, "queued");
+    }
     assert_eq!(cloud.files(), Vec::<String>::new());
     let id = cloud.image("p1", json!({"disk_format": "qcow2"})).await;
     assert_eq!(cloud.upload("p1", &id, qcow2(b"")).await.status, 204);
