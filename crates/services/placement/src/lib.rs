@@ -79,13 +79,24 @@ pub async fn build(deps: Deps) -> Result<Built> {
 impl Placement {
     /// Brings the index up to the last commit, of whichever process.
     pub async fn refresh(&self) -> Result<()> {
+        self.refresh_and(|_| Ok(())).await
+    }
+
+    /// The same, and looks at something else in the same transaction.
+    async fn refresh_and<F>(&self, also: F) -> Result<()>
+    where
+        F: Fn(&mut Tx) -> Result<()> + Send + Sync + 'static,
+    {
         let since = self
             .index
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .revision;
-        let delta = self.db.read(move |tx| index::load_since(tx, since)).await?;
-        if let Some(delta) = delta {
+        let read = move |tx: &mut Tx| {
+            also(tx)?;
+            index::load_since(tx, since)
+        };
+        if let Some(delta) = self.db.read(read).await? {
             self.index
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)

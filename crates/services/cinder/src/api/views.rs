@@ -1,12 +1,13 @@
-//! Rows to replies, by microversion.
+//! Rows to replies, by microversion. Volumes, which are many, go from their rows straight to bytes.
 
-use crate::api::time;
 use crate::db::{self, AttachmentRow, TypeRow, VolumeRow};
-use crate::volume::status::AttachStatus;
-use base::Result;
+use crate::volume::status::{AttachStatus, VolumeStatus};
+use base::Timestamp;
 use oslo_db::{Tx, everything, is_in};
 use oslo_http::Req;
 use oslo_policy::Target;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
@@ -18,7 +19,7 @@ pub struct Loaded {
 }
 
 /// Adds attachments and type names to rows.
-pub fn load(tx: &mut Tx, volumes: Vec<VolumeRow>) -> Result<Vec<Loaded>> {
+pub fn load(tx: &mut Tx, volumes: Vec<VolumeRow>) -> base::Result<Vec<Loaded>> {
     if volumes.is_empty() {
         return Ok(Vec::new());
     }
@@ -43,114 +44,274 @@ pub fn load(tx: &mut Tx, volumes: Vec<VolumeRow>) -> Result<Vec<Loaded>> {
     Ok(volumes.into_iter().map(full).collect())
 }
 
-fn links(req: &Req, id: &str) -> Value {
-    let (base, project) = (&req.base_url, req.ctx.project());
-    json!([
-        {"rel": "self", "href": format!("{base}/v3/{project}/volumes/{id}")},
-        {"rel": "bookmark", "href": format!("{base}/{project}/volumes/{id}")},
-    ])
+/// Both links of a volume.
+struct Links<'a>(&'a Req, &'a str);
+
+impl Serialize for Links<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (Links(req, id), project) = (self, self.0.ctx.project());
+        let base = &req.base_url;
+        to.collect_seq([
+            Link {
+                rel: "self",
+                href: format_args!("{base}/v3/{project}/volumes/{id}"),
+            },
+            Link {
+                rel: "bookmark",
+                href: format_args!("{base}/{project}/volumes/{id}"),
+            },
+        ])
+    }
+}
+
+#[derive(Serialize)]
+struct Link<'a> {
+    rel: &'static str,
+    href: std::fmt::Arguments<'a>,
 }
 
 /// `{id, name, links}`.
-pub fn summary(req: &Req, volume: &VolumeRow) -> Value {
-    json!({"id": volume.id, "name": volume.name, "links": links(req, &volume.id)})
+#[derive(Serialize)]
+pub struct SummaryView<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    links: Links<'a>,
+}
+
+pub fn summary<'a>(req: &'a Req, volume: &'a VolumeRow) -> SummaryView<'a> {
+    SummaryView {
+        id: &volume.id,
+        name: volume.name.as_deref(),
+        links: Links(req, &volume.id),
+    }
+}
+
+/// A time as cinder writes it.
+struct Time(Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0.iso_micros())
+    }
+}
+
+/// What this cloud never has; null in the reply.
+#[derive(Serialize)]
+struct Nothing;
+
+/// A volume. Attributes that are left out belong to newer microversions, administrators or extensions.
+#[derive(Serialize)]
+pub struct VolumeView<'a> {
+    id: &'a str,
+    status: VolumeStatus,
+    size: i64,
+    availability_zone: &'a str,
+    created_at: Time,
+    updated_at: Option<Time>,
+    name: Option<&'a str>,
+    description: Option<&'a str>,
+    volume_type: Option<&'a str>,
+    snapshot_id: Nothing,
+    source_volid: Nothing,
+    metadata: Metadata<'a>,
+    links: Links<'a>,
+    user_id: &'a str,
+    bootable: &'static str,
+    encrypted: bool,
+    replication_status: Nothing,
+    consistencygroup_id: Nothing,
+    multiattach: bool,
+    attachments: Vec<AttachedView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migration_status: Option<Nothing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_id: Option<Nothing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_id: Option<Option<&'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service_uuid: Option<Option<&'a str>>,
+    /// No driver here shares targets; 3.69 says so by null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared_targets: Option<Option<bool>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_name: Option<Nothing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume_type_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consumes_quota: Option<bool>,
+    #[serde(
+        rename = "os-vol-host-attr:host",
+        skip_serializing_if = "Option::is_none"
+    )]
+    host: Option<Option<&'a str>>,
+    #[serde(
+        rename = "os-vol-tenant-attr:tenant_id",
+        skip_serializing_if = "Option::is_none"
+    )]
+    tenant: Option<&'a str>,
+    #[serde(
+        rename = "os-vol-mig-status-attr:migstat",
+        skip_serializing_if = "Option::is_none"
+    )]
+    migration: Option<Nothing>,
+    #[serde(
+        rename = "os-vol-mig-status-attr:name_id",
+        skip_serializing_if = "Option::is_none"
+    )]
+    migration_name: Option<Nothing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume_image_metadata: Option<&'a Map<String, Value>>,
+}
+
+/// A server's hold on a volume, as the volume shows it.
+#[derive(Serialize)]
+struct AttachedView<'a> {
+    id: &'a str,
+    attachment_id: &'a str,
+    volume_id: &'a str,
+    server_id: Option<&'a str>,
+    host_name: Option<&'a str>,
+    device: Option<&'a str>,
+    attached_at: Option<Time>,
+}
+
+/// The user's pairs, and `readonly` where that was ever said.
+struct Metadata<'a> {
+    own: &'a Map<String, Value>,
+    read_only: Option<bool>,
+}
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        let hidden = |key: &str| self.read_only.is_some() && key == "readonly";
+        for (key, value) in self.own.iter().filter(|(key, _)| !hidden(key)) {
+            map.serialize_entry(key, value)?;
+        }
+        if let Some(read_only) = self.read_only {
+            map.serialize_entry("readonly", if read_only { "True" } else { "False" })?;
+        }
+        map.end()
+    }
 }
 
 /// The answer of create and update.
-pub fn volume(req: &Req, loaded: &Loaded) -> Map<String, Value> {
+pub fn volume<'a>(req: &'a Req, loaded: &'a Loaded) -> VolumeView<'a> {
     let v = &loaded.volume;
     let admin = req.ctx.is_admin;
-    let mut out = Map::new();
-    let mut put = |key: &str, value: Value| drop(out.insert(key.to_string(), value));
-    put("id", json!(v.id));
-    put("status", json!(v.status));
-    put("size", json!(v.size));
-    put("availability_zone", json!(v.availability_zone));
-    put("created_at", time(Some(v.created_at)));
-    put("updated_at", time(v.updated_at));
-    put("name", json!(v.name));
-    put("description", json!(v.description));
-    put("volume_type", json!(loaded.type_name));
-    put("snapshot_id", Value::Null);
-    put("source_volid", Value::Null);
-    put("metadata", Value::Object(v.metadata.0.clone()));
-    put("links", links(req, &v.id));
-    put("user_id", json!(v.user_id));
-    put("bootable", json!(v.bootable.to_string()));
-    put("encrypted", json!(false));
-    put("replication_status", Value::Null);
-    put("consistencygroup_id", Value::Null);
-    put("multiattach", json!(v.multiattach));
+    let since = |minor| req.at_least(3, minor);
     let attached =
         |a: &&AttachmentRow| matches!(a.status, AttachStatus::Attached | AttachStatus::Detaching);
-    let attachments: Vec<Value> = loaded
-        .attachments
-        .iter()
-        .filter(attached)
-        .map(|a| {
-            json!({"id": a.volume_id, "attachment_id": a.id, "volume_id": a.volume_id,
-                "server_id": a.instance_id, "host_name": a.host.as_ref().filter(|_| admin),
-                "device": a.mountpoint, "attached_at": time(a.attached_at)})
-        })
-        .collect();
-    put("attachments", Value::Array(attachments));
-    if admin {
-        put("migration_status", Value::Null);
+    let attachment = |a: &'a AttachmentRow| AttachedView {
+        id: &a.volume_id,
+        attachment_id: &a.id,
+        volume_id: &a.volume_id,
+        server_id: a.instance_id.as_deref(),
+        host_name: a.host.as_deref().filter(|_| admin),
+        device: a.mountpoint.as_deref(),
+        attached_at: a.attached_at.map(Time),
+    };
+    VolumeView {
+        id: &v.id,
+        status: v.status,
+        size: v.size,
+        availability_zone: &v.availability_zone,
+        created_at: Time(v.created_at),
+        updated_at: v.updated_at.map(Time),
+        name: v.name.as_deref(),
+        description: v.description.as_deref(),
+        volume_type: loaded.type_name.as_deref(),
+        snapshot_id: Nothing,
+        source_volid: Nothing,
+        metadata: Metadata {
+            own: &v.metadata.0,
+            read_only: None,
+        },
+        links: Links(req, &v.id),
+        user_id: &v.user_id,
+        bootable: if v.bootable { "true" } else { "false" },
+        encrypted: false,
+        replication_status: Nothing,
+        consistencygroup_id: Nothing,
+        multiattach: v.multiattach,
+        attachments: loaded
+            .attachments
+            .iter()
+            .filter(attached)
+            .map(attachment)
+            .collect(),
+        migration_status: admin.then_some(Nothing),
+        group_id: since(13).then_some(Nothing),
+        provider_id: (since(21) && admin).then_some(v.provider_id.as_deref()),
+        service_uuid: since(48).then_some(v.service_id.as_deref()),
+        shared_targets: since(48).then_some((!since(69)).then_some(false)),
+        cluster_name: (since(61) && admin).then_some(Nothing),
+        volume_type_id: since(63).then_some(v.volume_type_id.as_str()),
+        consumes_quota: since(65).then_some(true),
+        host: None,
+        tenant: None,
+        migration: None,
+        migration_name: None,
+        volume_image_metadata: None,
     }
-    if req.at_least(3, 13) {
-        put("group_id", Value::Null);
-    }
-    if req.at_least(3, 21) && admin {
-        put("provider_id", json!(v.provider_id));
-    }
-    if req.at_least(3, 48) {
-        put("service_uuid", json!(v.service_id));
-        // No driver here shares targets; 3.69 says so by null.
-        put(
-            "shared_targets",
-            if req.at_least(3, 69) {
-                Value::Null
-            } else {
-                json!(false)
-            },
-        );
-    }
-    if req.at_least(3, 61) && admin {
-        put("cluster_name", Value::Null);
-    }
-    if req.at_least(3, 63) {
-        put("volume_type_id", json!(v.volume_type_id));
-    }
-    if req.at_least(3, 65) {
-        put("consumes_quota", json!(true));
-    }
-    out
 }
 
-/// The answer of show and detail: with what extensions add.
-pub fn detail(req: &Req, loaded: &Loaded) -> Value {
-    let v = &loaded.volume;
-    let mut out = volume(req, loaded);
-    let target = Target::owned(&v.project_id, &v.user_id);
-    if req.permits("volume_extension:volume_host_attribute", &target) {
-        out.insert("os-vol-host-attr:host".into(), json!(v.host));
+/// What extensions add for a caller who may see it.
+#[derive(Clone, Copy)]
+struct Extras {
+    host: bool,
+    tenant: bool,
+    migration: bool,
+}
+
+/// Views of many volumes: what the rules say of one owner's volume they say of the next one of the same owner.
+pub struct Details<'a> {
+    req: &'a Req,
+    last: Option<(&'a VolumeRow, Extras)>,
+}
+
+impl<'a> Details<'a> {
+    pub fn new(req: &'a Req) -> Details<'a> {
+        Details { req, last: None }
     }
-    if req.permits("volume_extension:volume_tenant_attribute", &target) {
-        out.insert("os-vol-tenant-attr:tenant_id".into(), json!(v.project_id));
+
+    fn extras(&mut self, volume: &'a VolumeRow) -> Extras {
+        if let Some((last, extras)) = self.last
+            && (&last.project_id, &last.user_id) == (&volume.project_id, &volume.user_id)
+        {
+            return extras;
+        }
+        let target = Target::owned(&volume.project_id, &volume.user_id);
+        let permits = |rule| self.req.permits(rule, &target);
+        let extras = Extras {
+            host: permits("volume_extension:volume_host_attribute"),
+            tenant: permits("volume_extension:volume_tenant_attribute"),
+            migration: permits("volume_extension:volume_mig_status_attribute"),
+        };
+        self.last = Some((volume, extras));
+        extras
     }
-    if req.permits("volume_extension:volume_mig_status_attribute", &target) {
-        out.insert("os-vol-mig-status-attr:migstat".into(), Value::Null);
-        out.insert("os-vol-mig-status-attr:name_id".into(), Value::Null);
+
+    /// The answer of show and detail: with what extensions add.
+    pub fn view(&mut self, loaded: &'a Loaded) -> VolumeView<'a> {
+        let v = &loaded.volume;
+        let extras = self.extras(v);
+        let images = &v.image_metadata.0;
+        let mut view = volume(self.req, loaded);
+        view.metadata.read_only = v.read_only;
+        view.host = extras.host.then_some(v.host.as_deref());
+        view.tenant = extras.tenant.then_some(v.project_id.as_str());
+        view.migration = extras.migration.then_some(Nothing);
+        view.migration_name = extras.migration.then_some(Nothing);
+        view.volume_image_metadata = (!images.is_empty()).then_some(images);
+        view
     }
-    if !v.image_metadata.0.is_empty() {
-        out.insert("volume_image_metadata".into(), json!(v.image_metadata.0));
-    }
-    if let (Some(read_only), Some(Value::Object(metadata))) = (v.read_only, out.get_mut("metadata"))
-    {
-        let word = if read_only { "True" } else { "False" };
-        metadata.insert("readonly".into(), json!(word));
-    }
-    Value::Object(out)
+}
+
+/// `{"volume": …}`.
+#[derive(Serialize)]
+pub struct Wrapped<T> {
+    pub volume: T,
 }
 
 /// An attachment in full.
@@ -208,7 +369,7 @@ pub fn volume_type(req: &Req, row: &TypeRow, access: bool, qos: bool) -> Value {
 }
 
 /// The volume with what its view needs, if the caller may see it.
-pub fn get(tx: &mut Tx, ctx: &oslo_context::RequestContext, id: &str) -> Result<Loaded> {
+pub fn get(tx: &mut Tx, ctx: &oslo_context::RequestContext, id: &str) -> base::Result<Loaded> {
     let volume = db::volumes::get(tx, ctx, id)?;
     load(tx, vec![volume])?
         .pop()

@@ -7,8 +7,9 @@ use crate::volume::create::NewVolume;
 use crate::volume::invalid_input;
 use crate::volume::status::VolumeStatus;
 use base::{Cell, Error, Page, Result};
-use oslo_db::{Cond, all, contains, eq, nothing, set};
+use oslo_db::{Cond, Tx, all, contains, eq, nothing, set};
 use oslo_http::{PagingRules, Reply, Req, is_true, next_link, parse_paging};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -98,14 +99,15 @@ pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         .db
         .read(move |tx| views::load(tx, vec![row.clone()]))
         .await?;
-    let view = loaded.first().map(|l| views::volume(&req, l));
-    Reply::json(202, &json!({"volume": view}))
+    let volume = loaded.first().map(|l| views::volume(&req, l));
+    Reply::json(202, &views::Wrapped { volume })
 }
 
 pub async fn show(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let (ctx, id) = (req.ctx.clone(), req.param("id").to_string());
     let loaded = cinder.db.read(move |tx| views::get(tx, &ctx, &id)).await?;
-    Reply::ok(&json!({"volume": views::detail(&req, &loaded)}))
+    let volume = views::Details::new(&req).view(&loaded);
+    Reply::ok(&views::Wrapped { volume })
 }
 
 pub async fn update(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
@@ -131,7 +133,8 @@ pub async fn update(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
             views::get(tx, &ctx, &id)
         })
         .await?;
-    Reply::ok(&json!({"volume": views::volume(&req, &loaded)}))
+    let volume = views::volume(&req, &loaded);
+    Reply::ok(&views::Wrapped { volume })
 }
 
 pub async fn delete(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
@@ -261,45 +264,67 @@ fn wanted(req: &Req) -> Result<Cond> {
     Ok(all(conditions))
 }
 
-async fn page(cinder: &Cinder, req: &Req, view: impl Fn(&views::Loaded) -> Value) -> Result<Reply> {
+/// A page, and how many rows there are in all if that was asked.
+struct Found {
+    page: Page<views::Loaded>,
+    total: Option<u64>,
+}
+
+async fn find(cinder: &Cinder, req: &Req) -> Result<Found> {
     let (cond, paging) = (wanted(req)?, parse_paging(&req.query, &PAGING)?);
     let count = req.at_least(3, 45) && req.query.flag("with_count").unwrap_or(false);
-    let (page, total) = cinder
-        .db
-        .read(move |tx| {
-            let page = tx.page::<VolumeRow>(cond.clone(), &paging)?;
-            let total = if count {
-                Some(tx.count::<VolumeRow>(cond.clone())?)
-            } else {
-                None
-            };
-            let items = views::load(tx, page.items)?;
-            Ok((
-                Page {
-                    items,
-                    more: page.more,
-                },
-                total,
-            ))
+    let read = move |tx: &mut Tx| {
+        let page = tx.page::<VolumeRow>(cond.clone(), &paging)?;
+        let total = if count {
+            Some(tx.count::<VolumeRow>(cond.clone())?)
+        } else {
+            None
+        };
+        let (items, more) = (views::load(tx, page.items)?, page.more);
+        Ok(Found {
+            page: Page { items, more },
+            total,
         })
-        .await?;
-    let volumes: Vec<Value> = page.items.iter().map(view).collect();
-    let mut body = json!({"volumes": volumes});
-    if let Some(next) = next_link(req, &page, |l| l.volume.id.clone()) {
-        body["volumes_links"] = json!([{"rel": "next", "href": next}]);
-    }
-    if let Some(total) = total {
-        body["count"] = json!(total);
-    }
-    Reply::ok(&body)
+    };
+    cinder.db.read(read).await
+}
+
+#[derive(Serialize)]
+struct ListView<V> {
+    volumes: Vec<V>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volumes_links: Option<[NextView; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct NextView {
+    rel: &'static str,
+    href: String,
+}
+
+fn listed<V: Serialize>(req: &Req, found: &Found, volumes: Vec<V>) -> Result<Reply> {
+    let next = next_link(req, &found.page, |l| l.volume.id.clone());
+    Reply::ok(&ListView {
+        volumes,
+        volumes_links: next.map(|href| [NextView { rel: "next", href }]),
+        count: found.total,
+    })
 }
 
 pub async fn list(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
-    page(&cinder, &req, |l| views::summary(&req, &l.volume)).await
+    let found = find(&cinder, &req).await?;
+    let views = found.page.items.iter();
+    let views = views.map(|l| views::summary(&req, &l.volume)).collect();
+    listed(&req, &found, views)
 }
 
 pub async fn detail(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
-    page(&cinder, &req, |l| views::detail(&req, l)).await
+    let found = find(&cinder, &req).await?;
+    let mut details = views::Details::new(&req);
+    let views = found.page.items.iter().map(|l| details.view(l)).collect();
+    listed(&req, &found, views)
 }
 
 pub async fn summary(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {

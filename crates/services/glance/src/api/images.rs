@@ -10,7 +10,7 @@ use base::{Error, Result};
 use glance_types::{ImageStatus, Visibility};
 use oslo_db::{Tx, cell, eq, is_duplicate, set};
 use oslo_http::{Reply, Req, parse_paging};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,18 +28,13 @@ pub async fn list(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         "" => "/v2/images".to_string(),
         query => format!("/v2/images?{query}"),
     };
-    let mut body = Map::new();
-    body.insert("images".into(), found.iter().map(views::image).collect());
-    body.insert(
-        "first".into(),
-        link(req.query.with(&[], &["marker"])).into(),
-    );
-    if let Some(last) = found.last().filter(|_| more) {
-        let next = req.query.with(&[("marker", &last.row.id)], &[]);
-        body.insert("next".into(), link(next).into());
-    }
-    body.insert("schema".into(), "/v2/schemas/images".into());
-    Reply::ok(&body)
+    let last = found.last().filter(|_| more);
+    Reply::ok(&views::ImagesView {
+        images: found.iter().map(views::image).collect(),
+        first: link(req.query.with(&[], &["marker"])),
+        next: last.map(|last| link(req.query.with(&[("marker", &last.row.id)], &[]))),
+        schema: "/v2/schemas/images",
+    })
 }
 
 pub async fn show(glance: Arc<Glance>, req: Req) -> Result<Reply> {

@@ -54,7 +54,7 @@ pub async fn list(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         )
     };
     let rows = glance.db.read(read).await?;
-    let members: Vec<Value> = rows.iter().map(views::member).collect();
+    let members: Vec<_> = rows.iter().map(views::member).collect();
     Reply::ok(&json!({"members": members, "schema": "/v2/schemas/members"}))
 }
 

@@ -110,8 +110,11 @@ pub fn check_names(
     traits: &BTreeSet<String>,
     classes: &BTreeSet<String>,
 ) -> Result<()> {
-    let rows = tx.select::<TraitRow>(is_in("name", traits.iter()))?;
-    let have: BTreeSet<String> = rows.into_iter().map(|t| t.name).collect();
+    let mut have = BTreeSet::new();
+    if !traits.is_empty() {
+        let rows = tx.select::<TraitRow>(is_in("name", traits.iter()))?;
+        have.extend(rows.into_iter().map(|t| t.name));
+    }
     let missing: Vec<&str> = traits.difference(&have).map(String::as_str).collect();
     if !missing.is_empty() {
         return Err(Error::bad_request(format!(

@@ -6,21 +6,38 @@
 use super::params::Qualities;
 use super::request::{Group, Request};
 use crate::index::{Index, Provider};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// So much of a class from a provider.
+pub type Part<'a> = (&'a Provider, &'a str, i64);
+/// Suffix to the providers that serve the group.
+pub type Mapping<'a> = (&'a str, Vec<&'a str>);
 
 /// One way to serve the whole request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate<'a> {
-    /// Provider, class, amount.
-    pub amounts: BTreeMap<&'a str, BTreeMap<&'a str, i64>>,
-    /// Suffix to the providers that serve the group.
-    pub mappings: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    /// Sorted by provider and class, each pair once.
+    pub parts: Vec<Part<'a>>,
+    pub mappings: Vec<Mapping<'a>>,
 }
 
-/// One way to serve one group.
+impl<'a> Candidate<'a> {
+    /// What makes two candidates the same.
+    fn key(&self) -> Key<'a> {
+        let part = |p: &Part<'a>| (p.0.id.as_str(), p.1, p.2);
+        (self.parts.iter().map(part).collect(), self.mappings.clone())
+    }
+}
+
+type Key<'a> = (Vec<(&'a str, &'a str, i64)>, Vec<Mapping<'a>>);
+
+/// One way to serve one group. The providers are sorted, each once.
 struct Choice<'a> {
-    parts: Vec<(&'a Provider, &'a str, i64)>,
-    providers: BTreeSet<&'a str>,
+    parts: Vec<Part<'a>>,
+    providers: Vec<&'a str>,
+}
+
+fn same(a: &Provider, b: &Provider) -> bool {
+    std::ptr::eq(a, b) || a.id == b.id
 }
 
 /// A hostile query must not keep a core busy: so many combinations are looked at, then no more.
@@ -29,7 +46,8 @@ const MOST_STEPS: usize = 500_000;
 struct Search<'a> {
     index: &'a Index,
     request: &'a Request,
-    seen: HashSet<Candidate<'a>>,
+    /// Candidates that use sharing providers; several trees may find the same ones.
+    seen: HashSet<Key<'a>>,
     found: Vec<Candidate<'a>>,
     limit: usize,
     steps: usize,
@@ -125,7 +143,7 @@ impl<'a> Search<'a> {
                 .iter()
                 .map(|(c, n)| (p, c.as_str(), *n))
                 .collect(),
-            providers: BTreeSet::from([p.id.as_str()]),
+            providers: vec![p.id.as_str()],
         };
         members.filter(serves).map(choice).collect()
     }
@@ -155,7 +173,7 @@ impl<'a> Search<'a> {
             if self.full() {
                 return found;
             }
-            let parts: Vec<(&'a Provider, &'a str, i64)> = per_class
+            let parts: Vec<Part<'a>> = per_class
                 .iter()
                 .zip(&picked)
                 .map(|((c, n, able), i)| (able[*i], *c, *n))
@@ -165,7 +183,9 @@ impl<'a> Search<'a> {
                     .any(|t| parts.iter().any(|p| p.0.traits.contains(t)))
             };
             if group.qualities.required.iter().all(together) {
-                let providers = parts.iter().map(|p| p.0.id.as_str()).collect();
+                let mut providers: Vec<&str> = parts.iter().map(|p| p.0.id.as_str()).collect();
+                providers.sort_unstable();
+                providers.dedup();
                 found.push(Choice { parts, providers });
             }
             // The next combination, last class fastest.
@@ -200,10 +220,12 @@ impl<'a> Search<'a> {
         }
         self.steps += 1;
         let picked: Vec<&Choice<'a>> = choices.iter().zip(picked).map(|(c, i)| &c[*i]).collect();
-        if let Some(candidate) = self.candidate(&picked)
-            && !self.seen.contains(&candidate)
-        {
-            self.seen.insert(candidate.clone());
+        let Some(candidate) = self.candidate(&picked) else {
+            return;
+        };
+        // Only what is lent can be met in two trees.
+        let lent = self.index.is_shared() && candidate.parts.iter().any(|p| p.0.is_sharing());
+        if !lent || self.seen.insert(candidate.key()) {
             self.found.push(candidate);
         }
     }
@@ -217,45 +239,45 @@ impl<'a> Search<'a> {
         }
         let mine = &choices[last][picked[last]].providers;
         let mut before = (0..last).filter(|i| counts(*i));
-        before.all(|i| choices[i][picked[i]].providers.is_disjoint(mine))
+        before.all(|i| {
+            let theirs = &choices[i][picked[i]].providers;
+            !mine.iter().any(|id| theirs.contains(id))
+        })
     }
 
     fn candidate(&self, picked: &[&Choice<'a>]) -> Option<Candidate<'a>> {
-        let mut amounts: BTreeMap<&'a str, BTreeMap<&'a str, i64>> = BTreeMap::new();
-        let mut involved: BTreeMap<&'a str, &'a Provider> = BTreeMap::new();
-        for (provider, class, amount) in picked.iter().flat_map(|c| &c.parts) {
-            *amounts
-                .entry(&provider.id)
-                .or_default()
-                .entry(class)
-                .or_insert(0) += amount;
-            involved.insert(&provider.id, provider);
-        }
+        let mut parts: Vec<Part<'a>> = picked.iter().flat_map(|c| &c.parts).copied().collect();
+        parts.sort_unstable_by(|a, b| match same(a.0, b.0) {
+            true => a.1.cmp(b.1),
+            false => a.0.id.cmp(&b.0.id),
+        });
+        parts.dedup_by(|next, kept| {
+            let merged = same(next.0, kept.0) && next.1 == kept.1;
+            if merged {
+                kept.2 += next.2;
+            }
+            merged
+        });
         // Groups that fit one by one may be too much together.
-        let fits = |id: &&str, classes: &BTreeMap<&str, i64>| {
-            involved
-                .get(id)
-                .is_some_and(|p| classes.iter().all(|(c, n)| p.fits(c, *n)))
-        };
-        if picked.len() > 1 && !amounts.iter().all(|(id, classes)| fits(id, classes)) {
+        if picked.len() > 1 && !parts.iter().all(|(p, class, n)| p.fits(class, *n)) {
             return None;
         }
         if !self.request.nested {
-            let roots: BTreeSet<&str> = involved.values().map(|p| p.root.as_str()).collect();
-            if roots.len() < involved.len() {
+            let involved = parts.chunk_by(|a, b| same(a.0, b.0));
+            let mut roots = BTreeSet::new();
+            if !involved.into_iter().all(|p| roots.insert(&p[0].0.root)) {
                 return None;
             }
         }
-        let mut mappings = BTreeMap::new();
-        for (group, choice) in self.request.groups.iter().zip(picked) {
-            mappings.insert(group.suffix.as_str(), choice.providers.clone());
-        }
+        let groups = self.request.groups.iter().zip(picked);
+        let mappings: Vec<Mapping<'a>> = groups
+            .map(|(group, choice)| (group.suffix.as_str(), choice.providers.clone()))
+            .collect();
         let together = |suffixes: &BTreeSet<String>| {
             let ids: BTreeSet<&str> = suffixes
                 .iter()
-                .filter_map(|s| mappings.get(s.as_str()))
-                .flatten()
-                .copied()
+                .filter_map(|s| mappings.iter().find(|m| m.0 == s))
+                .flat_map(|m| m.1.iter().copied())
                 .collect();
             ids.iter()
                 .any(|top| ids.iter().all(|id| self.is_below(id, top)))
@@ -263,7 +285,7 @@ impl<'a> Search<'a> {
         if !self.request.same_subtree.iter().all(together) {
             return None;
         }
-        Some(Candidate { amounts, mappings })
+        Some(Candidate { parts, mappings })
     }
 
     /// Whether `top` is `id` or one of its ancestors.

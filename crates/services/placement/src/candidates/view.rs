@@ -1,64 +1,19 @@
-//! Candidates as the microversions show them, straight from the index without copies.
+//! Candidates as the microversions show them: from the index and the search straight to bytes, without copies.
 
 use super::request::Request;
-use super::search::Candidate;
+use super::search::{Candidate, Part};
 use crate::index::{Index, Provider};
 use base::Microversion;
-use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::collections::BTreeSet;
 
-#[derive(Serialize)]
+/// The whole reply.
 pub struct CandidatesView<'a> {
-    allocation_requests: Vec<RequestView<'a>>,
-    provider_summaries: BTreeMap<&'a str, SummaryView<'a>>,
-}
-
-#[derive(Serialize)]
-struct RequestView<'a> {
-    allocations: AllocationsView<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mappings: Option<&'a BTreeMap<&'a str, BTreeSet<&'a str>>>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum AllocationsView<'a> {
-    /// Below 1.12.
-    List(Vec<ListedAllocation<'a>>),
-    Map(BTreeMap<&'a str, ResourcesView<'a>>),
-}
-
-#[derive(Serialize)]
-struct ListedAllocation<'a> {
-    resource_provider: UuidView<'a>,
-    resources: &'a BTreeMap<&'a str, i64>,
-}
-
-#[derive(Serialize)]
-struct UuidView<'a> {
-    uuid: &'a str,
-}
-
-#[derive(Serialize)]
-struct ResourcesView<'a> {
-    resources: &'a BTreeMap<&'a str, i64>,
-}
-
-#[derive(Serialize)]
-struct SummaryView<'a> {
-    resources: BTreeMap<&'a str, StockView>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    traits: Option<&'a BTreeSet<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    root_provider_uuid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parent_provider_uuid: Option<Option<&'a str>>,
-}
-
-#[derive(Serialize)]
-struct StockView {
-    capacity: i64,
-    used: i64,
+    found: &'a [Candidate<'a>],
+    shown: Vec<&'a Provider>,
+    /// Below 1.27 summaries show the classes asked for only.
+    classes: Option<BTreeSet<&'a str>>,
+    version: Microversion,
 }
 
 pub fn candidates<'a>(
@@ -68,62 +23,184 @@ pub fn candidates<'a>(
     version: Microversion,
 ) -> CandidatesView<'a> {
     let since = |minor| version >= Microversion(1, minor);
-    let mut shown: BTreeMap<&str, &Provider> = BTreeMap::new();
-    let mut trees: BTreeSet<&str> = BTreeSet::new();
-    for provider in found
-        .iter()
-        .flat_map(|c| c.amounts.keys())
-        .filter_map(|id| index.get(id))
-    {
-        shown.insert(&provider.id, provider);
-        trees.insert(&provider.root);
-    }
-    if since(29) {
+    let involved = found.iter().flat_map(|c| &c.parts).map(|part| part.0);
+    let shown = if since(29) {
         // The whole tree of each provider involved, so that clients see where it hangs.
-        for provider in trees.iter().flat_map(|root| index.tree(root)) {
-            shown.insert(&provider.id, provider);
-        }
-    }
-    let classes = request.classes();
-    let summary = |p: &'a Provider| {
-        let wanted = |class: &str| since(27) || classes.contains(class);
-        let stock = p.inventories.iter().filter(|(class, _)| wanted(class));
-        SummaryView {
-            resources: stock
-                .map(|(c, i)| {
-                    (
-                        c.as_str(),
-                        StockView {
-                            capacity: i.capacity(),
-                            used: i.used,
-                        },
-                    )
-                })
-                .collect(),
-            traits: since(17).then_some(&p.traits),
-            root_provider_uuid: since(29).then_some(p.root.as_str()),
-            parent_provider_uuid: since(29).then_some(p.parent.as_deref()),
-        }
-    };
-    let one = |c: &'a Candidate<'a>| RequestView {
-        allocations: if since(12) {
-            AllocationsView::Map(
-                c.amounts
-                    .iter()
-                    .map(|(id, r)| (*id, ResourcesView { resources: r }))
-                    .collect(),
-            )
-        } else {
-            let listed = c.amounts.iter().map(|(id, resources)| ListedAllocation {
-                resource_provider: UuidView { uuid: id },
-                resources,
-            });
-            AllocationsView::List(listed.collect())
-        },
-        mappings: since(34).then_some(&c.mappings),
+        let mut roots: Vec<&str> = involved.map(|p| p.root.as_str()).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        let trees = roots.into_iter().flat_map(|root| index.tree(root));
+        trees.map(|p| p.as_ref()).collect()
+    } else {
+        let mut providers: Vec<&Provider> = involved.collect();
+        providers.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        providers.dedup_by(|a, b| a.id == b.id);
+        providers
     };
     CandidatesView {
-        allocation_requests: found.iter().map(one).collect(),
-        provider_summaries: shown.into_iter().map(|(id, p)| (id, summary(p))).collect(),
+        found,
+        shown,
+        classes: (!since(27)).then(|| request.classes()),
+        version,
+    }
+}
+
+impl CandidatesView<'_> {
+    fn since(&self, minor: u16) -> bool {
+        self.version >= Microversion(1, minor)
+    }
+}
+
+impl Serialize for CandidatesView<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(Some(2))?;
+        map.serialize_entry("allocation_requests", &Requests(self))?;
+        map.serialize_entry("provider_summaries", &Summaries(self))?;
+        map.end()
+    }
+}
+
+struct Requests<'a>(&'a CandidatesView<'a>);
+
+impl Serialize for Requests<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let all = self.0;
+        let request = |candidate| RequestView { candidate, all };
+        to.collect_seq(all.found.iter().map(request))
+    }
+}
+
+struct RequestView<'a> {
+    candidate: &'a Candidate<'a>,
+    all: &'a CandidatesView<'a>,
+}
+
+impl Serialize for RequestView<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let parts = &self.candidate.parts;
+        let mut map = to.serialize_map(None)?;
+        if self.all.since(12) {
+            map.serialize_entry("allocations", &Allocations(parts))?;
+        } else {
+            map.serialize_entry("allocations", &Listed(parts))?;
+        }
+        if self.all.since(34) {
+            map.serialize_entry("mappings", &Pairs(&self.candidate.mappings))?;
+        }
+        map.end()
+    }
+}
+
+/// The parts of each provider.
+fn by_provider<'a>(parts: &'a [Part<'a>]) -> impl Iterator<Item = (&'a str, Resources<'a>)> {
+    let providers = parts.chunk_by(|a, b| std::ptr::eq(a.0, b.0) || a.0.id == b.0.id);
+    providers.map(|own| (own[0].0.id.as_str(), Resources(own)))
+}
+
+struct Allocations<'a>(&'a [Part<'a>]);
+
+impl Serialize for Allocations<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(by_provider(self.0))
+    }
+}
+
+/// Below 1.12.
+struct Listed<'a>(&'a [Part<'a>]);
+
+impl Serialize for Listed<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Entry<'a> {
+            resource_provider: Uuid<'a>,
+            resources: Amounts<'a>,
+        }
+        #[derive(serde::Serialize)]
+        struct Uuid<'a> {
+            uuid: &'a str,
+        }
+        to.collect_seq(by_provider(self.0).map(|(uuid, own)| Entry {
+            resource_provider: Uuid { uuid },
+            resources: Amounts(own.0),
+        }))
+    }
+}
+
+struct Resources<'a>(&'a [Part<'a>]);
+
+impl Serialize for Resources<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map([("resources", Amounts(self.0))])
+    }
+}
+
+struct Amounts<'a>(&'a [Part<'a>]);
+
+impl Serialize for Amounts<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(_, class, amount)| (class, amount)))
+    }
+}
+
+/// Pairs as an object.
+struct Pairs<'a, K, V>(&'a [(K, V)]);
+
+impl<K: Serialize, V: Serialize> Serialize for Pairs<'_, K, V> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
+struct Summaries<'a>(&'a CandidatesView<'a>);
+
+impl Serialize for Summaries<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let all = self.0;
+        let summary = |provider| Summary { provider, all };
+        to.collect_map(all.shown.iter().map(|p| (&p.id, summary(p))))
+    }
+}
+
+struct Summary<'a> {
+    provider: &'a Provider,
+    all: &'a CandidatesView<'a>,
+}
+
+impl Serialize for Summary<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (p, all) = (self.provider, self.all);
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("resources", &Stocks(p, all.classes.as_ref()))?;
+        if all.since(17) {
+            map.serialize_entry("traits", &p.traits)?;
+        }
+        if all.since(29) {
+            map.serialize_entry("root_provider_uuid", &p.root)?;
+            map.serialize_entry("parent_provider_uuid", &p.parent)?;
+        }
+        map.end()
+    }
+}
+
+struct Stocks<'a>(&'a Provider, Option<&'a BTreeSet<&'a str>>);
+
+impl Serialize for Stocks<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Stock {
+            capacity: i64,
+            used: i64,
+        }
+        let mut map = to.serialize_map(None)?;
+        for (class, inventory) in &self.0.inventories {
+            if self.1.is_none_or(|c| c.contains(class.as_str())) {
+                let stock = Stock {
+                    capacity: inventory.capacity(),
+                    used: inventory.used,
+                };
+                map.serialize_entry(class, &stock)?;
+            }
+        }
+        map.end()
     }
 }

@@ -109,6 +109,11 @@ impl Index {
         self.sharing.iter().filter_map(|id| self.providers.get(id))
     }
 
+    /// Whether any provider lends to other trees.
+    pub fn is_shared(&self) -> bool {
+        !self.sharing.is_empty()
+    }
+
     /// The roots of the trees that a sharing provider lends to: every tree with a provider in one of its aggregates.
     pub fn anchors<'a>(&'a self, sharing: &'a Provider) -> impl Iterator<Item = &'a str> {
         let members = sharing
