@@ -2,10 +2,12 @@
 
 use crate::client::{Caller, Sdk};
 use base::{Error, Kind, Result};
+use futures::StreamExt;
 use glance_types::Image;
 use http::Method;
 use oslo_http::{Body, percent_encode};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 /// The image service's typed client, from [`Sdk::glance`].
 pub struct GlanceClient {
@@ -54,6 +56,30 @@ impl GlanceClient {
             ));
         }
         Ok(body)
+    }
+
+    /// Writes the data of an active image into a file, piece by piece; an error if it breaks off.
+    pub async fn download_to(
+        &self,
+        caller: Caller<'_>,
+        id: &str,
+        mut file: tokio::fs::File,
+    ) -> Result<()> {
+        let broken = || Error::unavailable(format!("The image {id} broke off."));
+        let body = self.download(caller, id).await?;
+        let promised = body.length();
+        let mut pieces = body.into_stream();
+        let mut written = 0u64;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|e| broken().log(e))?;
+            written += piece.len() as u64;
+            file.write_all(&piece).await?;
+        }
+        file.flush().await?;
+        if promised.is_some_and(|p| p != written) {
+            return Err(broken());
+        }
+        Ok(())
     }
 
     /// A new record, `queued` (snapshots, volumes to images). `attributes` is the API's own free-form object.

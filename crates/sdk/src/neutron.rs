@@ -3,7 +3,9 @@
 use crate::client::{Caller, Sdk};
 use base::{Error, Result};
 use http::Method;
-use neutron_types::rest::{Network, Port, PortRequest, SecurityGroup, Subnet};
+use neutron_types::rest::{
+    FloatingIp, Network, Port, PortRequest, SecurityGroup, SecurityGroupRule, Subnet,
+};
 use oslo_http::percent_encode;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -83,6 +85,11 @@ impl NeutronClient {
         self.list(caller, "networks", filters).await
     }
 
+    /// The networks of these ids that the caller may know of.
+    pub async fn networks_by_id(&self, caller: Caller<'_>, ids: &[String]) -> Result<Vec<Network>> {
+        self.by_ids(caller, "networks", "id", ids).await
+    }
+
     /// The subnets of networks.
     pub async fn subnets_of(&self, caller: Caller<'_>, networks: &[String]) -> Result<Vec<Subnet>> {
         self.by_ids(caller, "subnets", "network_id", networks).await
@@ -99,6 +106,15 @@ impl NeutronClient {
     /// The ports of devices.
     pub async fn ports_of(&self, caller: Caller<'_>, devices: &[String]) -> Result<Vec<Port>> {
         self.by_ids(caller, "ports", "device_id", devices).await
+    }
+
+    /// The floating addresses that lead to ports.
+    pub async fn floating_ips_of(
+        &self,
+        caller: Caller<'_>,
+        ports: &[String],
+    ) -> Result<Vec<FloatingIp>> {
+        self.by_ids(caller, "floatingips", "port_id", ports).await
     }
 
     /// Makes a port.
@@ -140,6 +156,44 @@ impl NeutronClient {
         Ok(())
     }
 
+    /// Security groups by (name, value) filters.
+    pub async fn security_groups(
+        &self,
+        caller: Caller<'_>,
+        filters: &[(&str, &str)],
+    ) -> Result<Vec<SecurityGroup>> {
+        self.list(caller, "security-groups", filters).await
+    }
+
+    /// The security groups of these ids that the caller may know of.
+    pub async fn security_groups_by_id(
+        &self,
+        caller: Caller<'_>,
+        ids: &[String],
+    ) -> Result<Vec<SecurityGroup>> {
+        self.by_ids(caller, "security-groups", "id", ids).await
+    }
+
+    /// The ids of a project's security groups, each given by its id or its name.
+    pub async fn security_group_ids(
+        &self,
+        caller: Caller<'_>,
+        project: &str,
+        wanted: &[String],
+    ) -> Result<Vec<String>> {
+        let groups = self
+            .security_groups(caller, &[("project_id", project)])
+            .await?;
+        let mut ids = Vec::new();
+        for name_or_id in wanted {
+            let id = one_group(&groups, project, name_or_id)?;
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
     /// The id of a project's security group, by its id or its name.
     pub async fn security_group(
         &self,
@@ -147,27 +201,85 @@ impl NeutronClient {
         project: &str,
         name_or_id: &str,
     ) -> Result<String> {
-        let groups: Vec<SecurityGroup> = self
-            .list(caller, "security-groups", &[("project_id", project)])
+        let groups = self
+            .security_groups(caller, &[("project_id", project)])
             .await?;
-        let named: Vec<&SecurityGroup> = groups
-            .iter()
-            .filter(|g| g.id == name_or_id || g.name == name_or_id)
-            .collect();
-        let by_id = named.iter().find(|g| g.id == name_or_id);
-        match (by_id, named.as_slice()) {
-            (Some(group), _) => Ok(group.id.clone()),
-            (None, [group]) => Ok(group.id.clone()),
-            (None, []) => {
-                let words = format!("Security group {name_or_id} not found for project {project}.");
-                Err(Error::not_found(words).class("SecurityGroupNotFound"))
-            }
-            (None, _) => {
-                let words = format!(
-                    "Multiple security groups found matching '{name_or_id}'. Use an ID to be more specific."
-                );
-                Err(Error::conflict(words).class("NoUniqueMatch"))
-            }
+        one_group(&groups, project, name_or_id)
+    }
+
+    /// A new security group of the caller's project. `attributes` is the API's own object (`name`, `description`).
+    pub async fn create_security_group(
+        &self,
+        caller: Caller<'_>,
+        attributes: Value,
+    ) -> Result<SecurityGroup> {
+        let body = json!({"security_group": attributes});
+        self.send(caller, Method::POST, "security-groups", Some(body))
+            .await?
+            .key("security_group")
+    }
+
+    /// Changes a security group.
+    pub async fn update_security_group(
+        &self,
+        caller: Caller<'_>,
+        id: &str,
+        attributes: Value,
+    ) -> Result<SecurityGroup> {
+        let path = format!("security-groups/{}", percent_encode(id));
+        let body = json!({"security_group": attributes});
+        self.send(caller, Method::PUT, &path, Some(body))
+            .await?
+            .key("security_group")
+    }
+
+    /// Deletes a security group that nothing uses.
+    pub async fn delete_security_group(&self, caller: Caller<'_>, id: &str) -> Result<()> {
+        let path = format!("security-groups/{}", percent_encode(id));
+        self.send(caller, Method::DELETE, &path, None)
+            .await
+            .map(drop)
+    }
+
+    /// A new rule of a security group.
+    pub async fn create_security_group_rule(
+        &self,
+        caller: Caller<'_>,
+        rule: &SecurityGroupRule,
+    ) -> Result<SecurityGroupRule> {
+        let body = json!({"security_group_rule": rule});
+        self.send(caller, Method::POST, "security-group-rules", Some(body))
+            .await?
+            .key("security_group_rule")
+    }
+
+    /// Deletes a rule.
+    pub async fn delete_security_group_rule(&self, caller: Caller<'_>, id: &str) -> Result<()> {
+        let path = format!("security-group-rules/{}", percent_encode(id));
+        self.send(caller, Method::DELETE, &path, None)
+            .await
+            .map(drop)
+    }
+}
+
+fn one_group(groups: &[SecurityGroup], project: &str, name_or_id: &str) -> Result<String> {
+    let named: Vec<&SecurityGroup> = groups
+        .iter()
+        .filter(|g| g.id == name_or_id || g.name == name_or_id)
+        .collect();
+    let by_id = named.iter().find(|g| g.id == name_or_id);
+    match (by_id, named.as_slice()) {
+        (Some(group), _) => Ok(group.id.clone()),
+        (None, [group]) => Ok(group.id.clone()),
+        (None, []) => {
+            let words = format!("Security group {name_or_id} not found for project {project}.");
+            Err(Error::not_found(words).class("SecurityGroupNotFound"))
+        }
+        (None, _) => {
+            let words = format!(
+                "Multiple security groups found matching '{name_or_id}'. Use an ID to be more specific."
+            );
+            Err(Error::conflict(words).class("NoUniqueMatch"))
         }
     }
 }

@@ -165,4 +165,52 @@ pub struct SecurityGroup {
     pub project_id: String,
     /// Words.
     pub description: String,
+    /// What it lets through.
+    pub security_group_rules: Vec<SecurityGroupRule>,
+}
+
+/// What a security group lets through.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SecurityGroupRule {
+    /// Its id.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// Its group.
+    pub security_group_id: String,
+    /// `ingress` or `egress`.
+    pub direction: String,
+    /// `IPv4` or `IPv6`.
+    pub ethertype: String,
+    /// `tcp`, `udp`, `icmp`, …; none is every protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// The first port, or ICMP's type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port_range_min: Option<i64>,
+    /// The last port, or ICMP's code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port_range_max: Option<i64>,
+    /// Whom it is about: addresses,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_ip_prefix: Option<String>,
+    /// or the members of a group; everybody if neither is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_group_id: Option<String>,
+}
+
+/// A floating address.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FloatingIp {
+    /// Its id.
+    pub id: String,
+    /// Who owns it.
+    pub project_id: String,
+    /// The address.
+    pub floating_ip_address: String,
+    /// Where it leads: the port,
+    pub port_id: Option<String>,
+    /// and the port's address.
+    pub fixed_ip_address: Option<String>,
 }
