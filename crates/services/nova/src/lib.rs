@@ -114,6 +114,7 @@ pub fn migrations() -> Vec<Migration> {
 /// Migrates, starts the conductor's RPC, the flow engine and the reconcilers, and returns the HTTP surface.
 pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("nova", &migrations()).await?;
+    deps.db.write(db::addresses::fill).await?;
     let limits = instance::quota::limits(&deps.conf);
     let nova = Arc::new(Nova {
         db: deps.db.clone(),

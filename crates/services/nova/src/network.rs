@@ -2,12 +2,13 @@
 
 use crate::db::instances::{CachedAddress, CachedPort};
 use base::{Error, Kind, Result};
+use neutron_types::rest::{
+    FloatingIp, Network, Port, PortAddress, PortRequest, SecurityGroup, Subnet,
+};
 use oslo_context::RequestContext;
-use oslo_http::percent_encode;
-use sdk::{Caller, Method, Sdk};
+use sdk::{Caller, Sdk};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A card as the user asked for it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
@@ -23,106 +24,6 @@ pub struct RequestedNetwork {
     pub tag: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Network {
-    id: String,
-    name: String,
-    #[serde(default)]
-    mtu: Option<u32>,
-    #[serde(default)]
-    shared: bool,
-    #[serde(default)]
-    project_id: Option<String>,
-    #[serde(default, rename = "router:external")]
-    external: bool,
-    #[serde(default)]
-    subnets: Vec<String>,
-}
-
-/// Neutron's port, as far as nova looks.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Port {
-    /// Id.
-    pub id: String,
-    /// Its network.
-    pub network_id: String,
-    /// MAC.
-    pub mac_address: String,
-    /// Addresses.
-    #[serde(default)]
-    pub fixed_ips: Vec<FixedIp>,
-    /// `ACTIVE` once the L2 agent wired it.
-    #[serde(default)]
-    pub status: String,
-    /// The server that has it.
-    #[serde(default)]
-    pub device_id: String,
-    /// `bridge`, `binding_failed`, …
-    #[serde(default, rename = "binding:vif_type")]
-    pub vif_type: Option<String>,
-    /// Owner.
-    #[serde(default)]
-    pub project_id: Option<String>,
-    /// What nova noted when it made the port.
-    #[serde(default)]
-    pub name: String,
-    /// The port's security groups.
-    #[serde(default)]
-    pub security_groups: Vec<String>,
-}
-
-/// An address of a port.
-#[derive(Clone, Debug, Deserialize)]
-pub struct FixedIp {
-    /// Its subnet.
-    pub subnet_id: String,
-    /// The address.
-    pub ip_address: String,
-}
-
-#[derive(Deserialize)]
-struct Subnet {
-    id: String,
-    cidr: String,
-    #[serde(default)]
-    gateway_ip: Option<String>,
-    #[serde(default)]
-    dns_nameservers: Vec<String>,
-    #[serde(default)]
-    enable_dhcp: bool,
-    #[serde(default)]
-    ip_version: u8,
-}
-
-#[derive(Deserialize)]
-struct FloatingIp {
-    floating_ip_address: String,
-    #[serde(default)]
-    fixed_ip_address: Option<String>,
-    #[serde(default)]
-    port_id: Option<String>,
-}
-
-async fn list<T: serde::de::DeserializeOwned>(
-    sdk: &Sdk,
-    caller: Caller<'_>,
-    plural: &str,
-    query: &str,
-) -> Result<Vec<T>> {
-    let path = format!("/v2.0/{plural}?{query}");
-    sdk.request(caller, "network", Method::GET, &path, None)
-        .await?
-        .key(&plural.replace('-', "_"))
-}
-
-fn or_query(name: &str, values: &[String]) -> String {
-    values
-        .iter()
-        .map(|v| format!("{name}={}", percent_encode(v)))
-        .collect::<Vec<_>>()
-        .join("&")
-}
-
 /// Checks, with the user's own eyes, that every requested network and port may be used; fills in the network when
 /// none was named (exactly one usable network), in upstream's words otherwise.
 pub async fn check_requested(
@@ -132,18 +33,14 @@ pub async fn check_requested(
     count: usize,
 ) -> Result<Vec<RequestedNetwork>> {
     let user = Caller::User(ctx);
+    let neutron = sdk.neutron();
     let Some(requested) = requested else {
-        let networks: Vec<Network> = list(
-            sdk,
-            user,
-            "networks",
-            "router:external=False&admin_state_up=True",
-        )
-        .await?;
+        let inner = [("router:external", "False"), ("admin_state_up", "True")];
+        let networks = neutron.networks(user, &inner).await?;
         let usable: Vec<Network> = networks
             .into_iter()
             .filter(|n| !n.external && !n.subnets.is_empty())
-            .filter(|n| n.shared || n.project_id.as_deref() == ctx.project_id.as_deref())
+            .filter(|n| n.shared || n.project_id == ctx.project())
             .collect();
         return match usable.as_slice() {
             [] => Ok(Vec::new()),
@@ -162,7 +59,7 @@ pub async fn check_requested(
         .filter_map(|r| r.network_id.clone())
         .collect();
     if !ids.is_empty() {
-        let networks: Vec<Network> = list(sdk, user, "networks", &or_query("id", &ids)).await?;
+        let networks = neutron.networks_by_id(user, &ids).await?;
         for id in &ids {
             let network = networks.iter().find(|n| n.id == *id);
             let Some(network) = network else {
@@ -184,7 +81,7 @@ pub async fn check_requested(
     }
     for request in requested.iter().filter(|r| r.port_id.is_some()) {
         let id = request.port_id.as_deref().unwrap_or("");
-        let port = get_port(sdk, user, id).await.map_err(|e| match e.kind() {
+        let port = neutron.port(user, id).await.map_err(|e| match e.kind() {
             Kind::NotFound => Error::bad_request(format!("Port id {id} could not be found.")),
             _ => e,
         })?;
@@ -210,7 +107,8 @@ pub async fn check_requested(
     Ok(requested)
 }
 
-/// Names or ids of security groups to ids, with the user's own eyes.
+/// Names or ids of security groups to ids, with the user's own eyes; none for the project's default alone, which
+/// neutron gives by itself.
 pub async fn resolve_groups(
     sdk: &Sdk,
     ctx: &RequestContext,
@@ -219,88 +117,47 @@ pub async fn resolve_groups(
     if names.is_empty() || names == ["default"] {
         return Ok(Vec::new());
     }
-    #[derive(Deserialize)]
-    struct Group {
-        id: String,
-        name: String,
-    }
-    let query = format!("project_id={}", percent_encode(ctx.project()));
-    let groups: Vec<Group> = list(sdk, Caller::User(ctx), "security-groups", &query).await?;
-    let mut ids = Vec::new();
-    for name in names {
-        let by_id = groups.iter().find(|g| g.id == *name);
-        let by_name: Vec<&Group> = groups.iter().filter(|g| g.name == *name).collect();
-        let group = match (by_id, by_name.as_slice()) {
-            (Some(g), _) => g,
-            (None, [g]) => *g,
-            (None, []) => {
-                return Err(Error::bad_request(format!(
-                    "Security group {name} not found for project {}.",
-                    ctx.project()
-                )));
-            }
-            (None, _) => {
-                return Err(Error::conflict(format!(
-                    "Multiple security groups found matching '{name}'. Use an ID to be more specific."
-                )));
-            }
-        };
-        if !ids.contains(&group.id) {
-            ids.push(group.id.clone());
-        }
-    }
-    Ok(ids)
-}
-
-/// One port.
-pub async fn get_port(sdk: &Sdk, caller: Caller<'_>, id: &str) -> Result<Port> {
-    sdk.request(
-        caller,
-        "network",
-        Method::GET,
-        &format!("/v2.0/ports/{}", percent_encode(id)),
-        None,
-    )
-    .await?
-    .key("port")
+    let neutron = sdk.neutron();
+    let found = neutron.security_group_ids(Caller::User(ctx), ctx.project(), names);
+    found.await.map_err(|e| match e.kind() {
+        Kind::NotFound => Error::bad_request(e.message()),
+        _ => e,
+    })
 }
 
 /// The ports of a server.
 pub async fn ports_of(sdk: &Sdk, instance_id: &str) -> Result<Vec<Port>> {
-    list(
-        sdk,
-        Caller::Service,
-        "ports",
-        &format!("device_id={}", percent_encode(instance_id)),
-    )
-    .await
+    let devices = [instance_id.to_string()];
+    sdk.neutron().ports_of(Caller::Service, &devices).await
 }
 
 /// Makes a port for a server. The caller has looked for ports that an earlier, interrupted try left behind.
 pub async fn create_port(sdk: &Sdk, wanted: &NewPort<'_>) -> Result<Port> {
-    let mut port = json!({
-        "network_id": wanted.network_id,
-        "project_id": wanted.project_id,
-        "device_id": wanted.instance_id,
-        "device_owner": format!("compute:{}", wanted.zone),
-        "binding:host_id": wanted.host,
-        "admin_state_up": true,
-    });
-    if let Some(ip) = wanted.fixed_ip {
-        port["fixed_ips"] = json!([{"ip_address": ip}]);
+    let address = |ip: &str| {
+        vec![PortAddress {
+            subnet_id: None,
+            ip_address: Some(ip.to_string()),
+        }]
+    };
+    let groups = wanted.security_groups;
+    let port = PortRequest {
+        network_id: Some(wanted.network_id.to_string()),
+        project_id: Some(wanted.project_id.to_string()),
+        fixed_ips: wanted.fixed_ip.map(address),
+        security_groups: (!groups.is_empty()).then(|| groups.to_vec()),
+        ..binding(wanted.instance_id, wanted.host, wanted.zone)
+    };
+    sdk.neutron().create_port(Caller::Service, &port).await
+}
+
+/// Who has a port, and where.
+fn binding(instance_id: &str, host: &str, zone: &str) -> PortRequest {
+    PortRequest {
+        device_id: Some(instance_id.to_string()),
+        device_owner: Some(format!("compute:{zone}")),
+        host: Some(host.to_string()),
+        ..PortRequest::default()
     }
-    if !wanted.security_groups.is_empty() {
-        port["security_groups"] = json!(wanted.security_groups);
-    }
-    sdk.request(
-        Caller::Service,
-        "network",
-        Method::POST,
-        "/v2.0/ports",
-        Some(json!({"port": port})),
-    )
-    .await?
-    .key("port")
 }
 
 /// What [`create_port`] needs to know.
@@ -329,55 +186,67 @@ pub async fn bind_port(
     host: &str,
     zone: &str,
 ) -> Result<Port> {
-    let body = json!({"port": {"device_id": instance_id, "device_owner": format!("compute:{zone}"), "binding:host_id": host}});
-    sdk.request(
-        Caller::Service,
-        "network",
-        Method::PUT,
-        &format!("/v2.0/ports/{id}"),
-        Some(body),
-    )
-    .await?
-    .key("port")
+    let port = binding(instance_id, host, zone);
+    sdk.neutron().update_port(Caller::Service, id, &port).await
 }
 
 /// Takes a port away from a server; success if there is no such port.
 pub async fn unbind_port(sdk: &Sdk, id: &str) -> Result<()> {
-    let body = json!({"port": {"device_id": "", "device_owner": "", "binding:host_id": ""}});
-    gone_is_fine(
-        sdk.request(
-            Caller::Service,
-            "network",
-            Method::PUT,
-            &format!("/v2.0/ports/{id}"),
-            Some(body),
-        )
-        .await,
-    )
+    let nobody = PortRequest {
+        device_id: Some(String::new()),
+        device_owner: Some(String::new()),
+        host: Some(String::new()),
+        ..PortRequest::default()
+    };
+    match sdk
+        .neutron()
+        .update_port(Caller::Service, id, &nobody)
+        .await
+    {
+        Err(e) if !e.is_not_found() => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// Deletes a port; success if there is none.
 pub async fn delete_port(sdk: &Sdk, id: &str) -> Result<()> {
-    gone_is_fine(
-        sdk.request(
-            Caller::Service,
-            "network",
-            Method::DELETE,
-            &format!("/v2.0/ports/{id}"),
-            None,
-        )
-        .await,
-    )
+    sdk.neutron().delete_port(Caller::Service, id).await
 }
 
-fn gone_is_fine<T>(result: Result<T>) -> Result<()> {
-    match result {
-        Err(e) if e.is_not_found() => Ok(()),
-        other => other.map(|_| ()),
+/// What neutron says around some ports: four requests per hundred of them.
+struct Surroundings {
+    networks: HashMap<String, Network>,
+    subnets: HashMap<String, Subnet>,
+    floating: HashMap<String, Vec<FloatingIp>>,
+}
+
+async fn surroundings(sdk: &Sdk, ports: &[Port]) -> Result<Surroundings> {
+    let (neutron, us) = (sdk.neutron(), Caller::Service);
+    let ids: BTreeSet<String> = ports.iter().map(|p| p.network_id.clone()).collect();
+    let ids: Vec<String> = ids.into_iter().collect();
+    let networks = neutron.networks_by_id(us, &ids).await?;
+    let subnets = neutron.subnets_of(us, &ids).await?;
+    let ids: Vec<String> = ports.iter().map(|p| p.id.clone()).collect();
+    let mut floating: HashMap<String, Vec<FloatingIp>> = HashMap::new();
+    match neutron.floating_ips_of(us, &ids).await {
+        Ok(found) => {
+            for f in found {
+                let port = f.port_id.clone().unwrap_or_default();
+                floating.entry(port).or_default().push(f);
+            }
+        }
+        // A neutron without routers has no floating addresses.
+        Err(e) if e.is_not_found() => {}
+        Err(e) => return Err(e),
     }
+    Ok(Surroundings {
+        networks: networks.into_iter().map(|n| (n.id.clone(), n)).collect(),
+        subnets: subnets.into_iter().map(|s| (s.id.clone(), s)).collect(),
+        floating,
+    })
 }
 
-/// Everything a guest and the API are told of some ports: four requests, however many ports.
+/// Everything a guest and the API are told of some ports, whoever has them.
 pub async fn describe(
     sdk: &Sdk,
     ports: &[Port],
@@ -387,85 +256,58 @@ pub async fn describe(
     if ports.is_empty() {
         return Ok(Vec::new());
     }
-    let unique = |mut v: Vec<String>| {
-        v.sort();
-        v.dedup();
-        v
-    };
-    let network_ids = unique(ports.iter().map(|p| p.network_id.clone()).collect());
-    let networks: Vec<Network> = list(
-        sdk,
-        Caller::Service,
-        "networks",
-        &or_query("id", &network_ids),
-    )
-    .await?;
-    let subnet_ids = unique(
-        ports
-            .iter()
-            .flat_map(|p| p.fixed_ips.iter().map(|f| f.subnet_id.clone()))
-            .collect(),
-    );
-    let subnets: Vec<Subnet> = if subnet_ids.is_empty() {
-        Vec::new()
-    } else {
-        list(
-            sdk,
-            Caller::Service,
-            "subnets",
-            &or_query("id", &subnet_ids),
-        )
-        .await?
-    };
-    let port_ids: Vec<String> = ports.iter().map(|p| p.id.clone()).collect();
-    let floating: Vec<FloatingIp> = list(
-        sdk,
-        Caller::Service,
-        "floatingips",
-        &or_query("port_id", &port_ids),
-    )
-    .await
-    .unwrap_or_default();
-    let mut cached = Vec::new();
-    for port in ports {
-        let network = networks.iter().find(|n| n.id == port.network_id);
-        let mut addresses = Vec::new();
-        for fixed in &port.fixed_ips {
-            let subnet = subnets.iter().find(|s| s.id == fixed.subnet_id);
-            let leads_here = |f: &&FloatingIp| {
-                f.port_id.as_deref() == Some(&port.id)
-                    && f.fixed_ip_address.as_deref() == Some(&fixed.ip_address)
-            };
-            addresses.push(CachedAddress {
-                ip: fixed.ip_address.clone(),
-                version: subnet.map_or(4, |s| s.ip_version),
-                subnet_id: fixed.subnet_id.clone(),
-                cidr: subnet.map(|s| s.cidr.clone()).unwrap_or_default(),
-                gateway: subnet.and_then(|s| s.gateway_ip.clone()),
-                dns: subnet
-                    .map(|s| s.dns_nameservers.clone())
-                    .unwrap_or_default(),
-                dhcp: subnet.is_some_and(|s| s.enable_dhcp),
-                floating: floating
-                    .iter()
-                    .filter(leads_here)
-                    .map(|f| f.floating_ip_address.clone())
-                    .collect(),
-            });
-        }
-        cached.push(CachedPort {
+    let around = surroundings(sdk, ports).await?;
+    let view = |port: &Port| {
+        let network = around.networks.get(&port.network_id);
+        CachedPort {
             id: port.id.clone(),
             network_id: port.network_id.clone(),
             network_name: network.map(|n| n.name.clone()).unwrap_or_default(),
             mac: port.mac_address.clone(),
-            mtu: network.and_then(|n| n.mtu).unwrap_or(1500),
-            addresses,
+            mtu: network.map(|n| n.mtu).filter(|m| *m > 0).unwrap_or(1500),
+            addresses: port
+                .fixed_ips
+                .iter()
+                .map(|fixed| address(port, fixed, &around))
+                .collect(),
             created_by_nova: made.contains(&port.id),
-            vif_type: port.vif_type.clone().unwrap_or_default(),
+            vif_type: port.vif_type.clone(),
             tag: tags.get(&port.id).cloned(),
-        });
+        }
+    };
+    Ok(ports.iter().map(view).collect())
+}
+
+fn address(port: &Port, fixed: &PortAddress, around: &Surroundings) -> CachedAddress {
+    let subnet_id = fixed.subnet_id.clone().unwrap_or_default();
+    let ip = fixed.ip_address.clone().unwrap_or_default();
+    let floating = around
+        .floating
+        .get(&port.id)
+        .into_iter()
+        .flatten()
+        .filter(|f| f.fixed_ip_address.as_deref() == Some(&ip))
+        .map(|f| f.floating_ip_address.clone())
+        .collect();
+    let Some(subnet) = around.subnets.get(&subnet_id) else {
+        return CachedAddress {
+            version: if ip.contains(':') { 6 } else { 4 },
+            ip,
+            subnet_id,
+            floating,
+            ..CachedAddress::default()
+        };
+    };
+    CachedAddress {
+        ip,
+        version: subnet.ip_version,
+        subnet_id,
+        cidr: subnet.cidr.clone(),
+        gateway: subnet.gateway_ip.clone(),
+        dns: subnet.dns_nameservers.clone(),
+        dhcp: subnet.enable_dhcp,
+        floating,
     }
-    Ok(cached)
 }
 
 /// The port as a compute host needs it.
@@ -492,55 +334,28 @@ pub fn spec(port: &CachedPort) -> nova_types::rpc::PortSpec {
     }
 }
 
-/// Names of the groups of a server's ports, for `security_groups` in replies.
-pub async fn group_names(sdk: &Sdk, ports: &[Port]) -> Result<Vec<String>> {
-    let mut ids: Vec<String> = ports
+/// The security groups of ports.
+pub async fn groups_of(sdk: &Sdk, ports: &[Port]) -> Result<Vec<SecurityGroup>> {
+    let ids: BTreeSet<String> = ports
         .iter()
         .flat_map(|p| p.security_groups.clone())
         .collect();
-    ids.sort();
-    ids.dedup();
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let groups: Vec<Value> = list(
-        sdk,
-        Caller::Service,
-        "security-groups",
-        &or_query("id", &ids),
-    )
-    .await?;
-    Ok(groups
-        .iter()
-        .filter_map(|g| g["name"].as_str().map(str::to_string))
-        .collect())
+    let ids: Vec<String> = ids.into_iter().collect();
+    sdk.neutron()
+        .security_groups_by_id(Caller::Service, &ids)
+        .await
 }
 
-/// The security groups of a server's ports, whole.
-pub async fn groups_of(sdk: &Sdk, instance_id: &str) -> Result<Vec<Value>> {
-    let mut ids: Vec<String> = ports_of(sdk, instance_id)
-        .await?
-        .into_iter()
-        .flat_map(|p| p.security_groups)
-        .collect();
-    ids.sort();
-    ids.dedup();
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    list(
-        sdk,
-        Caller::Service,
-        "security-groups",
-        &or_query("id", &ids),
-    )
-    .await
+/// Their names, for `security_groups` in replies.
+pub async fn group_names(sdk: &Sdk, ports: &[Port]) -> Result<Vec<String>> {
+    let groups = groups_of(sdk, ports).await?;
+    Ok(groups.into_iter().map(|g| g.name).collect())
 }
 
 /// Adds a group to, or takes it from, every port of a server.
-pub async fn change_group(sdk: &Sdk, instance_id: &str, group_id: &str, add: bool) -> Result<bool> {
+pub async fn change_group(sdk: &Sdk, ports: &[Port], group_id: &str, add: bool) -> Result<bool> {
     let mut changed = false;
-    for port in ports_of(sdk, instance_id).await? {
+    for port in ports {
         let has = port.security_groups.iter().any(|g| g == group_id);
         if has == add {
             continue;
@@ -551,15 +366,14 @@ pub async fn change_group(sdk: &Sdk, instance_id: &str, group_id: &str, add: boo
         } else {
             groups.retain(|g| g != group_id);
         }
-        let body = json!({"port": {"security_groups": groups}});
-        sdk.request(
-            Caller::Service,
-            "network",
-            Method::PUT,
-            &format!("/v2.0/ports/{}", port.id),
-            Some(body),
-        )
-        .await?;
+        let change = PortRequest {
+            security_groups: Some(groups),
+            ..PortRequest::default()
+        };
+        let neutron = sdk.neutron();
+        neutron
+            .update_port(Caller::Service, &port.id, &change)
+            .await?;
         changed = true;
     }
     Ok(changed)

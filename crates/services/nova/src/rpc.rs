@@ -7,14 +7,19 @@ use async_trait::async_trait;
 use base::{Cell, Kind, Result};
 use nova_types::rpc::{ConductorApi, HostReport, PowerState};
 use oslo_context::RequestContext;
-use sdk::{Caller, Method};
-use serde_json::{Value, json};
-use std::collections::HashMap;
+use placement_types::Inventory;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 /// What placement was told of each host, so that it is told again only when something changed.
 #[derive(Default)]
-pub struct Reported(Mutex<HashMap<String, Value>>);
+pub struct Reported(Mutex<HashMap<String, Fact>>);
+
+#[derive(PartialEq)]
+struct Fact {
+    inventories: BTreeMap<String, Inventory>,
+    traits: BTreeSet<String>,
+}
 
 /// The conductor's RPC.
 pub struct Conductor(pub Arc<Nova>);
@@ -101,12 +106,35 @@ async fn sync_power(nova: &Nova, row: &instances::InstanceRow, state: PowerState
         .await
 }
 
-/// Makes placement's provider and inventory what the host reports.
+/// Makes placement's provider, inventory and traits what the host reports.
 async fn tell_placement(nova: &Nova, report: &HostReport, provider: &str) -> Result<()> {
+    let fact = Fact {
+        inventories: inventories(nova, report),
+        traits: report.traits.iter().cloned().collect(),
+    };
+    let told = |m: &HashMap<String, Fact>| m.get(provider) == Some(&fact);
+    if nova.reported.0.lock().is_ok_and(|m| told(&m)) {
+        return Ok(());
+    }
+    let placement = nova.sdk.placement();
+    let name = &report.hypervisor_hostname;
+    placement.ensure_provider(provider, name, None).await?;
+    placement.set_inventory(provider, &fact.inventories).await?;
+    match placement.set_traits(provider, &fact.traits).await {
+        Err(e) if e.kind() == Kind::BadRequest => {
+            tracing::warn!("placement does not know the host's traits: {e}");
+        }
+        other => other?,
+    }
+    if let Ok(mut map) = nova.reported.0.lock() {
+        map.insert(provider.to_string(), fact);
+    }
+    Ok(())
+}
+
+fn inventories(nova: &Nova, report: &HostReport) -> BTreeMap<String, Inventory> {
     let conf = &nova.conf;
-    let class = |total: u64, reserved: u64, max: u64, ratio: f64| json!({"total": total, "reserved": reserved.min(total.saturating_sub(1)), "min_unit": 1, "max_unit": max, "step_size": 1, "allocation_ratio": ratio});
-    let mut inventories = serde_json::Map::new();
-    for (name, total, reserved, ratio) in [
+    let all = [
         (
             "VCPU",
             u64::from(report.vcpus),
@@ -125,70 +153,13 @@ async fn tell_placement(nova: &Nova, report: &HostReport, provider: &str) -> Res
             conf.reserved_host_disk_mb.div_ceil(1024),
             conf.disk_allocation_ratio,
         ),
-    ] {
-        if total > 0 {
-            inventories.insert(name.into(), class(total, reserved, total, ratio));
-        }
-    }
-    let inventories = Value::Object(inventories);
-    let fact = json!([inventories, report.traits]);
-    if nova
-        .reported
-        .0
-        .lock()
-        .is_ok_and(|m| m.get(provider) == Some(&fact))
-    {
-        return Ok(());
-    }
-    let placement = nova.sdk.with_version("1.36");
-    let ask = |method: Method, path: String, body: Option<Value>| {
-        let placement = placement.clone();
-        async move {
-            placement
-                .request(Caller::Service, "placement", method, &path, body)
-                .await
-        }
-    };
-    let create = json!({"uuid": provider, "name": report.hypervisor_hostname});
-    if let Err(e) = ask(Method::GET, format!("/resource_providers/{provider}"), None).await {
-        if !e.is_not_found() {
-            return Err(e);
-        }
-        ask(Method::POST, "/resource_providers".into(), Some(create)).await?;
-    }
-    let path = format!("/resource_providers/{provider}/inventories");
-    for _ in 0..5 {
-        let now: Value = ask(Method::GET, path.clone(), None).await?.json()?;
-        let body = json!({"resource_provider_generation": now["resource_provider_generation"], "inventories": inventories});
-        match ask(Method::PUT, path.clone(), Some(body)).await {
-            Err(e) if e.kind() == Kind::Conflict => continue,
-            other => other?,
-        };
-        let traits: Value = ask(
-            Method::GET,
-            format!("/resource_providers/{provider}/traits"),
-            None,
-        )
-        .await?
-        .json()?;
-        let body = json!({"resource_provider_generation": traits["resource_provider_generation"], "traits": report.traits});
-        match ask(
-            Method::PUT,
-            format!("/resource_providers/{provider}/traits"),
-            Some(body),
-        )
-        .await
-        {
-            Err(e) if e.kind() == Kind::Conflict => continue,
-            Err(e) if e.kind() == Kind::BadRequest => {
-                tracing::warn!("placement does not know the host's traits: {e}")
-            }
-            other => drop(other?),
-        }
-        if let Ok(mut map) = nova.reported.0.lock() {
-            map.insert(provider.to_string(), fact);
-        }
-        return Ok(());
-    }
-    Ok(())
+    ];
+    let there = all.into_iter().filter(|(_, total, _, _)| *total > 0);
+    there
+        .map(|(name, total, reserved, ratio)| {
+            let reserved = reserved.min(total.saturating_sub(1));
+            let inventory = Inventory::of(total as i64, reserved as i64, ratio);
+            (name.to_string(), inventory)
+        })
+        .collect()
 }

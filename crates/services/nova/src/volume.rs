@@ -49,6 +49,20 @@ pub async fn get(sdk: &Sdk, ctx: &RequestContext, id: &str) -> Result<Volume> {
     }
 }
 
+/// The size of a volume, GiB, with the service's own eyes.
+pub async fn size(sdk: &Sdk, project: &str, id: &str) -> Result<i64> {
+    let path = format!(
+        "/v3/{}/volumes/{}",
+        percent_encode(project),
+        percent_encode(id)
+    );
+    let volume: Volume = cinder(sdk)
+        .request(Caller::Service, "volumev3", Method::GET, &path, None)
+        .await?
+        .key("volume")?;
+    Ok(volume.size)
+}
+
 /// Reserves the volume for the server, in the user's name; the attachment's id.
 pub async fn reserve(
     sdk: &Sdk,

@@ -1,13 +1,13 @@
 //! `/servers/{id}/os-volume_attachments`.
 
 use crate::Nova;
-use crate::db::actions;
 use crate::db::block_devices::{self, BlockDeviceRow};
-use crate::db::instances::{self, InstanceRow};
+use crate::db::instances::InstanceRow;
 use crate::db::reservations;
-use crate::flows::volume::{AttachVolume, DetachVolume};
+use crate::flows::device::{Attach, Detach};
+use crate::flows::volume::Volume;
 use crate::instance::status::VmState;
-use crate::instance::{self, check_lock, invalid_state, reserve};
+use crate::instance::{self, Verb, reserve};
 use crate::volume;
 use base::{Error, Kind, Result, new_id};
 use oslo_http::{Reply, Req, is_true};
@@ -78,13 +78,26 @@ const STATES: &[VmState] = &[
     VmState::Suspended,
 ];
 
+const ATTACH: Verb = Verb {
+    name: "attach_volume",
+    action: "attach_volume",
+    states: STATES,
+    tasks: &[None],
+    task: None,
+};
+
+const DETACH: Verb = Verb {
+    name: "detach_volume",
+    action: "detach_volume",
+    states: STATES,
+    tasks: &[None],
+    task: None,
+};
+
 /// POST: reserves the volume in the user's name, then a flow attaches it.
 pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    check_lock(&req.ctx, &row)?;
-    if !STATES.contains(&row.vm_state) || row.task_state.is_some() {
-        return Err(invalid_state(&row, "attach_volume", &[None]));
-    }
+    ATTACH.check(&req.ctx, &row)?;
     let body = req
         .json
         .as_ref()
@@ -122,36 +135,21 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         connection_info: None,
         created_at: nova.clock.now(),
     };
-    let flow = AttachVolume {
+    let flow = Attach {
         instance_id: row.id.clone(),
         request_id: req.ctx.request_id.clone(),
-        volume_id,
+        device: Volume { volume_id },
     };
-    let (copy, ctx, now, engine) = (
-        device.clone(),
-        Arc::clone(&req.ctx),
-        nova.clock.now(),
-        nova.engine.clone(),
-    );
-    let written = nova
-        .db
-        .write(move |tx| {
-            let row = instances::get(tx, &copy.instance_id, ctx.row_scope())?;
-            if row.task_state.is_some() {
-                return Err(invalid_state(&row, "attach_volume", &[None]));
-            }
-            tx.insert(&copy)?;
-            reservations::close(tx, &copy.instance_id, &copy.volume_id)?;
-            actions::start(tx, &ctx, &copy.instance_id, "attach_volume", now)?;
-            engine.submit(tx, &flow).map(|_| ())
-        })
-        .await;
-    if let Err(e) = written {
+    let copy = device.clone();
+    let write = instance::submit_with(&nova, &req.ctx, &row.id, &ATTACH, flow, move |tx| {
+        tx.insert(&copy)?;
+        reservations::close(tx, &copy.instance_id, &copy.volume_id)
+    });
+    if let Err(e) = write.await {
         let volume_id = &device.volume_id;
         reserve::give_back(&nova, &attachment, volume_id, &row.id).await?;
         return Err(e);
     }
-    nova.engine.wake();
     Reply::ok(&json!({"volumeAttachment": view(&device, &req)}))
 }
 
@@ -184,31 +182,17 @@ fn device_name(row: &InstanceRow, taken: &[BlockDeviceRow], asked: Option<&str>)
 /// DELETE: 202, done by a flow.
 pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    check_lock(&req.ctx, &row)?;
     let device = find(&nova, &row, req.param("volume_id")).await?;
     if device.boot_index == Some(0) {
         return Err(Error::bad_request("Can't detach root device volume"));
     }
-    if !STATES.contains(&row.vm_state) || row.task_state.is_some() {
-        return Err(invalid_state(&row, "detach_volume", &[None]));
-    }
-    let flow = DetachVolume {
+    let flow = Detach {
         instance_id: row.id.clone(),
         request_id: req.ctx.request_id.clone(),
-        volume_id: device.volume_id,
+        device: Volume {
+            volume_id: device.volume_id,
+        },
     };
-    let (id, ctx, now, engine) = (
-        row.id.clone(),
-        Arc::clone(&req.ctx),
-        nova.clock.now(),
-        nova.engine.clone(),
-    );
-    nova.db
-        .write(move |tx| {
-            actions::start(tx, &ctx, &id, "detach_volume", now)?;
-            engine.submit(tx, &flow).map(|_| ())
-        })
-        .await?;
-    nova.engine.wake();
+    instance::submit(&nova, &req.ctx, &row.id, &DETACH, flow).await?;
     Ok(Reply::empty(202))
 }

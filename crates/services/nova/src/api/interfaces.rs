@@ -2,12 +2,14 @@
 
 use crate::Nova;
 use crate::db::actions;
-use crate::db::instances::{self, InstanceRow};
-use crate::flows::interface::{AttachInterface, DetachInterface, make_port};
+use crate::db::instances::InstanceRow;
+use crate::flows::device::{Attach, Detach};
+use crate::flows::interface::{Interface, make_port};
 use crate::instance::status::VmState;
-use crate::instance::{self, check_lock, invalid_state};
-use crate::network::{self, Port, RequestedNetwork};
+use crate::instance::{self, Verb};
+use crate::network::{self, RequestedNetwork};
 use base::{Error, Kind, Result};
+use neutron_types::rest::Port;
 use oslo_http::{Reply, Req};
 use sdk::Caller;
 use serde_json::{Value, json};
@@ -53,9 +55,8 @@ async fn port_of(nova: &Nova, row: &InstanceRow, id: &str) -> Result<Port> {
             row.id
         ))
     };
-    let port = network::get_port(&nova.sdk, Caller::Service, id)
-        .await
-        .map_err(|e| if e.is_not_found() { missing() } else { e })?;
+    let port = nova.sdk.neutron().port(Caller::Service, id).await;
+    let port = port.map_err(|e| if e.is_not_found() { missing() } else { e })?;
     if port.device_id == row.id {
         Ok(port)
     } else {
@@ -72,13 +73,26 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 
 const STATES: &[VmState] = &[VmState::Active, VmState::Paused, VmState::Stopped];
 
+const ATTACH: Verb = Verb {
+    name: "attach_interface",
+    action: "attach_interface",
+    states: STATES,
+    tasks: &[None],
+    task: None,
+};
+
+const DETACH: Verb = Verb {
+    name: "detach_interface",
+    action: "detach_interface",
+    states: STATES,
+    tasks: &[None],
+    task: None,
+};
+
 /// POST: by network, by port, or with neither if there is one network only.
 pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    check_lock(&req.ctx, &row)?;
-    if !STATES.contains(&row.vm_state) || row.task_state.is_some() {
-        return Err(invalid_state(&row, "attach_interface", &[None]));
-    }
+    ATTACH.check(&req.ctx, &row)?;
     let body = req
         .json
         .as_ref()
@@ -119,64 +133,46 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         .ok_or_else(|| Error::bad_request("No network was found to attach to."))?;
     let (port_id, made) = match &wanted.port_id {
         Some(id) => (id.clone(), false),
-        None => (make_port(&nova, &row, &wanted).await?, true),
+        None => (make_port(&nova.sdk, &row, &wanted).await?, true),
     };
-    let flow = AttachInterface {
+    let flow = Attach {
         instance_id: row.id.clone(),
         request_id: req.ctx.request_id.clone(),
-        port_id: port_id.clone(),
-        made,
-        tag,
+        device: Interface {
+            port_id: port_id.clone(),
+            made,
+            tag,
+        },
     };
-    submit_and_wait(&nova, &req, &row, "attach_interface", flow).await?;
+    if let Err(e) = instance::submit(&nova, &req.ctx, &row.id, &ATTACH, flow).await {
+        if made {
+            network::delete_port(&nova.sdk, &port_id).await?;
+        }
+        return Err(e);
+    }
+    wait_for_end(&nova, &req, &row).await?;
     let row = instance::get(&nova, &req.ctx, &row.id).await?;
     if !row.network_info.0.iter().any(|p| p.id == port_id) {
         // Somebody else's verb came first.
-        if row.task_state.is_some() || !STATES.contains(&row.vm_state) {
-            return Err(invalid_state(&row, "attach_interface", &[None]));
-        }
+        ATTACH.check(&req.ctx, &row)?;
         return Err(Error::new(
             Kind::Internal,
             "Failed to attach network adapter device to the instance.",
         )
         .log("attach_interface did not end well; see its action"));
     }
-    let port = network::get_port(&nova.sdk, Caller::Service, &port_id).await?;
+    let port = nova.sdk.neutron().port(Caller::Service, &port_id).await?;
     Reply::ok(&json!({"interfaceAttachment": view(&port, &req, tag_of(&row, &port_id))}))
 }
 
-async fn submit_and_wait<F: oslo_taskflow::Flow + Clone>(
-    nova: &Arc<Nova>,
-    req: &Req,
-    row: &InstanceRow,
-    action: &'static str,
-    flow: F,
-) -> Result<()> {
-    let (id, ctx, now, engine) = (
-        row.id.clone(),
-        Arc::clone(&req.ctx),
-        nova.clock.now(),
-        nova.engine.clone(),
-    );
-    nova.db
-        .write(move |tx| {
-            instances::get(tx, &id, ctx.row_scope())?;
-            actions::start(tx, &ctx, &id, action, now)?;
-            engine.submit(tx, &flow).map(|_| ())
-        })
-        .await?;
-    nova.engine.wake();
+/// Waits until the action that this request started has ended, well or not.
+async fn wait_for_end(nova: &Nova, req: &Req, row: &InstanceRow) -> Result<()> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         let (id, request) = (row.id.clone(), req.ctx.request_id.clone());
         let found = nova
             .db
-            .read(move |tx| {
-                tx.find::<actions::ActionRow>(oslo_db::all([
-                    oslo_db::eq("instance_id", id.as_str()),
-                    oslo_db::eq("request_id", request.as_str()),
-                ]))
-            })
+            .read(move |tx| actions::find(tx, &id, &request))
             .await?;
         if found.is_none_or(|a| a.finish_time.is_some()) {
             return Ok(());
@@ -194,34 +190,22 @@ async fn submit_and_wait<F: oslo_taskflow::Flow + Clone>(
 /// DELETE: 202, done by a flow.
 pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    check_lock(&req.ctx, &row)?;
-    if !STATES.contains(&row.vm_state) || row.task_state.is_some() {
-        return Err(invalid_state(&row, "detach_interface", &[None]));
-    }
+    DETACH.check(&req.ctx, &row)?;
     let port = port_of(&nova, &row, req.param("port_id")).await?;
     let made = row
         .network_info
         .0
         .iter()
         .any(|p| p.id == port.id && p.created_by_nova);
-    let flow = DetachInterface {
+    let flow = Detach {
         instance_id: row.id.clone(),
         request_id: req.ctx.request_id.clone(),
-        port_id: port.id,
-        made,
+        device: Interface {
+            port_id: port.id,
+            made,
+            tag: None,
+        },
     };
-    let (id, ctx, now, engine) = (
-        row.id.clone(),
-        Arc::clone(&req.ctx),
-        nova.clock.now(),
-        nova.engine.clone(),
-    );
-    nova.db
-        .write(move |tx| {
-            actions::start(tx, &ctx, &id, "detach_interface", now)?;
-            engine.submit(tx, &flow).map(|_| ())
-        })
-        .await?;
-    nova.engine.wake();
+    instance::submit(&nova, &req.ctx, &row.id, &DETACH, flow).await?;
     Ok(Reply::empty(202))
 }

@@ -1,5 +1,6 @@
 //! A project's absolute limits and how much of them is used.
 
+use super::views::quota;
 use crate::Nova;
 use base::Result;
 use oslo_http::{Reply, Req};
@@ -23,6 +24,17 @@ const NAMES: &[(&str, &str, Option<&str>)] = &[
         Some("totalServerGroupsUsed"),
     ),
     ("server_group_members", "maxServerGroupMembers", None),
+    (
+        "floating_ips",
+        "maxTotalFloatingIps",
+        Some("totalFloatingIpsUsed"),
+    ),
+    (
+        "security_groups",
+        "maxSecurityGroups",
+        Some("totalSecurityGroupsUsed"),
+    ),
+    ("security_group_rules", "maxSecurityGroupRules", None),
 ];
 
 /// `GET /limits`. Nothing is ever reserved on the side, so `reserved` changes nothing.
@@ -41,7 +53,7 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         let Some(usage) = usages.iter().find(|u| u.resource == *resource) else {
             continue;
         };
-        if resource.starts_with("injected_") && req.at_least(2, 57) {
+        if !quota::shown(&req, resource, false) {
             continue;
         }
         absolute.insert(limit.to_string(), json!(usage.limit));
@@ -50,18 +62,6 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         }
         if *resource == "metadata_items" && !req.at_least(2, 39) {
             absolute.insert("maxImageMeta".into(), json!(usage.limit));
-        }
-    }
-    if !req.at_least(2, 36) {
-        for name in [
-            "maxTotalFloatingIps",
-            "maxSecurityGroups",
-            "maxSecurityGroupRules",
-        ] {
-            absolute.insert(name.into(), json!(-1));
-        }
-        for name in ["totalFloatingIpsUsed", "totalSecurityGroupsUsed"] {
-            absolute.insert(name.into(), json!(0));
         }
     }
     Reply::ok(&json!({"limits": {"rate": [], "absolute": absolute}}))

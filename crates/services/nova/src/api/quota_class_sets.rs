@@ -14,12 +14,7 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let (limits, class) = (nova.limits.clone(), req.param("id").to_string());
     let name = class.clone();
     let all = nova.db.read(move |tx| limits.class(tx, &name)).await?;
-    let mut set = quota::set(
-        &req,
-        all.iter().map(|(n, l)| (*n, json!(l))),
-        json!(-1),
-        true,
-    );
+    let mut set = quota::set(&req, all.iter().map(|(n, l)| (*n, json!(l))), true);
     set.insert("id".into(), json!(class));
     Reply::ok(&json!({"quota_class_set": set}))
 }
@@ -37,11 +32,6 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
             limits.class(tx, &class)
         })
         .await?;
-    let set = quota::set(
-        &req,
-        all.iter().map(|(n, l)| (*n, json!(l))),
-        json!(-1),
-        true,
-    );
+    let set = quota::set(&req, all.iter().map(|(n, l)| (*n, json!(l))), true);
     Reply::ok(&json!({"quota_class_set": set}))
 }

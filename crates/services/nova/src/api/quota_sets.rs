@@ -43,12 +43,7 @@ fn limits_of(
 }
 
 fn plain(req: &Req, limits: &BTreeMap<&'static str, i64>, id: Option<&str>) -> Result<Reply> {
-    let mut set = quota::set(
-        req,
-        limits.iter().map(|(n, l)| (*n, json!(l))),
-        json!(-1),
-        false,
-    );
+    let mut set = quota::set(req, limits.iter().map(|(n, l)| (*n, json!(l))), false);
     if let Some(id) = id {
         set.insert("id".into(), json!(id));
     }
@@ -93,12 +88,7 @@ pub async fn detail(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         })
         .await?;
     let view = |limit: i64, used: u64| json!({"limit": limit, "in_use": used, "reserved": 0});
-    let mut set = quota::set(
-        &req,
-        rows.iter().map(|(n, l, u)| (*n, view(*l, *u))),
-        view(-1, 0),
-        false,
-    );
+    let mut set = quota::set(&req, rows.iter().map(|(n, l, u)| (*n, view(*l, *u))), false);
     set.insert("id".into(), json!(project));
     Reply::ok(&json!({"quota_set": set}))
 }

@@ -3,23 +3,16 @@
 use super::values::{integer, wrapped};
 use crate::Nova;
 use base::{Error, Kind, Result};
-use oslo_http::{Reply, Req, percent_encode};
+use neutron_types::rest::{SecurityGroup, SecurityGroupRule};
+use oslo_http::{Reply, Req};
+use sdk::{Caller, NeutronClient};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-async fn neutron(
-    nova: &Nova,
-    req: &Req,
-    method: sdk::Method,
-    path: &str,
-    body: Option<Value>,
-) -> Result<sdk::Answer> {
-    let caller = sdk::Caller::User(&req.ctx);
-    let path = format!("/v2.0/{path}");
-    nova.sdk
-        .request(caller, "network", method, &path, body)
-        .await
+/// Everything here is done in the user's name.
+fn neutron<'a>(nova: &Nova, req: &'a Req) -> (NeutronClient, Caller<'a>) {
+    (nova.sdk.neutron(), Caller::User(&req.ctx))
 }
 
 /// Neutron refuses for lack of quota with a conflict; here that was always 403.
@@ -43,99 +36,96 @@ fn checked<'a>(req: &'a Req, what: &str) -> Result<&'a str> {
         .ok_or_else(|| Error::bad_request(format!("{what} id should be uuid")))
 }
 
-async fn group(nova: &Nova, req: &Req, id: &str) -> Result<Value> {
-    let path = format!("security-groups/{}", percent_encode(id));
-    let answer = neutron(nova, req, sdk::Method::GET, &path, None).await;
-    let answer = answer.map_err(|e| if e.is_not_found() { not_found(id) } else { e })?;
-    answer.key("security_group")
+async fn group(nova: &Nova, req: &Req, id: &str) -> Result<SecurityGroup> {
+    let (neutron, user) = neutron(nova, req);
+    let found = neutron.security_groups(user, &[("id", id)]).await?;
+    found.into_iter().next().ok_or_else(|| not_found(id))
 }
 
-/// The names of the groups that these rules let in: this API names groups by name and project.
-async fn sources(nova: &Nova, req: &Req, rules: &[&Value]) -> Result<HashMap<String, Value>> {
-    let mut found = HashMap::new();
-    for rule in rules {
-        let Some(id) = rule["remote_group_id"].as_str() else {
-            continue;
-        };
-        if found.contains_key(id) {
-            continue;
-        }
-        match group(nova, req, id).await {
-            Ok(g) => {
-                let words = json!({"name": g["name"], "tenant_id": g["project_id"]});
-                found.insert(id.to_string(), words);
-            }
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(found)
+/// The words for the groups that rules let in: this API names groups by name and project.
+async fn sources(
+    nova: &Nova,
+    caller: Caller<'_>,
+    rules: &[&SecurityGroupRule],
+) -> Result<HashMap<String, Value>> {
+    let ids: BTreeSet<String> = rules
+        .iter()
+        .filter_map(|r| r.remote_group_id.clone())
+        .collect();
+    let ids: Vec<String> = ids.into_iter().collect();
+    let found = nova
+        .sdk
+        .neutron()
+        .security_groups_by_id(caller, &ids)
+        .await?;
+    Ok(found
+        .into_iter()
+        .map(|g| (g.id, json!({"name": g.name, "tenant_id": g.project_id})))
+        .collect())
 }
 
-fn rule_view(rule: &Value, sources: &HashMap<String, Value>) -> Value {
-    let protocol = rule["protocol"].as_str().map(str::to_lowercase);
-    let ports = match (&rule["port_range_min"], &rule["port_range_max"]) {
+fn rule_view(rule: &SecurityGroupRule, sources: &HashMap<String, Value>) -> Value {
+    let protocol = rule.protocol.as_deref().map(str::to_lowercase);
+    let ports = match (rule.port_range_min, protocol.as_deref()) {
         // Upstream's words for "every": all ports, or all types and codes.
-        (Value::Null, _) if protocol.as_deref() == Some("icmp") => (json!(-1), json!(-1)),
-        (Value::Null, _) if protocol.is_some() => (json!(1), json!(65535)),
-        (Value::Null, _) => (Value::Null, Value::Null),
-        (from, to) => (from.clone(), to.clone()),
+        (None, Some("icmp")) => (Some(-1), Some(-1)),
+        (None, Some(_)) => (Some(1), Some(65535)),
+        (from, _) => (from, rule.port_range_max),
     };
-    let source = rule["remote_group_id"]
-        .as_str()
-        .and_then(|id| sources.get(id));
-    let everybody = if rule["ethertype"] == "IPv6" {
-        "::/0"
-    } else {
-        "0.0.0.0/0"
+    let everybody = match rule.ethertype.as_str() {
+        "IPv6" => "::/0",
+        _ => "0.0.0.0/0",
     };
-    let range = match (&rule["remote_group_id"], rule["remote_ip_prefix"].as_str()) {
-        (Value::String(_), _) => json!({}),
-        (_, prefix) => json!({"cidr": prefix.unwrap_or(everybody)}),
+    let (source, range) = match &rule.remote_group_id {
+        Some(id) => (sources.get(id).cloned(), json!({})),
+        None => {
+            let cidr = rule.remote_ip_prefix.as_deref().unwrap_or(everybody);
+            (None, json!({"cidr": cidr}))
+        }
     };
     json!({
-        "id": rule["id"],
-        "parent_group_id": rule["security_group_id"],
+        "id": rule.id,
+        "parent_group_id": rule.security_group_id,
         "ip_protocol": protocol,
         "from_port": ports.0,
         "to_port": ports.1,
-        "group": source.cloned().unwrap_or_else(|| json!({})),
+        "group": source.unwrap_or_else(|| json!({})),
         "ip_range": range,
     })
 }
 
 /// This API knows of rules for what comes in only.
-fn ingress(group: &Value) -> Vec<&Value> {
-    let rules = group["security_group_rules"].as_array();
-    rules
-        .into_iter()
-        .flatten()
-        .filter(|r| r["direction"] == "ingress")
-        .collect()
+fn ingress(group: &SecurityGroup) -> impl Iterator<Item = &SecurityGroupRule> {
+    group
+        .security_group_rules
+        .iter()
+        .filter(|r| r.direction == "ingress")
 }
 
-fn view(group: &Value, sources: &HashMap<String, Value>) -> Value {
-    let rules: Vec<Value> = ingress(group)
-        .into_iter()
-        .map(|r| rule_view(r, sources))
-        .collect();
+fn view(group: &SecurityGroup, sources: &HashMap<String, Value>) -> Value {
+    let rules: Vec<Value> = ingress(group).map(|r| rule_view(r, sources)).collect();
     json!({
-        "id": group["id"],
-        "name": group["name"],
-        "description": group["description"],
-        "tenant_id": group["project_id"],
+        "id": group.id,
+        "name": group.name,
+        "description": group.description,
+        "tenant_id": group.project_id,
         "rules": rules,
     })
 }
 
-async fn views(nova: &Nova, req: &Req, groups: &[Value]) -> Result<Vec<Value>> {
-    let rules: Vec<&Value> = groups.iter().flat_map(ingress).collect();
-    let sources = sources(nova, req, &rules).await?;
+/// Neutron's groups in this API's words; one more request, however many groups.
+pub(super) async fn views(
+    nova: &Nova,
+    caller: Caller<'_>,
+    groups: &[SecurityGroup],
+) -> Result<Vec<Value>> {
+    let rules: Vec<&SecurityGroupRule> = groups.iter().flat_map(ingress).collect();
+    let sources = sources(nova, caller, &rules).await?;
     Ok(groups.iter().map(|g| view(g, &sources)).collect())
 }
 
-async fn one(nova: &Nova, req: &Req, group: Value) -> Result<Reply> {
-    let views = views(nova, req, &[group]).await?;
+async fn one(nova: &Nova, req: &Req, group: SecurityGroup) -> Result<Reply> {
+    let views = views(nova, Caller::User(&req.ctx), &[group]).await?;
     Reply::ok(&json!({"security_group": views.first()}))
 }
 
@@ -146,15 +136,11 @@ pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
             .query
             .get("all_tenants")
             .is_some_and(|w| w.is_empty() || oslo_http::is_true(w));
-    let path = if everyone {
-        "security-groups".to_string()
-    } else {
-        let project = percent_encode(req.ctx.project());
-        format!("security-groups?project_id={project}")
-    };
-    let answer = neutron(&nova, &req, sdk::Method::GET, &path, None).await?;
-    let groups: Vec<Value> = answer.key("security_groups")?;
-    let mut views = views(&nova, &req, &groups).await?;
+    let (neutron, user) = neutron(&nova, &req);
+    let own = [("project_id", req.ctx.project())];
+    let filters: &[(&str, &str)] = if everyone { &[] } else { &own };
+    let groups = neutron.security_groups(user, filters).await?;
+    let mut views = views(&nova, user, &groups).await?;
     views.sort_by_key(|v| (v["tenant_id"].to_string(), v["name"].to_string()));
     let number = |name: &str| -> Result<Option<usize>> {
         let bad = |_| Error::bad_request(format!("{name} param must be an integer"));
@@ -186,46 +172,40 @@ fn named(req: &Req) -> Result<Value> {
             group.insert(key.to_string(), json!(text.trim()));
         }
     }
-    Ok(json!({"security_group": group}))
+    Ok(Value::Object(group))
+}
+
+/// A conflict in neutron (a name that is kept, a group in use, a rule that is there) is a bad request here.
+fn bad_request(e: Error) -> Error {
+    match e.kind() {
+        Kind::Conflict => Error::bad_request(e.message()),
+        _ => e,
+    }
 }
 
 /// `POST /os-security-groups`.
 pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
-    let body = Some(named(&req)?);
-    let answer = neutron(&nova, &req, sdk::Method::POST, "security-groups", body).await;
-    one(
-        &nova,
-        &req,
-        answer.map_err(over_quota)?.key("security_group")?,
-    )
-    .await
+    let (neutron, user) = neutron(&nova, &req);
+    let made = neutron.create_security_group(user, named(&req)?).await;
+    one(&nova, &req, made.map_err(over_quota)?).await
 }
 
 /// `PUT /os-security-groups/{id}`.
 pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let id = checked(&req, "Security group")?;
     group(&nova, &req, id).await?;
-    let path = format!("security-groups/{id}");
-    let body = Some(named(&req)?);
-    let answer = neutron(&nova, &req, sdk::Method::PUT, &path, body).await;
-    // The group `default` keeps its name: neutron's conflict is a bad request here.
-    let answer = answer.map_err(|e| match e.kind() {
-        Kind::Conflict => Error::bad_request(e.message()),
-        _ => e,
-    })?;
-    one(&nova, &req, answer.key("security_group")?).await
+    let (neutron, user) = neutron(&nova, &req);
+    let changed = neutron.update_security_group(user, id, named(&req)?).await;
+    one(&nova, &req, changed.map_err(bad_request)?).await
 }
 
 /// `DELETE /os-security-groups/{id}`.
 pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let id = checked(&req, "Security group")?;
     group(&nova, &req, id).await?;
-    let path = format!("security-groups/{id}");
-    let answer = neutron(&nova, &req, sdk::Method::DELETE, &path, None).await;
-    answer.map_err(|e| match e.kind() {
-        Kind::Conflict => Error::bad_request(e.message()),
-        _ => e,
-    })?;
+    let (neutron, user) = neutron(&nova, &req);
+    let gone = neutron.delete_security_group(user, id).await;
+    gone.map_err(bad_request)?;
     Ok(Reply::empty(202))
 }
 
@@ -238,51 +218,45 @@ pub async fn create_rule(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         return Err(Error::bad_request("Security group id should be uuid"));
     }
     group(&nova, &req, parent).await?;
-    let mut rule = json!({"security_group_id": parent, "direction": "ingress"});
+    let mut rule = SecurityGroupRule {
+        security_group_id: parent.to_string(),
+        direction: "ingress".into(),
+        ethertype: "IPv4".into(),
+        ..SecurityGroupRule::default()
+    };
     if let Some(source) = text("group_id") {
         if !base::id::is_uuid_like(source) {
             return Err(Error::bad_request("Security group id should be uuid"));
         }
-        rule["remote_group_id"] = json!(source);
-        rule["ethertype"] = json!("IPv4");
+        rule.remote_group_id = Some(source.to_string());
     } else {
         let cidr = text("cidr")
             .filter(|c| !c.is_empty())
             .unwrap_or("0.0.0.0/0");
-        rule["remote_ip_prefix"] = json!(cidr);
-        rule["ethertype"] = json!(if cidr.contains(':') { "IPv6" } else { "IPv4" });
-    }
-    let number = |key: &str| -> Result<Option<i64>> {
-        let value = body.get(key).filter(|v| !v.is_null());
-        value.map(integer).transpose()
-    };
-    if let Some(protocol) = text("ip_protocol").filter(|p| *p != "-1") {
-        rule["protocol"] = json!(protocol.to_lowercase());
-    }
-    for (here, there) in [
-        ("from_port", "port_range_min"),
-        ("to_port", "port_range_max"),
-    ] {
-        if let Some(port) = number(here)?.filter(|p| *p >= 0) {
-            rule[there] = json!(port);
+        rule.remote_ip_prefix = Some(cidr.to_string());
+        if cidr.contains(':') {
+            rule.ethertype = "IPv6".into();
         }
     }
-    let body = Some(json!({"security_group_rule": rule}));
-    let answer = neutron(&nova, &req, sdk::Method::POST, "security-group-rules", body).await;
+    let protocol = text("ip_protocol").filter(|p| *p != "-1");
+    rule.protocol = protocol.map(str::to_lowercase);
+    let port = |key: &str| -> Result<Option<i64>> {
+        let value = body.get(key).filter(|v| !v.is_null());
+        Ok(value.map(integer).transpose()?.filter(|p| *p >= 0))
+    };
+    (rule.port_range_min, rule.port_range_max) = (port("from_port")?, port("to_port")?);
+    let (neutron, user) = neutron(&nova, &req);
+    let made = neutron.create_security_group_rule(user, &rule).await;
     // COMPAT: a rule that exists already is a bad request here.
-    let answer = answer.map_err(over_quota).map_err(|e| match e.kind() {
-        Kind::Conflict => Error::bad_request(e.message()),
-        _ => e,
-    })?;
-    let rule: Value = answer.key("security_group_rule")?;
-    let sources = sources(&nova, &req, &[&rule]).await?;
-    Reply::ok(&json!({"security_group_rule": rule_view(&rule, &sources)}))
+    let made = made.map_err(over_quota).map_err(bad_request)?;
+    let sources = sources(&nova, user, &[&made]).await?;
+    Reply::ok(&json!({"security_group_rule": rule_view(&made, &sources)}))
 }
 
 /// `DELETE /os-security-group-rules/{id}`.
 pub async fn delete_rule(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let id = checked(&req, "Rule")?;
-    let path = format!("security-group-rules/{id}");
-    neutron(&nova, &req, sdk::Method::DELETE, &path, None).await?;
+    let (neutron, user) = neutron(&nova, &req);
+    neutron.delete_security_group_rule(user, id).await?;
     Ok(Reply::empty(202))
 }

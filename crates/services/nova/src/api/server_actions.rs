@@ -10,6 +10,7 @@ use crate::network;
 use base::{Cell, Error, Result};
 use nova_types::rpc::PowerAction;
 use oslo_http::{Reply, Req};
+use sdk::Caller;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -291,20 +292,12 @@ async fn change_group(nova: &Arc<Nova>, req: &Req, key: &str, add: bool) -> Resu
         .unwrap_or("")
         .trim()
         .to_string();
-    let ids = if name == "default" {
-        default_group(nova, req).await?
-    } else {
-        network::resolve_groups(&nova.sdk, &req.ctx, std::slice::from_ref(&name))
-            .await
-            .map_err(gone)?
-    };
-    let id = ids.first().ok_or_else(|| {
-        Error::not_found(format!(
-            "Security group {name} not found for project {}.",
-            row.project_id
-        ))
-    })?;
-    let changed = network::change_group(&nova.sdk, &row.id, id, add).await?;
+    let (neutron, user) = (nova.sdk.neutron(), Caller::User(&req.ctx));
+    let group = neutron
+        .security_group(user, req.ctx.project(), &name)
+        .await?;
+    let ports = network::ports_of(&nova.sdk, &row.id).await?;
+    let changed = network::change_group(&nova.sdk, &ports, &group, add).await?;
     if !changed && !add {
         return Err(Error::not_found(format!(
             "Security group {name} not associated with the instance {}",
@@ -324,36 +317,6 @@ async fn change_group(nova: &Arc<Nova>, req: &Req, key: &str, add: bool) -> Resu
         })
         .await?;
     Ok(Reply::empty(202))
-}
-
-fn gone(e: Error) -> Error {
-    if e.kind() == base::Kind::BadRequest {
-        Error::not_found(e.message())
-    } else {
-        e
-    }
-}
-
-async fn default_group(nova: &Nova, req: &Req) -> Result<Vec<String>> {
-    let path = format!(
-        "/v2.0/security-groups?name=default&project_id={}",
-        oslo_http::percent_encode(req.ctx.project())
-    );
-    let answer = nova
-        .sdk
-        .request(
-            sdk::Caller::User(&req.ctx),
-            "network",
-            sdk::Method::GET,
-            &path,
-            None,
-        )
-        .await?;
-    let groups: Vec<Value> = answer.key("security_groups")?;
-    Ok(groups
-        .iter()
-        .filter_map(|g| g["id"].as_str().map(str::to_string))
-        .collect())
 }
 
 /// `addSecurityGroup`.

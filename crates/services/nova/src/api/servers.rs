@@ -1,13 +1,16 @@
 //! List, show, update, delete; addresses and groups.
 
-use super::views::server::{Lens, addresses, brief, core, full, with_group};
+use super::security_groups::views as group_views;
+use super::views::server::{self, Lens, brief, core, full, with_group};
 use crate::Nova;
+use crate::db::addresses;
 use crate::db::block_devices::BlockDeviceRow;
 use crate::db::instances::{self, InstanceRow};
 use crate::db::services::ServiceRow;
 use crate::instance::{self, status};
+use crate::network;
 use base::{Cell, Error, Page, Result, Timestamp};
-use oslo_db::{Cond, all, any, contains, eq, ge, is_in, is_null, not_null};
+use oslo_db::{Cond, all, any, contains, eq, ge, is_in, is_null, not, not_null};
 use oslo_http::{PagingRules, Reply, Req, is_true, next_link, parse_paging};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -186,66 +189,38 @@ async fn select(nova: &Nova, req: &Req, all_rule: &str) -> Result<Page<InstanceR
         conds.push(any(wanted));
     }
     conds.extend(plain_filters(req)?);
+    conds.extend(address_and_tag_filters(req));
     let paging = parse_paging(q, &RULES)?;
     let cond = all(conds);
-    let limit_ids = ip_filter(req)?;
-    let mut page = nova
-        .db
+    nova.db
         .read(move |tx| tx.page::<InstanceRow>(cond.clone(), &paging))
-        .await?;
-    if let Some(keep) = limit_ids {
-        page.items.retain(|i| keep(i));
-    }
-    Ok(page)
+        .await
 }
 
-type Keep = Box<dyn Fn(&InstanceRow) -> bool + Send + Sync>;
-
-/// `ip`/`ip6` match addresses by substring (upstream: regular expression) and tags by name; both live inside rows.
-fn ip_filter(req: &Req) -> Result<Option<Keep>> {
-    let mut keeps: Vec<Keep> = Vec::new();
-    for (name, version) in [("ip", 4u8), ("ip6", 6u8)] {
+/// `ip`/`ip6` match addresses by substring (upstream: regular expression), tags by name.
+fn address_and_tag_filters(req: &Req) -> Vec<Cond> {
+    let mut conds = Vec::new();
+    for (name, version) in [("ip", 4), ("ip6", 6)] {
         if let Some(text) = req.query.get(name) {
             let text = text
                 .trim_start_matches('^')
                 .trim_end_matches('$')
                 .replace("\\.", ".");
-            keeps.push(Box::new(move |i| {
-                i.network_info.0.iter().flat_map(|p| &p.addresses).any(|a| {
-                    a.version == version
-                        && (a.ip.contains(&text) || a.floating.iter().any(|f| f.contains(&text)))
-                })
-            }));
+            conds.push(addresses::with(version, &text));
         }
     }
-    if req.at_least(2, 26) {
-        let list = |name: &str| {
-            req.query
-                .get(name)
-                .map(|t| t.split(',').map(str::to_string).collect::<Vec<_>>())
-        };
-        if let Some(tags) = list("tags") {
-            keeps.push(Box::new(move |i| tags.iter().all(|t| i.tags.0.contains(t))));
-        }
-        if let Some(tags) = list("tags-any") {
-            keeps.push(Box::new(move |i| tags.iter().any(|t| i.tags.0.contains(t))));
-        }
-        if let Some(tags) = list("not-tags") {
-            keeps.push(Box::new(move |i| {
-                !tags.iter().all(|t| i.tags.0.contains(t))
-            }));
-        }
-        if let Some(tags) = list("not-tags-any") {
-            keeps.push(Box::new(move |i| {
-                !tags.iter().any(|t| i.tags.0.contains(t))
-            }));
-        }
+    if !req.at_least(2, 26) {
+        return conds;
     }
-    Ok(if keeps.is_empty() {
-        None
-    } else {
-        Some(Box::new(move |i: &InstanceRow| keeps.iter().all(|k| k(i))))
-    })
+    let tags = |name: &str| {
+        let list = req.query.get(name)?;
+        Some(list.split(',').map(instances::tagged).collect::<Vec<_>>())
+    };
+    conds.extend(tags("tags").map(all));
+    conds.extend(tags("tags-any").map(any));
+    conds.extend(tags("not-tags").map(|t| not(all(t))));
+    conds.extend(tags("not-tags-any").map(|t| not(any(t))));
+    conds
 }
 
 fn plain_filters(req: &Req) -> Result<Vec<Cond>> {
@@ -393,14 +368,14 @@ pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 /// `GET /servers/{id}/ips`.
 pub async fn ips(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    Reply::ok(&json!({"addresses": addresses(&row.network_info.0, false)}))
+    Reply::ok(&json!({"addresses": server::addresses(&row.network_info.0, false)}))
 }
 
 /// `GET /servers/{id}/ips/{label}`.
 pub async fn ips_of(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
     let label = req.param("label");
-    let found = addresses(&row.network_info.0, false).remove(label);
+    let found = server::addresses(&row.network_info.0, false).remove(label);
     let list =
         found.ok_or_else(|| Error::not_found("Instance is not a member of specified network"))?;
     Reply::ok(&json!({label: list}))
@@ -409,18 +384,8 @@ pub async fn ips_of(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 /// `GET /servers/{id}/os-security-groups`: neutron's groups in nova's old spelling.
 pub async fn security_groups(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
-    let groups = crate::network::groups_of(&nova.sdk, &row.id).await?;
-    let rule = |r: &Value| {
-        json!({"id": r["id"], "parent_group_id": r["security_group_id"], "ip_protocol": r["protocol"],
-            "from_port": r["port_range_min"], "to_port": r["port_range_max"], "group": {},
-            "ip_range": match r["remote_ip_prefix"].as_str() { Some(c) => json!({"cidr": c}), None => json!({}) }})
-    };
-    let views: Vec<Value> = groups
-        .iter()
-        .map(|g| {
-            let ingress = g["security_group_rules"].as_array().into_iter().flatten().filter(|r| r["direction"] == "ingress");
-            json!({"id": g["id"], "name": g["name"], "description": g["description"], "tenant_id": g["project_id"], "rules": ingress.map(rule).collect::<Vec<_>>()})
-        })
-        .collect();
+    let ports = network::ports_of(&nova.sdk, &row.id).await?;
+    let groups = network::groups_of(&nova.sdk, &ports).await?;
+    let views = group_views(&nova, sdk::Caller::Service, &groups).await?;
     Reply::ok(&json!({"security_groups": views}))
 }

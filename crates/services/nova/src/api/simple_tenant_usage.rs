@@ -149,6 +149,10 @@ fn link(body: &mut Value, key: &str, req: &Req, page: &Page<InstanceRow>) {
 
 /// `GET /os-simple-tenant-usage`.
 pub async fn list(nova: Arc<Nova>, req: Req) -> Result<Reply> {
+    // COMPAT: the usage of a project without a name is not the usage of all.
+    if req.path.ends_with('/') {
+        return Err(Error::not_found("The resource could not be found."));
+    }
     let period = period(&nova, &req)?;
     let detailed = req.query.get("detailed") == Some("1");
     let page = page(&nova, &req, &period, None).await?;

@@ -56,7 +56,8 @@ pub fn start(
     })
 }
 
-fn find(tx: &mut Tx, instance_id: &str, request_id: &str) -> Result<Option<ActionRow>> {
+/// The action that `request_id` started.
+pub fn find(tx: &mut Tx, instance_id: &str, request_id: &str) -> Result<Option<ActionRow>> {
     tx.find(all([
         eq("instance_id", instance_id),
         eq("request_id", request_id),

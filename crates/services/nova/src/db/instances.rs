@@ -1,10 +1,11 @@
 //! Instances. A deleted one keeps its row (`deleted_at`), as upstream's API shows it to administrators.
 
+use super::addresses;
 use crate::instance::status::{TaskState, VmState};
 use base::{Cell, CellValue, Error, Json, Result, Timestamp};
 use nova_types::rpc::FlavorSpec;
 use oslo_context::RowScope;
-use oslo_db::{Cond, Tx, all, eq, is_in, is_null};
+use oslo_db::{Cond, Tx, all, contains, eq, is_in, is_null};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ pub struct Fault {
 }
 
 /// A port as the instance's row remembers it (upstream's info cache): lists need no call to neutron.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CachedPort {
     /// Neutron's port.
@@ -48,7 +49,7 @@ pub struct CachedPort {
 }
 
 /// An address of a cached port.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CachedAddress {
     /// The fixed address.
@@ -180,6 +181,20 @@ pub fn transition(
 pub fn update(tx: &mut Tx, id: &str, set: &[(&'static str, CellValue)]) -> Result<()> {
     tx.update::<InstanceRow>(eq("id", id), set)?;
     Ok(())
+}
+
+/// Writes what the row remembers of its ports, and by which addresses it is found.
+pub fn save_ports(tx: &mut Tx, id: &str, ports: &[CachedPort]) -> Result<()> {
+    update(tx, id, &[("network_info", Json(ports.to_vec()).to_cell())])?;
+    addresses::replace(tx, id, ports)
+}
+
+/// Instances that have the tag. The column is a JSON list of strings that hold no comma (the API's schema), so
+/// that a tag stands after `[` or `,` and nowhere else.
+pub fn tagged(tag: &str) -> Cond {
+    let name = Value::String(tag.to_string());
+    let spots = [format!("[{name}"), format!(",{name}")];
+    oslo_db::any(spots.map(|spot| contains("tags", &spot)))
 }
 
 /// `Cell` of an optional task state, for transitions.

@@ -1,6 +1,7 @@
 //! SQL, a table per file.
 
 pub mod actions;
+pub mod addresses;
 pub mod aggregates;
 pub mod block_devices;
 pub mod compute_nodes;
@@ -25,5 +26,9 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-23-nova-volume-reservations",
         sql: include_str!("../../migrations/2026-11-23-volume-reservations.sql"),
+    },
+    Migration {
+        id: "2026-11-25-nova-addresses",
+        sql: include_str!("../../migrations/2026-11-25-addresses.sql"),
     },
 ];

@@ -1,6 +1,7 @@
 //! Server groups: affinity and anti-affinity. Members are the instances that name the group.
 
 use base::{Json, Result, Timestamp};
+use oslo_db::sea_query::{Expr, Query};
 use oslo_db::{Tx, all, eq, is_null};
 use serde_json::{Map, Value};
 
@@ -26,4 +27,15 @@ pub fn members(tx: &mut Tx, group_id: &str) -> Result<Vec<InstanceRow>> {
         &[("created_at", base::Dir::Asc)],
         None,
     )
+}
+
+/// Keeps other transactions that do the same waiting until this one ends.
+pub fn hold(tx: &mut Tx, group_id: &str) -> Result<()> {
+    let same = Expr::col("name");
+    let touch = Query::update()
+        .table("server_groups")
+        .value("name", same)
+        .cond_where(eq("id", group_id))
+        .to_owned();
+    tx.execute(&touch).map(drop)
 }

@@ -3,18 +3,18 @@
 //! A host that fails is given back and another one tried (`[nova] max_attempts`), as upstream's RetryFilter does.
 
 use super::{event, give_up, spec, wanted};
-use crate::db::instances::{self, CachedPort};
+use crate::db::instances::{self, CachedPort, InstanceRow};
 use crate::db::{actions, block_devices};
 use crate::image;
 use crate::instance::status::{TaskState, VmState};
-use crate::network::{self, NewPort, Port, RequestedNetwork};
+use crate::network::{self, NewPort, RequestedNetwork};
 use crate::scheduler::{self, RequestSpec};
 use crate::{Nova, volume};
-use base::{Cell, Error, Json, Kind, Result, Secret};
+use base::{Cell, Error, Json, Kind, Result, Secret, Timestamp};
+use neutron_types::rest::Port;
 use nova_types::rpc::{ImageSpec, PowerState};
 use oslo_context::RequestContext;
 use oslo_taskflow::{BoxFuture, Flow, Step};
-use sdk::Caller;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,23 +83,46 @@ impl Flow for BootServer {
     }
 }
 
+/// How often members of one server group may get in each other's way before a boot gives up.
+const GROUP_ATTEMPTS: usize = 10;
+
 async fn schedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
-    let started = nova.clock.now();
-    let instance = wanted(&nova, &flow.instance_id).await?;
-    let (row, base) = (instance.clone(), flow.spec.clone());
-    let request = nova
-        .db
-        .read(move |tx| scheduler::request_spec(tx, &row, &base))
-        .await?;
-    let chosen = scheduler::select_destination(&nova, &request, &flow.request_id).await?;
-    let (id, request_id, now) = (
-        flow.instance_id.clone(),
-        flow.request_id.clone(),
-        nova.clock.now(),
-    );
-    let host = chosen.host.clone();
+    for _ in 0..GROUP_ATTEMPTS {
+        let started = nova.clock.now();
+        let instance = wanted(&nova, &flow.instance_id).await?;
+        let (row, base) = (instance.clone(), flow.spec.clone());
+        let request = nova
+            .db
+            .read(move |tx| scheduler::request_spec(tx, &row, &base))
+            .await?;
+        let chosen = scheduler::select_destination(&nova, &request, &flow.request_id).await?;
+        let host = chosen.host.clone();
+        if place(flow, &nova, instance, chosen, started).await? {
+            tracing::info!(server.id = flow.instance_id, host, "scheduled");
+            return Ok(());
+        }
+    }
+    Err(Error::unavailable(
+        "The members of the server group keep getting in each other's way.",
+    ))
+}
+
+/// Writes the choice down. False: another member of the server group was placed since the filters looked, and with it
+/// the group's rule would not hold; the next choice takes the claim's place.
+async fn place(
+    flow: &BootServer,
+    nova: &Arc<Nova>,
+    instance: InstanceRow,
+    chosen: scheduler::Destination,
+    started: Timestamp,
+) -> Result<bool> {
+    let (request_id, base, now) = (flow.request_id.clone(), flow.spec.clone(), nova.clock.now());
+    let state = Arc::clone(nova);
     nova.db
         .write(move |tx| {
+            if !scheduler::group_allows(&state, tx, &instance, &base, &chosen.host)? {
+                return Ok(false);
+            }
             let set = [
                 ("host", Some(chosen.host.clone()).to_cell()),
                 ("node", Some(chosen.node.clone()).to_cell()),
@@ -114,29 +137,29 @@ async fn schedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
                 Some(TaskState::Spawning),
                 Some(TaskState::BlockDeviceMapping),
             ];
-            if !instances::transition(tx, &id, &[VmState::Building], &tasks, &set)? {
+            let id = &instance.id;
+            if !instances::transition(tx, id, &[VmState::Building], &tasks, &set)? {
                 return Err(Error::conflict(format!(
                     "Instance {id} was deleted meanwhile."
                 )));
             }
             actions::event(
                 tx,
-                &id,
+                id,
                 &request_id,
                 "conductor_schedule_and_build_instances",
                 Some(&chosen.host),
                 started,
                 now,
                 None,
-            )
+            )?;
+            Ok(true)
         })
-        .await?;
-    tracing::info!(server.id = flow.instance_id, host, "scheduled");
-    Ok(())
+        .await
 }
 
 async fn unschedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
-    scheduler::release(&nova, &flow.instance_id).await?;
+    scheduler::release(&nova, &flow.instance_id, &flow.request_id).await?;
     let id = flow.instance_id.clone();
     nova.db
         .write(move |tx| {
@@ -206,7 +229,7 @@ async fn ports(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
             flow.made.push(port.id.clone());
         }
         flow.ports[i] = Some(port.id.clone());
-        if port.vif_type.as_deref() == Some("binding_failed") {
+        if port.vif_type == "binding_failed" {
             return Err(Error::bad_request(format!(
                 "Binding failed for port {}: no live L2 agent on host {host}.",
                 port.id
@@ -235,11 +258,9 @@ async fn save_ports(
     let id = id.to_string();
     nova.db
         .write(move |tx| {
-            let set = [
-                ("network_info", Json(cached.clone()).to_cell()),
-                ("security_groups", Json(groups.clone()).to_cell()),
-            ];
-            instances::update(tx, &id, &set)
+            instances::save_ports(tx, &id, &cached)?;
+            let groups = ("security_groups", Json(groups.clone()).to_cell());
+            instances::update(tx, &id, &[groups])
         })
         .await
 }
@@ -446,9 +467,7 @@ async fn image_spec(
         return Ok(None);
     };
     let sdk = nova.sdk.for_request(request_id);
-    image::get(&sdk, Caller::Service, id)
-        .await
-        .map(|i| Some(i.spec))
+    image::get_spec(&sdk, id).await.map(Some)
 }
 
 /// Waits until the L2 agent has wired every port: a guest that starts earlier may give up on DHCP.

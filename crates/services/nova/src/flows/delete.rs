@@ -2,8 +2,7 @@
 
 use super::give_up;
 use crate::Nova;
-use crate::db::actions;
-use crate::db::instances;
+use crate::db::{actions, addresses, instances};
 use crate::instance::status::VmState;
 use crate::{network, scheduler};
 use base::{Cell, Error, Kind, Result};
@@ -133,7 +132,7 @@ async fn ports(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
 }
 
 async fn allocations(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
-    scheduler::release(&nova, &flow.instance_id).await
+    scheduler::release(&nova, &flow.instance_id, &flow.request_id).await
 }
 
 async fn forget(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
@@ -153,6 +152,7 @@ async fn forget(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
                 ("updated_at", Some(now).to_cell()),
             ];
             instances::update(tx, &id, &set)?;
+            addresses::forget(tx, &id)?;
             actions::finish(tx, &id, &request_id, now, None)
         })
         .await?;

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod delete;
+pub mod device;
 pub mod interface;
 pub mod power;
 pub mod volume;
@@ -20,14 +21,13 @@ pub fn register(nova: &Arc<Nova>) {
     nova.engine
         .register::<delete::DeleteServer>(Arc::clone(nova));
     nova.engine.register::<power::ChangePower>(Arc::clone(nova));
-    nova.engine
-        .register::<volume::AttachVolume>(Arc::clone(nova));
-    nova.engine
-        .register::<volume::DetachVolume>(Arc::clone(nova));
-    nova.engine
-        .register::<interface::AttachInterface>(Arc::clone(nova));
-    nova.engine
-        .register::<interface::DetachInterface>(Arc::clone(nova));
+    plugs::<volume::Volume>(nova);
+    plugs::<interface::Interface>(nova);
+}
+
+fn plugs<D: device::Device>(nova: &Arc<Nova>) {
+    nova.engine.register::<device::Attach<D>>(Arc::clone(nova));
+    nova.engine.register::<device::Detach<D>>(Arc::clone(nova));
 }
 
 /// The instance a flow works on. One that is gone, or is being deleted by somebody else, ends the flow.
@@ -104,6 +104,20 @@ pub(crate) async fn give_up(
             }
             instances::update(tx, &id, &set)
         })
+        .await
+}
+
+/// Ends the action of a flow that owns no state of the instance.
+pub(crate) async fn finish(
+    nova: &Nova,
+    id: &str,
+    request_id: &str,
+    error: Option<&Error>,
+) -> Result<()> {
+    let (id, request_id, now) = (id.to_string(), request_id.to_string(), nova.clock.now());
+    let words = error.map(|e| e.message().to_string());
+    nova.db
+        .write(move |tx| actions::finish(tx, &id, &request_id, now, words.as_deref()))
         .await
 }
 

@@ -106,10 +106,7 @@ async fn image_of(
     instance: &instances::InstanceRow,
 ) -> Option<nova_types::rpc::ImageSpec> {
     let id = instance.image_ref.as_deref()?;
-    crate::image::get(&nova.sdk, sdk::Caller::Service, id)
-        .await
-        .ok()
-        .map(|i| i.spec)
+    crate::image::get_spec(&nova.sdk, id).await.ok()
 }
 
 fn event_name(action: PowerAction) -> &'static str {

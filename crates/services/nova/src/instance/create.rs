@@ -12,11 +12,12 @@ use crate::db::keypairs::KeypairRow;
 use crate::db::reservations;
 use crate::db::server_groups::{self, ServerGroupRow};
 use crate::flows::boot::BootServer;
-use crate::image::{self, Image};
+use crate::image;
 use crate::network::{self, RequestedNetwork};
 use crate::scheduler::RequestSpec;
 use crate::volume;
 use base::{Error, Json, Result, Secret, Timestamp, new_id};
+use glance_types::Image;
 use nova_types::rpc::FlavorSpec;
 use oslo_context::RequestContext;
 use oslo_db::{Tx, all, any, eq};
@@ -218,17 +219,18 @@ async fn check_image(
         return Ok(None);
     };
     let image = image::get_for_boot(&nova.sdk, ctx, id).await?;
-    if flavor.memory_mb < image.min_ram {
+    if (flavor.memory_mb as u64) < image.min_ram {
         return Err(Error::bad_request(
             "Flavor's memory is too small for requested image.",
         ));
     }
-    let bytes = image.virtual_size.max(image.spec.size as i64);
-    if flavor.root_gb > 0 && (bytes > flavor.root_gb << 30 || image.min_disk > flavor.root_gb) {
-        let need = image.min_disk.max((bytes + (1 << 30) - 1) >> 30);
+    let root_gb = flavor.root_gb as u64;
+    let bytes = image.virtual_size.max(image.size).unwrap_or(0);
+    if root_gb > 0 && (bytes > root_gb << 30 || image.min_disk > root_gb) {
+        let need = image.min_disk.max(bytes.div_ceil(1 << 30));
         return Err(Error::bad_request(format!(
             "Flavor's disk is too small for requested image. Flavor disk is {} bytes, image is {} bytes.",
-            flavor.root_gb << 30,
+            root_gb << 30,
             need << 30
         )));
     }
@@ -283,7 +285,7 @@ async fn write(
     let properties = checked
         .image
         .as_ref()
-        .map(|i| i.spec.properties.clone())
+        .map(|i| image::spec(i).properties)
         .unwrap_or_default();
     let (networks, groups, reserved) = (
         checked.networks.clone(),

@@ -10,6 +10,7 @@ use crate::db::actions;
 use crate::db::instances::{self, InstanceRow};
 use base::{Cell, Error, Result};
 use oslo_context::RequestContext;
+use oslo_db::Tx;
 use oslo_taskflow::Flow;
 use status::{TaskState, VmState};
 use std::sync::Arc;
@@ -64,6 +65,17 @@ pub struct Verb {
     pub task: Option<TaskState>,
 }
 
+impl Verb {
+    /// Refuses at once what [`submit`] would refuse later, before anything is made elsewhere for its sake.
+    pub fn check(&self, ctx: &RequestContext, instance: &InstanceRow) -> Result<()> {
+        check_lock(ctx, instance)?;
+        if self.states.contains(&instance.vm_state) && self.tasks.contains(&instance.task_state) {
+            return Ok(());
+        }
+        Err(invalid_state(instance, self.name, self.tasks))
+    }
+}
+
 /// Checks lock and state, takes the task by compare-and-swap, logs the action and submits the flow: all in one transaction.
 pub async fn submit<F: Flow + Clone>(
     nova: &Arc<Nova>,
@@ -71,6 +83,18 @@ pub async fn submit<F: Flow + Clone>(
     id: &str,
     verb: &'static Verb,
     flow: F,
+) -> Result<()> {
+    submit_with(nova, ctx, id, verb, flow, |_| Ok(())).await
+}
+
+/// The same, with `also` written in that transaction.
+pub async fn submit_with<F: Flow + Clone>(
+    nova: &Arc<Nova>,
+    ctx: &RequestContext,
+    id: &str,
+    verb: &'static Verb,
+    flow: F,
+    also: impl Fn(&mut Tx) -> Result<()> + Send + Sync + 'static,
 ) -> Result<()> {
     let (id, context, now) = (id.to_string(), ctx.clone(), nova.clock.now());
     let engine = nova.engine.clone();
@@ -85,6 +109,7 @@ pub async fn submit<F: Flow + Clone>(
             if !instances::transition(tx, &id, verb.states, verb.tasks, &set)? {
                 return Err(invalid_state(&instance, verb.name, verb.tasks));
             }
+            also(tx)?;
             actions::start(tx, &context, &id, verb.action, now)?;
             engine.submit(tx, &flow)?;
             Ok(())

@@ -6,7 +6,7 @@ use crate::db::keypairs::KeypairRow;
 use crate::db::server_groups::ServerGroupRow;
 use base::{Error, Result};
 use oslo_db::{Tx, all, eq, is_null};
-use oslo_limit::{Exceeded, Limits, Resource};
+use oslo_limit::{Exceeded, Limits, Resource, UNLIMITED};
 
 fn living(project: &str) -> oslo_db::Cond {
     all([eq("project_id", project), is_null("deleted_at")])
@@ -63,6 +63,11 @@ pub fn limits(conf: &Conf) -> Limits {
                 conf.quota_server_group_members,
                 per_thing,
             ),
+            // What nova-network's time left behind: shown up to 2.35, kept if set, and never limiting anything.
+            resource("fixed_ips", UNLIMITED, per_thing),
+            resource("floating_ips", UNLIMITED, per_thing),
+            resource("security_groups", UNLIMITED, per_thing),
+            resource("security_group_rules", UNLIMITED, per_thing),
         ],
     )
 }

@@ -1,13 +1,17 @@
 //! What rows remember of ports is brought in line with neutron: an event that was lost costs a minute, not forever.
 
 use crate::Nova;
-use crate::db::instances::{self, InstanceRow};
-use crate::flows::interface::AttachInterface;
+use crate::db::addresses;
+use crate::db::instances::{self, CachedPort, InstanceRow};
+use crate::flows::device::Attach;
+use crate::flows::interface::Interface;
+use crate::instance::status::VmState;
 use crate::network;
 use async_trait::async_trait;
-use base::{Cell, Json, Result};
-use oslo_db::{all, is_null, not_null};
+use base::{Cell, Dir, Json, Result};
+use oslo_db::{Tx, all, gt, is_null, not_null};
 use oslo_service::{Reconciler, Report};
+use sdk::Caller;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,71 +29,97 @@ impl Reconciler for HealNetworkInfo {
     }
 
     async fn run(&self) -> Result<Report> {
-        let rows: Vec<InstanceRow> = self
-            .0
-            .db
-            .read(|tx| {
-                tx.select(all([
+        let mut report = Report::default();
+        let mut last = String::new();
+        loop {
+            let after = last.clone();
+            let settled = move |tx: &mut Tx| {
+                let cond = all([
                     is_null("deleted_at"),
                     is_null("task_state"),
                     not_null("host"),
-                ]))
-            })
-            .await?;
-        let mut report = Report::default();
-        for row in rows.iter().filter(|r| !r.network_info.0.is_empty()) {
-            report.examined += 1;
-            report.changed += u64::from(refresh(&self.0, row).await?);
+                    gt("id", after.as_str()),
+                ]);
+                tx.select_sorted::<InstanceRow>(cond, &[("id", Dir::Asc)], Some(AT_ONCE))
+            };
+            let rows = self.0.db.read(settled).await?;
+            let Some(row) = rows.last() else {
+                return Ok(report);
+            };
+            last = row.id.clone();
+            report.examined += rows.len() as u64;
+            report.changed += refresh(&self.0, &rows).await?;
         }
-        Ok(report)
     }
 }
 
-/// Reads an instance's ports from neutron and saves what changed; true if something did.
-pub async fn refresh(nova: &Nova, row: &InstanceRow) -> Result<bool> {
-    let ports = network::ports_of(&nova.sdk, &row.id).await?;
-    let old = &row.network_info.0;
+/// So many instances are asked about in one go.
+const AT_ONCE: u64 = 100;
+
+/// Reads the ports of instances from neutron, all at once, and saves what changed; how many did.
+pub async fn refresh(nova: &Nova, rows: &[InstanceRow]) -> Result<u64> {
+    let ids: Vec<String> = rows.iter().map(|r| r.id.clone()).collect();
+    let ports = nova.sdk.neutron().ports_of(Caller::Service, &ids).await?;
+    let known: HashMap<&str, &CachedPort> = rows
+        .iter()
+        .flat_map(|r| &r.network_info.0)
+        .map(|p| (p.id.as_str(), p))
+        .collect();
     let made: Vec<String> = ports
         .iter()
-        .filter(|p| old.iter().all(|o| o.id != p.id || o.created_by_nova))
+        .filter(|p| known.get(p.id.as_str()).is_none_or(|o| o.created_by_nova))
         .map(|p| p.id.clone())
         .collect();
-    let tags: HashMap<String, String> = old
-        .iter()
+    let tags: HashMap<String, String> = known
+        .values()
         .filter_map(|o| Some((o.id.clone(), o.tag.clone()?)))
         .collect();
-    let mut fresh = network::describe(&nova.sdk, &ports, &made, &tags).await?;
+    let described = network::describe(&nova.sdk, &ports, &made, &tags).await?;
+    let mut fresh: HashMap<String, Vec<CachedPort>> = HashMap::new();
+    for (port, cached) in ports.into_iter().zip(described) {
+        fresh.entry(port.device_id).or_default().push(cached);
+    }
+    let mut changed = 0;
+    for row in rows {
+        let ports = fresh.remove(&row.id).unwrap_or_default();
+        changed += u64::from(save(nova, row, ports).await?);
+    }
+    Ok(changed)
+}
+
+async fn save(nova: &Nova, row: &InstanceRow, mut fresh: Vec<CachedPort>) -> Result<bool> {
+    let old = row.network_info.0.clone();
     // Cards keep the order in which the guest has them.
     fresh.sort_by_key(|p| old.iter().position(|o| o.id == p.id).unwrap_or(usize::MAX));
-    let same = serde_json::to_value(&fresh)? == serde_json::to_value(old)?;
-    if same {
+    if fresh == old {
         return Ok(false);
     }
-    let (id, known) = (row.id.clone(), serde_json::to_value(old)?);
     // A port that the row does not know was made by an attach that its process did not survive: it is carried through.
-    let stray = |p: &&instances::CachedPort| old.iter().all(|o| o.id != p.id);
-    let strays: Vec<AttachInterface> = fresh
+    let stray = |p: &&CachedPort| old.iter().all(|o| o.id != p.id);
+    let strays: Vec<Attach<Interface>> = fresh
         .iter()
         .filter(stray)
-        .map(|p| AttachInterface {
+        .map(|p| Attach {
             instance_id: row.id.clone(),
             request_id: base::id::new_request_id(),
-            port_id: p.id.clone(),
-            made: false,
-            tag: None,
+            device: Interface {
+                port_id: p.id.clone(),
+                made: false,
+                tag: None,
+            },
         })
         .collect();
-    let engine = nova.engine.clone();
+    let (id, engine) = (row.id.clone(), nova.engine.clone());
     nova.db
         .write(move |tx| {
             // Only while nobody is at work on it, and nobody was since it was read: flows write the same column.
-            let now = instances::find(tx, &id)?.map(|r| r.network_info.0);
-            if serde_json::to_value(now)? != known {
+            let current = instances::find(tx, &id)?.map(|r| r.network_info.0);
+            if current.as_ref() != Some(&old) {
                 return Ok(());
             }
-            let states: Vec<_> = crate::instance::status::VmState::ALL.to_vec();
             let ports = [("network_info", Json(fresh.clone()).to_cell())];
-            if instances::transition(tx, &id, &states, &[None], &ports)? {
+            if instances::transition(tx, &id, VmState::ALL, &[None], &ports)? {
+                addresses::replace(tx, &id, &fresh)?;
                 for flow in &strays {
                     engine.submit(tx, flow)?;
                 }

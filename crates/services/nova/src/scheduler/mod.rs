@@ -16,10 +16,11 @@ use base::{Error, Json, Kind, Result};
 use nova_types::rpc::FlavorSpec;
 use oslo_http::percent_encode;
 use oslo_scheduling::{Filter, Outcome, Rejected, Weigher};
-use sdk::{Caller, Method};
+use placement_types::Resources;
+use sdk::{Consumer, PlacementClient};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a boot wants of a host.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -64,13 +65,16 @@ impl RequestSpec {
         root + self.flavor.ephemeral_gb + self.flavor.swap_mb.div_ceil(1024)
     }
 
-    fn resources(&self) -> BTreeMap<&'static str, u64> {
+    fn resources(&self) -> Resources {
         let all = [
-            ("VCPU", u64::from(self.flavor.vcpus)),
-            ("MEMORY_MB", self.flavor.memory_mb),
-            ("DISK_GB", self.disk_gb()),
+            ("VCPU", i64::from(self.flavor.vcpus)),
+            ("MEMORY_MB", self.flavor.memory_mb as i64),
+            ("DISK_GB", self.disk_gb() as i64),
         ];
-        all.into_iter().filter(|(_, n)| *n > 0).collect()
+        let wanted = all.into_iter().filter(|(_, n)| *n > 0);
+        Resources {
+            resources: wanted.map(|(k, n)| (k.to_string(), n)).collect(),
+        }
     }
 }
 
@@ -85,16 +89,14 @@ pub struct Destination {
     pub zone: String,
 }
 
-const PLACEMENT_VERSION: &str = "1.36";
-
 /// Chooses and claims. Nothing but the claim is changed; the caller writes the instance's host.
 pub async fn select_destination(
     nova: &Nova,
     spec: &RequestSpec,
     request_id: &str,
 ) -> Result<Destination> {
-    let providers = candidates(nova, spec).await?;
-    let spec_for_hosts = spec.clone();
+    let placement = nova.sdk.for_request(request_id).placement();
+    let providers = candidates(&placement, spec).await?;
     let (hosts, seen) = {
         let now = nova.clock.now();
         let down = std::time::Duration::from_secs(nova.conf.service_down_time);
@@ -108,12 +110,12 @@ pub async fn select_destination(
     };
     let (candidates, rest): (Vec<Host>, Vec<Host>) = hosts
         .into_iter()
-        .partition(|h| providers.contains_key(&h.provider_id));
+        .partition(|h| providers.contains(&h.provider_id));
     let filters = filters::enabled(&nova.conf);
     let weighers = weighers::enabled(&nova.conf);
     let filters: Vec<&dyn Filter<Host, RequestSpec>> = filters.iter().map(|f| &**f).collect();
     let weighers: Vec<&dyn Weigher<Host, RequestSpec>> = weighers.iter().map(|w| &**w).collect();
-    let mut outcome = oslo_scheduling::run(&candidates, &spec_for_hosts, &filters, &weighers);
+    let mut outcome = oslo_scheduling::run(&candidates, spec, &filters, &weighers);
     let lacking = describe_lack(spec);
     outcome
         .rejected
@@ -127,7 +129,7 @@ pub async fn select_destination(
         let Some(host) = candidates.iter().find(|h| h.name() == survivor.host) else {
             continue;
         };
-        if claim(nova, spec, &host.provider_id).await? {
+        if claim(&placement, spec, &host.provider_id).await? {
             chosen = Some(Destination {
                 host: host.host.clone(),
                 node: host.node.clone(),
@@ -143,6 +145,7 @@ pub async fn select_destination(
 fn describe_lack(spec: &RequestSpec) -> String {
     let wants: Vec<String> = spec
         .resources()
+        .resources
         .iter()
         .map(|(k, n)| format!("{n} {k}"))
         .collect();
@@ -196,10 +199,11 @@ async fn remember(
         .await
 }
 
-/// Placement's candidates: provider id to resources.
-async fn candidates(nova: &Nova, spec: &RequestSpec) -> Result<HashMap<String, Value>> {
+/// The providers that have room, by placement.
+async fn candidates(placement: &PlacementClient, spec: &RequestSpec) -> Result<BTreeSet<String>> {
     let resources: Vec<String> = spec
         .resources()
+        .resources
         .iter()
         .map(|(k, n)| format!("{k}:{n}"))
         .collect();
@@ -226,66 +230,34 @@ async fn candidates(nova: &Nova, spec: &RequestSpec) -> Result<HashMap<String, V
             percent_encode(&required.join(","))
         ));
     }
-    let placement = nova.sdk.with_version(PLACEMENT_VERSION);
-    let answer = placement
-        .request(
-            Caller::Service,
-            "placement",
-            Method::GET,
-            &format!("/allocation_candidates?{query}"),
-            None,
-        )
-        .await?;
-    let summaries: HashMap<String, Value> = answer.key("provider_summaries")?;
-    Ok(summaries)
+    let found = placement.allocation_candidates(&query).await?;
+    Ok(found
+        .allocation_requests
+        .into_iter()
+        .flat_map(|way| way.allocations.into_keys())
+        .collect())
 }
 
 /// Claims room on a provider. False: somebody else took it. A claim that an earlier, interrupted try made is replaced.
-async fn claim(nova: &Nova, spec: &RequestSpec, provider: &str) -> Result<bool> {
-    let placement = nova.sdk.with_version(PLACEMENT_VERSION);
-    let path = format!("/allocations/{}", spec.instance_id);
-    for _ in 0..4 {
-        let current: Value = placement
-            .request(Caller::Service, "placement", Method::GET, &path, None)
-            .await?
-            .json()?;
-        let body = json!({
-            "allocations": {provider: {"resources": spec.resources()}},
-            "project_id": spec.project_id,
-            "user_id": spec.user_id,
-            "consumer_generation": current.get("consumer_generation").cloned().unwrap_or(Value::Null),
-        });
-        match placement
-            .request(Caller::Service, "placement", Method::PUT, &path, Some(body))
-            .await
-        {
-            Ok(_) => return Ok(true),
-            Err(e)
-                if e.kind() == Kind::Conflict
-                    && e.error_class() == Some("placement.concurrent_update") => {}
-            Err(e) if e.kind() == Kind::Conflict => return Ok(false),
-            Err(e) => return Err(e),
-        }
+async fn claim(placement: &PlacementClient, spec: &RequestSpec, provider: &str) -> Result<bool> {
+    let consumer = Consumer {
+        id: &spec.instance_id,
+        project_id: &spec.project_id,
+        user_id: &spec.user_id,
+        consumer_type: "INSTANCE",
+    };
+    let wanted = BTreeMap::from([(provider.to_string(), spec.resources())]);
+    match placement.replace_allocations(consumer, &wanted).await {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == Kind::Conflict => Ok(false),
+        Err(e) => Err(e),
     }
-    Ok(false)
 }
 
 /// Gives back what an instance holds in placement; success if it holds nothing.
-pub async fn release(nova: &Nova, instance_id: &str) -> Result<()> {
-    let placement = nova.sdk.with_version(PLACEMENT_VERSION);
-    match placement
-        .request(
-            Caller::Service,
-            "placement",
-            Method::DELETE,
-            &format!("/allocations/{instance_id}"),
-            None,
-        )
-        .await
-    {
-        Err(e) if e.is_not_found() => Ok(()),
-        other => other.map(|_| ()),
-    }
+pub async fn release(nova: &Nova, instance_id: &str, request_id: &str) -> Result<()> {
+    let placement = nova.sdk.for_request(request_id).placement();
+    placement.delete_allocations(instance_id).await
 }
 
 /// What a boot of `instance` wants; group facts are read in `tx`.
@@ -321,4 +293,29 @@ pub fn request_spec(
         .unwrap_or(1);
     spec.group_policy = Some(group.policy);
     Ok(spec)
+}
+
+/// Whether the rule of the instance's server group holds with it on `host`, by what the database says now: members are
+/// scheduled side by side, and the filters saw the group as it was. First in its transaction, because it holds the group
+/// until the end of it.
+pub fn group_allows(
+    nova: &Nova,
+    tx: &mut oslo_db::Tx,
+    instance: &InstanceRow,
+    base_spec: &RequestSpec,
+    host: &str,
+) -> Result<bool> {
+    let Some(group) = &instance.server_group_id else {
+        return Ok(true);
+    };
+    crate::db::server_groups::hold(tx, group)?;
+    let spec = request_spec(tx, instance, base_spec)?;
+    let host = Host {
+        host: host.to_string(),
+        ..Host::default()
+    };
+    Ok(filters::enabled(&nova.conf)
+        .iter()
+        .filter(|f| f.name().starts_with("ServerGroup"))
+        .all(|f| f.passes(&host, &spec).is_ok()))
 }

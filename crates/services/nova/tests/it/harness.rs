@@ -1,5 +1,6 @@
 //! nova on a database in memory, with callers whose tokens are their names and a compute host that only has consoles.
 
+use crate::neighbours::Neighbours;
 use async_trait::async_trait;
 use base::{Clock, Error, Json, Result, Timestamp};
 use futures::future::BoxFuture;
@@ -19,7 +20,8 @@ use oslo_service::Supervisor;
 use sdk::Sdk;
 use serde_json::Value;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
 
 /// `admin`; `alice` and `anna` in project p1; `bob` in p2.
 struct Names;
@@ -38,7 +40,8 @@ impl Authenticate for Names {
                 _ => ("p1", &["member", "reader"]),
             };
             Ok(RequestContext {
-                user_id: Some(token),
+                user_id: Some(token.clone()),
+                token: Some(token.into()),
                 project_id: Some(project.into()),
                 roles: roles.iter().map(|r| r.to_string()).collect(),
                 ..RequestContext::anonymous()
@@ -47,8 +50,11 @@ impl Authenticate for Names {
     }
 }
 
-/// A compute host whose guests all show their screen at one port.
-struct Screens(AtomicU16);
+/// A compute host whose guests all show their screen at one port, and which may be out of order.
+struct Screens {
+    port: AtomicU16,
+    broken: AtomicBool,
+}
 
 #[async_trait]
 impl ComputeApi for Screens {
@@ -56,6 +62,9 @@ impl ComputeApi for Screens {
         Ok(())
     }
     async fn ensure_instance(&self, _: &RequestContext, _: InstanceSpec) -> Result<PowerState> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(Error::internal("the hypervisor is out of order"));
+        }
         Ok(PowerState::Running)
     }
     async fn destroy_instance(&self, _: &RequestContext, _: String, _: bool) -> Result<()> {
@@ -90,7 +99,7 @@ impl ComputeApi for Screens {
     async fn vnc_console(&self, _: &RequestContext, _: String) -> Result<ConsoleAddress> {
         Ok(ConsoleAddress {
             host: "127.0.0.1".into(),
-            port: self.0.load(Ordering::SeqCst),
+            port: self.port.load(Ordering::SeqCst),
         })
     }
     async fn instance_state(&self, _: &RequestContext, _: String) -> Result<PowerState> {
@@ -105,8 +114,10 @@ pub struct Cloud {
     pub nova: Arc<Nova>,
     pub endpoint: Arc<dyn Endpoint>,
     pub clock: Clock,
+    pub neighbours: Neighbours,
+    bus: Bus,
     screens: Arc<Screens>,
-    _host: ServerHandle,
+    hosts: Vec<ServerHandle>,
     _rpc: ServerHandle,
     _supervisor: Arc<Supervisor>,
 }
@@ -120,6 +131,7 @@ impl Cloud {
         let bus = Bus::in_process();
         let clock = Clock::manual(Timestamp::parse("2026-11-23T12:00:00Z").unwrap());
         let supervisor = Arc::new(Supervisor::new());
+        let neighbours = Neighbours::default();
         let conf = nova::config::Conf {
             metadata_proxy_shared_secret: SECRET.into(),
             ..Default::default()
@@ -127,7 +139,7 @@ impl Cloud {
         let deps = nova::Deps {
             db,
             bus: bus.clone(),
-            sdk: Sdk::new(Arc::new(sdk::InProcess::default()), Default::default()),
+            sdk: Sdk::new(Arc::new(neighbours.transport()), Default::default()),
             auth: Arc::new(Names),
             conf,
             clock: clock.clone(),
@@ -142,16 +154,21 @@ impl Cloud {
             rpc,
             ..
         } = nova::build(deps).await.unwrap();
-        let screens = Arc::new(Screens(AtomicU16::new(5900)));
+        let screens = Arc::new(Screens {
+            port: AtomicU16::new(5900),
+            broken: AtomicBool::new(false),
+        });
         let host = ComputeClient::serve(&bus, "host1", Arc::clone(&screens))
             .await
             .unwrap();
         let cloud = Cloud {
+            neighbours,
+            bus,
             nova: state,
             endpoint,
             clock,
             screens,
-            _host: host,
+            hosts: vec![host],
             _rpc: rpc,
             _supervisor: supervisor,
         };
@@ -177,7 +194,8 @@ impl Cloud {
             host: host.clone(),
             ..HostReport::default()
         };
-        self.nova
+        let node = self
+            .nova
             .db
             .write(move |tx| {
                 let service = services::report(tx, &host, "nova-compute", "compute", now)?;
@@ -185,11 +203,45 @@ impl Cloud {
             })
             .await
             .unwrap();
+        self.neighbours.provider(&node.id);
+    }
+
+    /// Another compute host, on which guests start or do not.
+    pub async fn host(&mut self, name: &str, broken: bool) {
+        let screens = Screens {
+            port: AtomicU16::new(5900),
+            broken: AtomicBool::new(broken),
+        };
+        let host = ComputeClient::serve(&self.bus, name, Arc::new(screens));
+        self.hosts.push(host.await.unwrap());
+        self.heartbeat(name).await;
+    }
+
+    /// What `see` makes of the reply to a GET, once it makes something of it.
+    pub async fn wait<T>(&self, who: &str, path: &str, see: impl Fn(&Value) -> Option<T>) -> T {
+        for _ in 0..500 {
+            if let Some(seen) = see(&self.get(who, "2.96", path).await) {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{path}: {}", self.get(who, "2.96", path).await);
+    }
+
+    /// A server that nobody works on any more.
+    pub async fn settled(&self, id: &str) -> Value {
+        let path = format!("/v2.1/servers/{id}");
+        let quiet = |s: &Value| {
+            s["server"]["OS-EXT-STS:task_state"]
+                .is_null()
+                .then(|| s["server"].clone())
+        };
+        self.wait("admin", &path, quiet).await
     }
 
     /// Where the guests' screens listen from now on.
     pub fn screens_at(&self, port: u16) {
-        self.screens.0.store(port, Ordering::SeqCst);
+        self.screens.port.store(port, Ordering::SeqCst);
     }
 
     /// An active server of project p1 on host1, as a finished boot leaves it.
@@ -271,7 +323,10 @@ impl Cloud {
         let copy = row.clone();
         self.nova
             .db
-            .write(move |tx| tx.insert(&copy))
+            .write(move |tx| {
+                tx.insert(&copy)?;
+                nova::db::addresses::replace(tx, &copy.id, &copy.network_info.0)
+            })
             .await
             .unwrap();
         row

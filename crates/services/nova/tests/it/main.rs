@@ -1,9 +1,13 @@
 //! nova, driven through its HTTP surface.
 
 mod aggregates;
+mod boot;
 mod console;
 mod flavors;
 mod harness;
+mod interfaces;
 mod keypairs;
+mod lists;
 mod metadata;
+mod neighbours;
 mod quotas;

@@ -283,3 +283,64 @@ async fn the_action_log() {
         404
     );
 }
+
+#[tokio::test]
+async fn limits_of_nova_networks_time_are_kept_and_shown_as_long_as_they_were() {
+    let cloud = Cloud::new().await;
+    let body =
+        json!({"quota_class_set": {"floating_ips": 17, "security_group_rules": 23, "cores": 30}});
+    let path = "/v2.1/os-quota-class-sets/default";
+    let (status, set) = cloud.ask("admin", "2.1", "PUT", path, Some(body)).await;
+    let set = &set["quota_class_set"];
+    assert_eq!(
+        (status, &set["floating_ips"], &set["security_group_rules"]),
+        (200, &json!(17), &json!(23)),
+        "{set}"
+    );
+    assert_eq!((&set["fixed_ips"], &set["cores"]), (&json!(-1), &json!(30)));
+    let new = cloud.get("admin", "2.50", path).await;
+    assert!(new["quota_class_set"].get("floating_ips").is_none());
+
+    // A project inherits them, has its own if set, and sees them among its limits.
+    let own = json!({"quota_set": {"fixed_ips": 5}});
+    let sets = "/v2.1/os-quota-sets/p1";
+    let (status, set) = cloud.ask("admin", "2.35", "PUT", sets, Some(own)).await;
+    let set = &set["quota_set"];
+    assert_eq!(
+        (status, &set["fixed_ips"], &set["floating_ips"]),
+        (200, &json!(5), &json!(17)),
+        "{set}"
+    );
+    let limits = cloud.get("alice", "2.35", "/v2.1/limits").await;
+    let absolute = &limits["limits"]["absolute"];
+    assert_eq!(
+        (
+            &absolute["maxTotalFloatingIps"],
+            &absolute["totalFloatingIpsUsed"],
+            &absolute["maxSecurityGroups"]
+        ),
+        (&json!(17), &json!(0), &json!(-1))
+    );
+    let limits = cloud.get("alice", "2.36", "/v2.1/limits").await;
+    assert!(
+        limits["limits"]["absolute"]
+            .get("maxTotalFloatingIps")
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn the_usage_of_a_project_without_a_name_is_nobodys() {
+    let cloud = Cloud::new().await;
+    for (path, expected) in [
+        ("/v2.1/os-simple-tenant-usage", 200),
+        (
+            "/v2.1/os-simple-tenant-usage/?start=2026-11-22T00:00:00",
+            404,
+        ),
+        ("/v2.1/os-simple-tenant-usage/p1", 200),
+    ] {
+        let (status, body) = cloud.ask("admin", "2.1", "GET", path, None).await;
+        assert_eq!(status, expected, "{path}: {body}");
+    }
+}

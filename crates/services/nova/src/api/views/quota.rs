@@ -11,33 +11,26 @@ const NETWORK: &[&str] = &[
     "security_group_rules",
 ];
 
-/// Whether `resource` is shown in quota sets.
-fn shown(req: &Req, resource: &str) -> bool {
-    !(resource.starts_with("injected_") && req.at_least(2, 57))
+/// Whether `resource` is shown in quota sets; `classes` for class sets, which learned of server groups in 2.50 only
+/// and of the network resources' end then, too.
+pub fn shown(req: &Req, resource: &str, classes: bool) -> bool {
+    if resource.starts_with("injected_") {
+        return !req.at_least(2, 57);
+    }
+    if NETWORK.contains(&resource) {
+        return !req.at_least(2, if classes { 50 } else { 36 });
+    }
+    !(classes && resource.starts_with("server_group") && !req.at_least(2, 50))
 }
 
-/// A quota set: `value` of each resource that is shown, `unlimited` for the network ones; `classes` for class sets,
-/// which learned of server groups in 2.50 only and of the network resources' end then, too.
+/// A quota set: the value of each resource that this microversion shows.
 pub fn set<'a>(
     req: &Req,
     resources: impl Iterator<Item = (&'a str, Value)>,
-    unlimited: Value,
     classes: bool,
 ) -> Map<String, Value> {
-    let mut map = Map::new();
-    for (name, value) in resources {
-        let group_resource = name.starts_with("server_group");
-        if shown(req, name) && !(classes && group_resource && !req.at_least(2, 50)) {
-            map.insert(name.to_string(), value);
-        }
-    }
-    let network = if classes {
-        !req.at_least(2, 50)
-    } else {
-        !req.at_least(2, 36)
-    };
-    if network {
-        map.extend(NETWORK.iter().map(|n| (n.to_string(), unlimited.clone())));
-    }
-    map
+    resources
+        .filter(|(name, _)| shown(req, name, classes))
+        .map(|(name, value)| (name.to_string(), value))
+        .collect()
 }

@@ -1,0 +1,100 @@
+//! Network cards of living servers.
+
+use crate::harness::Cloud;
+use crate::neighbours::NETWORK;
+use base::Cell;
+use nova::instance::status::VmState;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_comes_and_goes() {
+    let cloud = Cloud::new().await;
+    let server = cloud
+        .server(|s| s.network_info = base::Json(Vec::new()))
+        .await;
+    let path = format!("/v2.1/servers/{}/os-interface", server.id);
+    let body = json!({"interfaceAttachment": {"net_id": NETWORK, "tag": "front"}});
+    let made = cloud.post("alice", "2.70", &path, body).await;
+    let port = made["interfaceAttachment"]["port_id"].as_str().unwrap();
+    assert_eq!(made["interfaceAttachment"]["tag"], "front");
+    assert_eq!(cloud.neighbours.ports_of(&server.id).len(), 1);
+
+    let one = format!("{path}/{port}");
+    let (status, _) = cloud.ask("alice", "2.70", "DELETE", &one, None).await;
+    assert_eq!(status, 202);
+    let none = |page: &serde_json::Value| {
+        let left = page["interfaceAttachments"].as_array()?;
+        left.is_empty().then_some(())
+    };
+    cloud.wait("alice", &path, none).await;
+    assert!(
+        cloud.neighbours.ports_of(&server.id).is_empty(),
+        "nova made it, nova deletes it"
+    );
+
+    let actions = format!("/v2.1/servers/{}/os-instance-actions", server.id);
+    let ended = |log: &serde_json::Value| {
+        let all = log["instanceActions"].as_array()?;
+        let named = |n: &str| {
+            all.iter()
+                .any(|a| a["action"] == n && a["message"].is_null())
+        };
+        (named("attach_interface") && named("detach_interface")).then_some(())
+    };
+    cloud.wait("admin", &actions, ended).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_of_ones_own_is_kept() {
+    let cloud = Cloud::new().await;
+    let server = cloud
+        .server(|s| s.network_info = base::Json(Vec::new()))
+        .await;
+    let port = cloud.neighbours.port("");
+    let path = format!("/v2.1/servers/{}/os-interface", server.id);
+    let body = json!({"interfaceAttachment": {"port_id": port}});
+    cloud.post("alice", "2.70", &path, body).await;
+    let one = format!("{path}/{port}");
+    let (status, _) = cloud.ask("alice", "2.70", "DELETE", &one, None).await;
+    assert_eq!(status, 202);
+    let none = |page: &serde_json::Value| {
+        let left = page["interfaceAttachments"].as_array()?;
+        left.is_empty().then_some(())
+    };
+    cloud.wait("alice", &path, none).await;
+    let free = cloud.neighbours.ports_of("");
+    assert_eq!(free[0]["id"], port);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_in_the_wrong_state_gets_no_card_and_leaves_no_port() {
+    let cloud = Cloud::new().await;
+    let server = cloud.server(|s| s.vm_state = VmState::Suspended).await;
+    let path = format!("/v2.1/servers/{}/os-interface", server.id);
+    let body = json!({"interfaceAttachment": {"net_id": NETWORK}});
+    let (status, words) = cloud
+        .refused("alice", "2.70", "POST", &path, Some(body.clone()))
+        .await;
+    let expected = format!(
+        "Cannot 'attach_interface' instance {} while it is in vm_state suspended",
+        server.id
+    );
+    assert_eq!((status, words), (409, expected));
+    assert!(cloud.neighbours.ports_of(&server.id).is_empty());
+
+    let id = server.id.clone();
+    let locked = [
+        ("vm_state", VmState::Active.to_cell()),
+        ("locked", true.to_cell()),
+    ];
+    cloud
+        .nova
+        .db
+        .write(move |tx| nova::db::instances::update(tx, &id, &locked))
+        .await
+        .unwrap();
+    let (status, _) = cloud
+        .refused("alice", "2.70", "POST", &path, Some(body))
+        .await;
+    assert_eq!(status, 409);
+}

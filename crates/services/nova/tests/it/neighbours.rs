@@ -1,0 +1,222 @@
+//! The services around nova, as small as a boot needs them: everything they are asked is written down.
+
+use futures::future::BoxFuture;
+use http::Method;
+use oslo_http::{Body, Endpoint, Reply, RouteInfo};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// The only network, with room for 250 ports.
+pub const NETWORK: &str = "11111111-2222-4333-8444-555555555555";
+const SUBNET: &str = "66666666-2222-4333-8444-555555555555";
+
+#[derive(Default)]
+struct State {
+    /// What was asked: `network GET /v2.0/ports?device_id=…`.
+    asked: Vec<String>,
+    /// Placement's providers, each with endless room.
+    providers: Vec<String>,
+    /// Placement's allocations by consumer.
+    allocations: BTreeMap<String, Value>,
+    /// Neutron's ports.
+    ports: Vec<Value>,
+}
+
+/// All of them, with one state.
+#[derive(Clone, Default)]
+pub struct Neighbours(Arc<Mutex<State>>);
+
+impl Neighbours {
+    /// Where nova finds them.
+    pub fn transport(&self) -> sdk::InProcess {
+        let all = sdk::InProcess::default();
+        for service in ["identity", "image", "network", "placement"] {
+            let one = Neighbour(service, self.clone());
+            all.register(service, Arc::new(one));
+        }
+        all
+    }
+
+    /// A host that placement knows.
+    pub fn provider(&self, id: &str) {
+        let mut state = self.0.lock().unwrap();
+        if !state.providers.iter().any(|p| p == id) {
+            state.providers.push(id.to_string());
+        }
+    }
+
+    /// The providers that a consumer holds something of.
+    pub fn allocated(&self, consumer: &str) -> Vec<String> {
+        let state = self.0.lock().unwrap();
+        let held = state.allocations.get(consumer).and_then(Value::as_object);
+        held.into_iter().flatten().map(|(p, _)| p.clone()).collect()
+    }
+
+    /// A port, which is somebody's already or nobody's.
+    pub fn port(&self, device: &str) -> String {
+        let body = json!({"network_id": NETWORK, "device_id": device});
+        let mut state = self.0.lock().unwrap();
+        let (_, port) = make_port(&mut state, &body);
+        port["port"]["id"].as_str().unwrap().to_string()
+    }
+
+    /// The ports of a device.
+    pub fn ports_of(&self, device: &str) -> Vec<Value> {
+        let state = self.0.lock().unwrap();
+        let own = state.ports.iter().filter(|p| p["device_id"] == device);
+        own.cloned().collect()
+    }
+
+    /// Requests that start like this, since the last time this was asked of anything.
+    pub fn asked(&self, start: &str) -> Vec<String> {
+        let asked = std::mem::take(&mut self.0.lock().unwrap().asked);
+        asked.into_iter().filter(|a| a.starts_with(start)).collect()
+    }
+}
+
+struct Neighbour(&'static str, Neighbours);
+
+impl Endpoint for Neighbour {
+    fn call(&self, request: http::Request<Body>) -> BoxFuture<'_, Reply> {
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect(1 << 20).await.unwrap();
+            let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+            let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or(""));
+            let mut state = self.1.0.lock().unwrap();
+            let line = format!("{} {} {}", self.0, parts.method, parts.uri);
+            state.asked.push(line);
+            let path: Vec<&str> = path.trim_matches('/').split('/').collect();
+            let (status, answer) = match self.0 {
+                "identity" => identity(&path),
+                "image" => (200, image(path.last().unwrap())),
+                "network" => network(&mut state, &parts.method, &path, query, &body),
+                _ => placement(&mut state, &parts.method, &path, &body),
+            };
+            let reply = Reply::json(status, &answer).unwrap();
+            reply.header("x-subject-token", "service")
+        })
+    }
+
+    fn routes(&self) -> Vec<RouteInfo> {
+        Vec::new()
+    }
+
+    fn name(&self) -> &'static str {
+        self.0
+    }
+}
+
+fn identity(path: &[&str]) -> (u16, Value) {
+    match path {
+        ["v3", "auth", "tokens"] => (
+            201,
+            json!({"token": {"expires_at": "2999-01-01T00:00:00.000000Z"}}),
+        ),
+        _ => (200, json!({"project": {"id": path.last()}})),
+    }
+}
+
+fn image(id: &str) -> Value {
+    json!({"id": id, "name": "small", "status": "active", "visibility": "public", "disk_format": "raw", "size": 4096,
+        "min_disk": 0, "min_ram": 0, "hw_disk_bus": "virtio"})
+}
+
+fn not_found() -> (u16, Value) {
+    (
+        404,
+        json!({"NeutronError": {"type": "NotFound", "message": "not found", "detail": ""}}),
+    )
+}
+
+fn make_port(state: &mut State, wanted: &Value) -> (u16, Value) {
+    let number = state.ports.len() + 1;
+    let mut port = json!({"id": base::new_id(), "status": "ACTIVE", "mac_address": format!("fa:16:3e:00:00:{number:02x}"),
+        "fixed_ips": [{"subnet_id": SUBNET, "ip_address": format!("10.0.0.{}", number + 2)}],
+        "binding:vif_type": "bridge", "device_id": "", "security_groups": []});
+    merge(&mut port, wanted);
+    state.ports.push(port.clone());
+    (201, json!({"port": port}))
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    for (key, value) in from.as_object().into_iter().flatten() {
+        into[key.as_str()] = value.clone();
+    }
+}
+
+fn network(
+    state: &mut State,
+    method: &Method,
+    path: &[&str],
+    query: &str,
+    body: &Value,
+) -> (u16, Value) {
+    let devices: Vec<&str> = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("device_id="))
+        .collect();
+    match (method, path) {
+        (&Method::GET, ["v2.0", "ports"]) => {
+            let own = |p: &&Value| devices.contains(&p["device_id"].as_str().unwrap_or(""));
+            let ports: Vec<&Value> = state.ports.iter().filter(own).collect();
+            (200, json!({"ports": ports}))
+        }
+        (&Method::POST, ["v2.0", "ports"]) => make_port(state, &body["port"]),
+        (_, ["v2.0", "ports", id]) => {
+            let Some(at) = state.ports.iter().position(|p| p["id"] == *id) else {
+                return not_found();
+            };
+            if method == Method::DELETE {
+                state.ports.remove(at);
+                return (204, Value::Null);
+            }
+            merge(&mut state.ports[at], &body["port"]);
+            (200, json!({"port": state.ports[at]}))
+        }
+        (_, ["v2.0", "networks"]) => {
+            let network = json!({"id": NETWORK, "name": "private", "mtu": 1450, "project_id": "p1", "subnets": [SUBNET]});
+            (200, json!({"networks": [network]}))
+        }
+        (_, ["v2.0", "subnets"]) => {
+            let subnet = json!({"id": SUBNET, "network_id": NETWORK, "ip_version": 4, "cidr": "10.0.0.0/24",
+                "gateway_ip": "10.0.0.1", "enable_dhcp": true, "dns_nameservers": []});
+            (200, json!({"subnets": [subnet]}))
+        }
+        (_, ["v2.0", plural]) => (200, json!({plural.replace('-', "_"): []})),
+        _ => not_found(),
+    }
+}
+
+fn placement(state: &mut State, method: &Method, path: &[&str], body: &Value) -> (u16, Value) {
+    match (method, path) {
+        (_, ["allocation_candidates"]) => {
+            let way = |p: &String| json!({"allocations": {p: {"resources": {"VCPU": 1}}}});
+            let ways: Vec<Value> = state.providers.iter().map(way).collect();
+            (
+                200,
+                json!({"allocation_requests": ways, "provider_summaries": {}}),
+            )
+        }
+        (&Method::GET, ["allocations", consumer]) => {
+            let held = state.allocations.get(*consumer).cloned();
+            let generation = held.as_ref().map(|_| 1);
+            let held = held.unwrap_or_else(|| json!({}));
+            (
+                200,
+                json!({"allocations": held, "consumer_generation": generation}),
+            )
+        }
+        (&Method::PUT, ["allocations", consumer]) => {
+            let held = body["allocations"].clone();
+            state.allocations.insert(consumer.to_string(), held);
+            (204, Value::Null)
+        }
+        (_, ["allocations", consumer]) => {
+            state.allocations.remove(*consumer);
+            (204, Value::Null)
+        }
+        _ => (200, Value::Object(Map::new())),
+    }
+}
