@@ -255,9 +255,10 @@ impl VirtDriver for FakeDriver {
         let nics: Vec<_> = nics.collect();
         let disk = json!({"read_bytes": 262_144, "read_requests": 112, "write_bytes": 5_778_432,
             "write_requests": 488, "errors_count": 1});
+        // COMPAT: the API's schema knows drivers that make guests only; upstream's fake calls itself libvirt, too.
         Ok(json!({
             "state": if state == PowerState::NoState { "pending".into() } else { json!(state) },
-            "driver": "fake", "hypervisor": "fake", "hypervisor_os": "fake", "uptime": 46_664,
+            "driver": "libvirt", "hypervisor": "fake", "hypervisor_os": "fake", "uptime": 46_664,
             "config_drive": spec.config_drive, "num_cpus": cpus.len(), "num_nics": nics.len(),
             "num_disks": 1, "cpu_details": cpus, "nic_details": nics, "disk_details": [disk],
             "memory_details": {"maximum": spec.flavor.memory_mb, "used": spec.flavor.memory_mb / 2},

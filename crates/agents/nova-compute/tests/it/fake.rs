@@ -41,6 +41,12 @@ async fn the_life_of_an_instance() {
             PowerState::Running
         );
     }
+    // The API's schema of diagnostics knows only drivers that make guests.
+    let seen = compute.diagnostics(ctx, id()).await.unwrap();
+    assert_eq!(
+        (&seen["driver"], &seen["state"]),
+        (&"libvirt".into(), &"running".into())
+    );
     let steps = [
         (PowerAction::Pause, PowerState::Paused),
         (PowerAction::Pause, PowerState::Paused),
