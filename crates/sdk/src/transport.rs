@@ -91,6 +91,8 @@ pub struct Http {
 impl Http {
     /// `urls`: service type to `http://host:port`, without a path.
     pub fn new(urls: HashMap<String, String>) -> Result<Http> {
+        // One cryptographic provider for the whole house; an error says that the process has it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(Duration::from_secs(60))

@@ -56,6 +56,7 @@ impl MariaDb {
             .args([
                 "--innodb-flush-log-at-trx-commit=0",
                 "--performance-schema=OFF",
+                "--max-connections=1000",
             ])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -81,6 +82,17 @@ impl MariaDb {
         let url = format!("mysql://root@localhost/{name}?socket={}", socket.display());
         oslo_db::create_database(&url).await?;
         Ok(url)
+    }
+
+    /// What `[database] connection` wants: the url of a set of new databases, with `%s` for a service's name.
+    pub fn template(&self) -> String {
+        let socket = self.folder.join("socket");
+        let id = base::new_hex_id();
+        format!(
+            "mysql://root@localhost/c{}_%s?socket={}",
+            &id[..8],
+            socket.display()
+        )
     }
 
     /// Stops the server for good, as a crash would.

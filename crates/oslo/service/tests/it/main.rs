@@ -5,6 +5,7 @@ use oslo_db::Db;
 use oslo_service::{
     LeaderLock, MIGRATIONS, Reconciler, Report, Supervisor, WorkerState, wait_until,
 };
+use oslo_testing::db::MariaDb;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,8 +13,8 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(10);
 const OFTEN: Duration = Duration::from_millis(5);
 
-async fn database() -> Db {
-    let db = Db::open("sqlite::memory:").await.unwrap();
+async fn database(url: &str) -> Db {
+    let db = Db::open(url).await.unwrap();
     db.migrate("oslo-service", MIGRATIONS).await.unwrap();
     db
 }
@@ -107,7 +108,16 @@ async fn reconcilers_run_at_once_and_when_poked() {
 
 #[tokio::test]
 async fn one_leader_at_a_time() {
-    let db = database().await;
+    leads(database("sqlite::memory:").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_leader_at_a_time_on_mariadb() {
+    let server = MariaDb::start().await.unwrap();
+    leads(database(&server.database().await.unwrap()).await).await;
+}
+
+async fn leads(db: Db) {
     let clock = Clock::manual(Timestamp::from_seconds(1000));
     let lock = |owner| LeaderLock::new(&db, "sweep", owner, Duration::from_secs(30), clock.clone());
     let (a, b) = (lock("a"), lock("b"));

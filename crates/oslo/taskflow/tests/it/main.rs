@@ -1,9 +1,10 @@
-//! Toy flows on SQLite.
+//! Toy flows, on SQLite and on MariaDB.
 
 use base::{Error, Kind, Result};
 use oslo_db::Db;
 use oslo_taskflow::testkit::{Outcome, flow_survives};
 use oslo_taskflow::{BoxFuture, Engine, Flow, MIGRATIONS, Step};
+use oslo_testing::db::MariaDb;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -152,11 +153,56 @@ impl Flow for Make {
     }
 }
 
-async fn database() -> Db {
-    let db = Db::open("sqlite::memory:").await.unwrap();
-    db.migrate("taskflow", MIGRATIONS).await.unwrap();
-    db
+/// Where flows are saved.
+enum Place {
+    Sqlite,
+    MariaDb(MariaDb),
 }
+
+impl Place {
+    /// A new, empty database.
+    async fn database(&self) -> Db {
+        let url = match self {
+            Place::Sqlite => "sqlite::memory:".to_string(),
+            Place::MariaDb(server) => server.database().await.unwrap(),
+        };
+        let db = Db::open(&url).await.unwrap();
+        db.migrate("taskflow", MIGRATIONS).await.unwrap();
+        db
+    }
+}
+
+/// Each story a test of its own on SQLite, and all of them on one MariaDB.
+macro_rules! on_both {
+    ($($story:ident),* $(,)?) => {
+        mod sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $story() {
+                    super::$story(&super::Place::Sqlite).await;
+                }
+            )*
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn mariadb() {
+            let place = Place::MariaDb(MariaDb::start().await.unwrap());
+            $(
+                println!(stringify!($story));
+                $story(&place).await;
+            )*
+        }
+    };
+}
+
+on_both!(
+    a_rolled_back_submit_never_happened,
+    a_stopped_engine_gives_back_and_a_dead_one_is_inherited,
+    leases_keep_others_away_until_they_end,
+    one_resource_in_order_others_beside_it_within_bounds,
+    the_toy_survives_everything,
+    transient_errors_are_tried_again_and_others_not,
+);
 
 fn engine(db: &Db, host: &str, world: &Arc<World>) -> Engine {
     let engine = Engine::builder(db.clone(), host).register::<Make>(world.clone());
@@ -187,11 +233,10 @@ fn world_with_gate() -> Arc<World> {
     })
 }
 
-#[tokio::test]
-async fn the_toy_survives_everything() {
+async fn the_toy_survives_everything(place: &Place) {
     let setup = || async {
         (
-            database().await,
+            place.database().await,
             Make::new("7", "a"),
             Arc::new(World::default()),
         )
@@ -210,9 +255,8 @@ async fn the_toy_survives_everything() {
     .await;
 }
 
-#[tokio::test]
-async fn transient_errors_are_tried_again_and_others_not() {
-    let db = database().await;
+async fn transient_errors_are_tried_again_and_others_not(place: &Place) {
+    let db = place.database().await;
     let world = Arc::new(World::default());
     *world.fail.lock().unwrap() = vec![Kind::Timeout, Kind::Unavailable];
     let engine = engine(&db, "h", &world);
@@ -258,9 +302,8 @@ async fn transient_errors_are_tried_again_and_others_not() {
     assert_eq!(*world.status.lock().unwrap(), "error");
 }
 
-#[tokio::test]
-async fn one_resource_in_order_others_beside_it_within_bounds() {
-    let db = database().await;
+async fn one_resource_in_order_others_beside_it_within_bounds(place: &Place) {
+    let db = place.database().await;
     let world = world_with_gate();
     let builder = Engine::builder(db.clone(), "h").register::<Make>(world.clone());
     let engine = builder.concurrency(2).build();
@@ -285,9 +328,8 @@ async fn one_resource_in_order_others_beside_it_within_bounds() {
     );
 }
 
-#[tokio::test]
-async fn a_stopped_engine_gives_back_and_a_dead_one_is_inherited() {
-    let db = database().await;
+async fn a_stopped_engine_gives_back_and_a_dead_one_is_inherited(place: &Place) {
+    let db = place.database().await;
     let world = world_with_gate();
     let first = engine(&db, "h1", &world);
     first.start();
@@ -324,9 +366,8 @@ async fn a_stopped_engine_gives_back_and_a_dead_one_is_inherited() {
     assert_eq!(*world.status.lock().unwrap(), "available");
 }
 
-#[tokio::test]
-async fn leases_keep_others_away_until_they_end() {
-    let db = database().await;
+async fn leases_keep_others_away_until_they_end(place: &Place) {
+    let db = place.database().await;
     let world = world_with_gate();
     let lease = Duration::from_millis(300);
     let build = |host: &str| {
@@ -350,9 +391,8 @@ async fn leases_keep_others_away_until_they_end() {
     second.wait_idle(SOON).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_rolled_back_submit_never_happened() {
-    let db = database().await;
+async fn a_rolled_back_submit_never_happened(place: &Place) {
+    let db = place.database().await;
     let world = Arc::new(World::default());
     let engine = engine(&db, "h", &world);
     let writer = engine.clone();
