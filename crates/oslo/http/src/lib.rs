@@ -18,6 +18,7 @@ mod body;
 mod dispatch;
 pub mod faults;
 mod paging;
+mod patience;
 mod reply;
 mod request;
 mod route;

@@ -1,8 +1,9 @@
 //! The listening side: HTTP/1.1 over TCP or TLS, slow clients bounded, stopped gracefully.
 
+use crate::patience::Patient;
 use crate::{Body, Endpoint};
 use base::{Error, Result};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use http_body_util::BodyStream;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
@@ -22,6 +23,9 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// A request's head must be complete by then.
     pub header_timeout: Duration,
+    /// The longest silence in the middle of a request's body, and the longest time a client may take nothing of a
+    /// reply.
+    pub idle_timeout: Duration,
     /// Bytes of a request's head.
     pub max_header_bytes: usize,
     /// How long running requests may take to finish when the server stops.
@@ -35,6 +39,7 @@ impl Default for ServerOptions {
         ServerOptions {
             max_connections: 1024,
             header_timeout: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(60),
             max_header_bytes: 64 << 10,
             grace: Duration::from_secs(10),
             tls: None,
@@ -141,11 +146,13 @@ async fn connection<I>(
 ) where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
+    let idle = options.idle_timeout;
+    let io = Patient::new(io, idle);
     let service =
         hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let endpoint = Arc::clone(&endpoint);
             async move {
-                let request = request.map(incoming);
+                let request = request.map(|body| incoming(body, idle));
                 let reply = endpoint.call(request).await;
                 let mut response = http::Response::new(reply.body);
                 *response.status_mut() = reply.status;
@@ -171,16 +178,29 @@ async fn connection<I>(
     }
 }
 
-fn incoming(body: hyper::body::Incoming) -> Body {
+fn incoming(body: hyper::body::Incoming, idle: Duration) -> Body {
     use http_body::Body as _;
     if body.is_end_stream() {
         return Body::Empty;
     }
     let length = body.size_hint().exact();
-    let frames = BodyStream::new(body).filter_map(|frame| async move {
-        match frame {
-            Ok(frame) => frame.into_data().ok().map(Ok),
-            Err(e) => Some(Err(std::io::Error::other(e))),
+    let frames = stream::unfold(Some(BodyStream::new(body)), move |body| async move {
+        let mut body = body?;
+        loop {
+            return match tokio::time::timeout(idle, body.next()).await {
+                Ok(None) => None,
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => Some((Ok(data), Some(body))),
+                    // Trailers mean nothing here.
+                    Err(_) => continue,
+                },
+                Ok(Some(Err(e))) => Some((Err(std::io::Error::other(e)), None)),
+                Err(_) => {
+                    let words = "the client sent nothing for too long";
+                    let error = std::io::Error::new(std::io::ErrorKind::TimedOut, words);
+                    Some((Err(error), None))
+                }
+            };
         }
     });
     Body::stream(frames, length)

@@ -1,8 +1,10 @@
 //! Sockets: TLS, slow clients, large heads, graceful stop.
 
 use crate::endpoint;
-use oslo_http::{ServerOptions, bind, serve, tls_config};
+use futures::future::BoxFuture;
+use oslo_http::{Body, Endpoint, Reply, RouteInfo, ServerOptions, bind, serve, tls_config};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,9 +12,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 async fn start(options: ServerOptions) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+    start_with(endpoint(), options).await
+}
+
+async fn start_with(
+    endpoint: Arc<dyn Endpoint>,
+    options: ServerOptions,
+) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
     let (listener, address) = bind("127.0.0.1:0").await.unwrap();
     let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, endpoint(), options, stop.clone()));
+    let task = tokio::spawn(serve(listener, endpoint, options, stop.clone()));
     (address, stop, task)
 }
 
@@ -54,6 +63,65 @@ async fn a_client_that_never_ends_its_head_is_cut_off() {
     .unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(150));
     assert!(!reply.starts_with("HTTP/1.1 300"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_body_is_cut_off() {
+    let options = ServerOptions {
+        idle_timeout: Duration::from_millis(200),
+        ..ServerOptions::default()
+    };
+    let (address, _stop, _task) = start(options).await;
+    let head = "PUT /v1/file/x HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nten bytes…";
+    let reply = tokio::time::timeout(Duration::from_secs(10), talk(address, head))
+        .await
+        .unwrap();
+    assert!(reply.starts_with("HTTP/1.1 400"), "{reply}");
+
+    // One that is slow but never silent for so long is served.
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let head =
+        "PUT /v1/file/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 6\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_millis(60)).await;
+        socket.write_all(b"x").await.unwrap();
+    }
+    let mut out = String::new();
+    socket.read_to_string(&mut out).await.unwrap();
+    assert!(out.ends_with("{\"bytes\":6}"), "{out}");
+}
+
+/// Answers everything with far more than a socket's buffers take.
+struct Huge;
+
+impl Endpoint for Huge {
+    fn call(&self, _: http::Request<Body>) -> BoxFuture<'_, Reply> {
+        Box::pin(async { Reply::text(200, "text/plain", vec![b'x'; 64 << 20]) })
+    }
+    fn routes(&self) -> Vec<RouteInfo> {
+        Vec::new()
+    }
+    fn name(&self) -> &'static str {
+        "huge"
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_gives_its_place_to_others() {
+    let options = ServerOptions {
+        idle_timeout: Duration::from_millis(200),
+        max_connections: 1,
+        ..ServerOptions::default()
+    };
+    let (address, _stop, _task) = start_with(Arc::new(Huge), options).await;
+    let request = "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut deaf = TcpStream::connect(address).await.unwrap();
+    deaf.write_all(request.as_bytes()).await.unwrap();
+    let reply = tokio::time::timeout(Duration::from_secs(20), talk(address, request))
+        .await
+        .expect("the place is free again");
+    assert!(reply.len() > 64 << 20);
 }
 
 #[tokio::test]
