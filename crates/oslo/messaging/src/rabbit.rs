@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use base::{Error, Result};
 use lapin::ExchangeKind;
 use link::Link;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -35,6 +35,7 @@ impl Bus {
             reply_queue: format!("reply_{}", base::new_hex_id()),
             replies: Arc::default(),
             link: watch::Sender::new(None),
+            trouble: Mutex::default(),
         });
         let stop = CancellationToken::new();
         let (keeper, token) = (shared.clone(), stop.clone());
@@ -60,6 +61,8 @@ pub(super) struct Shared {
     reply_queue: String,
     replies: Arc<Replies>,
     link: watch::Sender<Option<Arc<Link>>>,
+    /// Why no broker could be reached the last time; for the log.
+    trouble: Mutex<String>,
 }
 
 /// A message with its way.
@@ -74,6 +77,19 @@ struct Parcel<'a> {
 }
 
 impl Shared {
+    fn trouble(&self, words: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    fn last_trouble(&self) -> String {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone()
+    }
+
+    fn unreachable(&self) -> Error {
+        Error::unavailable("The message broker does not answer.").log(self.last_trouble())
+    }
+
     /// Publishes, over a new connection if need be; false if no queue took it.
     async fn publish(&self, parcel: &Parcel<'_>) -> Result<bool> {
         let deadline = Instant::now() + self.config.broker_patience;
@@ -82,7 +98,7 @@ impl Shared {
             let wait = links.wait_for(Option::is_some);
             let link = match tokio::time::timeout_at(deadline, wait).await {
                 Ok(Ok(link)) => link.clone(),
-                _ => return Err(Error::unavailable("The message broker does not answer.")),
+                _ => return Err(self.unreachable()),
             };
             let Some(link) = link else { continue };
             match link.publish(parcel, &self.config).await {
@@ -180,7 +196,7 @@ impl Transport for Rabbit {
         let handle = ServerHandle::new(tasks, move || stop.cancel());
         match tokio::time::timeout(self.shared.config.broker_patience, is_ready).await {
             Ok(Ok(())) => Ok(handle),
-            _ => Err(Error::unavailable("The message broker does not answer.")),
+            _ => Err(self.shared.unreachable()),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Where the brokers are, in upstream's spelling.
 
 use base::{Error, Result};
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How to reach RabbitMQ.
@@ -15,6 +17,7 @@ pub struct RabbitConfig {
     pub transient_ttl: Duration,
     /// How long a message waits for a broker that is away.
     pub broker_patience: Duration,
+    tls: OwnedTLSConfig,
 }
 
 impl RabbitConfig {
@@ -40,7 +43,43 @@ impl RabbitConfig {
             durable: false,
             transient_ttl: Duration::from_secs(1800),
             broker_patience: Duration::from_secs(30),
+            tls: OwnedTLSConfig::default(),
         })
+    }
+
+    /// What `rabbits://` trusts besides the machine's own authorities, and how it shows who it is; PEM files
+    /// (upstream's `ssl_ca_file`, `ssl_cert_file`, `ssl_key_file`).
+    pub fn with_tls(
+        mut self,
+        ca: Option<&PathBuf>,
+        cert: Option<&PathBuf>,
+        key: Option<&PathBuf>,
+    ) -> Result<RabbitConfig> {
+        let read = |path: &Path| {
+            std::fs::read(path).map_err(|e| Error::bad_request(format!("{}: {e}", path.display())))
+        };
+        if let Some(ca) = ca {
+            let text = String::from_utf8(read(ca)?)
+                .map_err(|_| Error::bad_request(format!("{} is not PEM", ca.display())))?;
+            self.tls.cert_chain = Some(text);
+        }
+        self.tls.identity = match (cert, key) {
+            (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 {
+                pem: read(cert)?,
+                key: read(key)?,
+            }),
+            (None, None) => None,
+            _ => {
+                return Err(Error::bad_request(
+                    "[oslo_messaging_rabbit] ssl_cert_file and ssl_key_file go together.",
+                ));
+            }
+        };
+        Ok(self)
+    }
+
+    pub(super) fn tls(&self) -> OwnedTLSConfig {
+        self.tls.clone()
     }
 }
 

@@ -6,6 +6,7 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
     ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
@@ -26,7 +27,7 @@ pub(crate) struct Link {
 /// Keeps a link up for ever.
 pub(super) async fn keep(shared: &Shared) {
     loop {
-        let connection = connect(&shared.config, "publish").await;
+        let connection = connect(shared, "publish").await;
         if let Err(error) = live(shared, connection).await {
             tracing::warn!(%error, "the connection to the message broker broke");
         }
@@ -140,20 +141,31 @@ pub(super) fn is_refusal(error: &lapin::Error) -> bool {
     matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if (400..=499).contains(&e.get_id()))
 }
 
+async fn open(
+    url: &str,
+    properties: ConnectionProperties,
+    tls: OwnedTLSConfig,
+) -> lapin::Result<Connection> {
+    let runtime = lapin::runtime::default_runtime()?;
+    Connection::connect_with_config(url, properties, tls, runtime).await
+}
+
 /// Connects to the first broker that answers, for as long as it takes.
-pub(super) async fn connect(config: &RabbitConfig, what: &str) -> Connection {
+pub(super) async fn connect(shared: &Shared, what: &str) -> Connection {
+    let config = &shared.config;
     let mut pause = Duration::from_millis(100);
     loop {
         for url in &config.urls {
             let name = format!("ferrostack {what}");
             let properties = ConnectionProperties::default().with_connection_name(name.into());
-            match Connection::connect(url, properties).await {
+            // Not the url in any word of these: it holds a password.
+            match open(url, properties, config.tls()).await {
                 Ok(connection) => return connection,
-                // Not the url: it holds a password.
-                Err(error) => tracing::debug!(%error, "a message broker does not answer"),
+                Err(error) => shared.trouble(error.to_string()),
             }
         }
-        tracing::warn!("no message broker answers; trying again in {pause:?}");
+        let error = shared.last_trouble();
+        tracing::warn!(%error, "no message broker answers; trying again in {pause:?}");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

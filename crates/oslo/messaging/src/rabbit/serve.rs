@@ -53,7 +53,7 @@ impl Server {
     pub(super) async fn run(self, stop: CancellationToken, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
         while !stop.is_cancelled() {
-            let connect = link::connect(&self.shared.config, &self.sources.queues[0]);
+            let connect = link::connect(&self.shared, &self.sources.queues[0]);
             let Some(connection) = stop.run_until_cancelled(connect).await else {
                 break;
             };

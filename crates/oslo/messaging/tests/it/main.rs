@@ -1,7 +1,9 @@
 //! The bus, as its users see it: one conformance suite on both transports, and typed interfaces.
 
+mod broken;
 mod interface;
 mod suite;
+mod upstream;
 
 use oslo_context::RequestContext;
 use oslo_messaging::{Bus, Options, RabbitConfig, Target};
@@ -18,7 +20,7 @@ async fn in_process_conforms() {
     suite::conforms(&Bus::in_process_with(options)).await;
 }
 
-fn rabbit(broker: &RabbitMq) -> Bus {
+pub fn rabbit(broker: &RabbitMq) -> Bus {
     let options = Options {
         patience: Duration::from_millis(50),
         ..Options::default()

@@ -24,10 +24,10 @@ pub async fn conforms(bus: &Bus) {
 const SOON: Duration = Duration::from_secs(20);
 
 /// A server that tells what it sees and does what it is told.
-struct Echo {
+pub struct Echo {
     name: &'static str,
     seen: mpsc::UnboundedSender<(String, Value)>,
-    gate: Arc<Notify>,
+    pub gate: Arc<Notify>,
     running: Mutex<(usize, usize)>,
 }
 
@@ -59,9 +59,9 @@ impl Dispatcher for Echo {
     }
 }
 
-type Seen = mpsc::UnboundedReceiver<(String, Value)>;
+pub type Seen = mpsc::UnboundedReceiver<(String, Value)>;
 
-fn echo(name: &'static str) -> (Arc<Echo>, Seen) {
+pub fn echo(name: &'static str) -> (Arc<Echo>, Seen) {
     let (seen, receiver) = mpsc::unbounded_channel();
     (
         Arc::new(Echo {
@@ -74,14 +74,14 @@ fn echo(name: &'static str) -> (Arc<Echo>, Seen) {
     )
 }
 
-fn ctx() -> RequestContext {
+pub fn ctx() -> RequestContext {
     RequestContext {
         user_id: Some("ann".into()),
         ..RequestContext::anonymous()
     }
 }
 
-async fn next(seen: &mut Seen) -> String {
+pub async fn next(seen: &mut Seen) -> String {
     tokio::time::timeout(SOON, seen.recv())
         .await
         .expect("a message in time")

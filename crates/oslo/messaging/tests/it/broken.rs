@@ -1,0 +1,185 @@
+//! What breaks between two processes: servers that die with work in hand, brokers that go and come, and the locks on
+//! the way there.
+
+use crate::rabbit;
+use crate::suite::{ctx, echo, next};
+use base::Kind;
+use oslo_messaging::{Bus, Options, RabbitConfig, Target};
+use oslo_testing::bus::{BrokerTls, RabbitMq};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
+
+/// A process is stood in for by a runtime of its own: when it goes, its connections break in the middle.
+#[test]
+fn rabbitmq_gives_a_dead_servers_work_to_another() {
+    let (here, doomed) = (runtime(), runtime());
+    let broker = here.block_on(RabbitMq::start()).unwrap();
+    let target = Target::topic("nova", "redelivery");
+    let (first, mut seen_by_first) = echo("first");
+    let _server = doomed.block_on(async {
+        let bus = rabbit(&broker);
+        let server = bus.serve(&target.clone().server("first"), first).await;
+        (bus, server.unwrap())
+    });
+    here.block_on(async {
+        let bus = rabbit(&broker);
+        let asking = {
+            let (bus, target) = (bus.clone(), target.clone());
+            tokio::spawn(async move { bus.call(&ctx(), &target, "wait", json!({})).await })
+        };
+        assert_eq!(next(&mut seen_by_first).await, "first:wait");
+        let (second, mut seen) = echo("second");
+        second.gate.notify_one();
+        let serving = target.clone().server("second");
+        let _server = bus.serve(&serving, second).await.unwrap();
+        assert!(!asking.is_finished(), "one server has it, and only one");
+        doomed.shutdown_background();
+        assert_eq!(asking.await.unwrap().unwrap(), "waited");
+        assert_eq!(next(&mut seen).await, "second:wait");
+        assert!(seen.try_recv().is_err(), "once");
+        let gone = target.clone().server("first");
+        let short = Duration::from_millis(300);
+        let error = bus
+            .call_within(&ctx(), &gone, "who", json!({}), short)
+            .await;
+        assert!(
+            matches!(error.unwrap_err().kind(), Kind::Timeout | Kind::Unavailable),
+            "nobody else answers for the dead one"
+        );
+    });
+}
+
+/// What is not acknowledged when the broker goes comes again; whoever works on it already does not begin anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_delivers_again_and_it_is_done_once() {
+    let mut broker = RabbitMq::start().await.unwrap();
+    let mut config = RabbitConfig::parse(&broker.url()).unwrap();
+    config.durable = true;
+    let bus = Bus::rabbit(config, Options::default()).unwrap();
+    let target = Target::topic("nova-durable", "again").server("a");
+    let (echo, mut seen) = echo("a");
+    let gate = echo.gate.clone();
+    let _server = bus.serve(&target, echo).await.unwrap();
+    let asking = {
+        let (bus, target) = (bus.clone(), target.clone());
+        tokio::spawn(async move { bus.call(&ctx(), &target, "wait", json!({})).await })
+    };
+    assert_eq!(next(&mut seen).await, "a:wait");
+    broker.kill();
+    broker.restart().await.unwrap();
+    // Its queue gives first what it gave before, so this comes after the second delivery.
+    let answer = bus.call(&ctx(), &target, "who", json!({})).await.unwrap();
+    assert_eq!(answer, "a");
+    assert_eq!(
+        next(&mut seen).await,
+        "a:who",
+        "the second delivery is dropped"
+    );
+    assert!(!asking.is_finished());
+    gate.notify_one();
+    assert_eq!(asking.await.unwrap().unwrap(), "waited");
+    assert!(seen.try_recv().is_err());
+}
+
+/// Removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.distinguished_name.push(DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// (certificate, key) in PEM.
+fn certificate(by: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![name.to_string()]).unwrap();
+    // A subject that is its issuer's would be a self-signed certificate.
+    params.distinguished_name.push(DnType::CommonName, name);
+    let certificate = params.signed_by(&key, by).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_over_tls() {
+    let folder = Folder(std::env::temp_dir().join(format!("mq-tls-{}", base::new_hex_id())));
+    std::fs::create_dir_all(&folder.0).unwrap();
+    let (ours, foreign) = (authority("ours"), authority("foreign"));
+    let (server_cert, server_key) = certificate(&ours, "localhost");
+    let (client_cert, client_key) = certificate(&ours, "nova");
+    let ca = folder.write("ca.pem", &ours.pem());
+    let other_ca = folder.write("other.pem", &foreign.pem());
+    let (cert, key) = (
+        folder.write("cert.pem", &server_cert),
+        folder.write("key.pem", &server_key),
+    );
+    let (my_cert, my_key) = (
+        folder.write("my-cert.pem", &client_cert),
+        folder.write("my-key.pem", &client_key),
+    );
+    let tls = BrokerTls {
+        ca: &ca,
+        cert: &cert,
+        key: &key,
+    };
+    let broker = RabbitMq::with_tls(tls).await.unwrap();
+    let bus = |ca: Option<&PathBuf>, cert: Option<&PathBuf>, key: Option<&PathBuf>| {
+        let config = RabbitConfig::parse(&broker.tls_url()).unwrap();
+        let mut config = config.with_tls(ca, cert, key).unwrap();
+        config.broker_patience = Duration::from_secs(5);
+        Bus::rabbit(config, Options::default()).unwrap()
+    };
+    let target = Target::topic("nova", "tls").server("a");
+    let good = bus(Some(&ca), Some(&my_cert), Some(&my_key));
+    let _server = good.serve(&target, echo("a").0).await.unwrap();
+    let answer = good.call(&ctx(), &target, "who", json!({})).await.unwrap();
+    assert_eq!(answer, "a");
+
+    for (bad, why) in [
+        (
+            bus(Some(&other_ca), Some(&my_cert), Some(&my_key)),
+            "the broker is a stranger",
+        ),
+        (
+            bus(None, Some(&my_cert), Some(&my_key)),
+            "the machine does not know our authority",
+        ),
+        (bus(Some(&ca), None, None), "the broker does not know us"),
+    ] {
+        let error = bad
+            .cast(&ctx(), &target, "who", json!({}))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{why}: {error:?}");
+    }
+    let config = RabbitConfig::parse(&broker.tls_url()).unwrap();
+    assert!(config.clone().with_tls(None, Some(&my_cert), None).is_err());
+    let missing = folder.0.join("missing.pem");
+    let error = config.with_tls(Some(&missing), None, None).err().unwrap();
+    assert!(error.message().contains("missing.pem"), "{error:?}");
+}
