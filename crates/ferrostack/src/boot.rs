@@ -96,7 +96,8 @@ impl Ports {
     }
 }
 
-async fn database(settings: &Settings, service: &str) -> Result<Db> {
+/// A service's database, SQLite below the state directory or MariaDB.
+pub async fn database(settings: &Settings, service: &str) -> Result<Db> {
     let template = settings.database.connection.expose();
     if template.is_empty() {
         let path = settings
@@ -346,14 +347,23 @@ pub async fn start(settings: Settings) -> Result<Cloud> {
 }
 
 fn bus(settings: &Settings) -> Result<Bus> {
-    let url = settings.messaging.transport_url.expose();
+    let url = settings.default.transport_url.expose();
+    let options = oslo_messaging::Options {
+        call_timeout: Duration::from_secs(settings.default.rpc_response_timeout),
+        ..oslo_messaging::Options::default()
+    };
     if url.is_empty() {
-        return Ok(Bus::in_process());
+        return Ok(Bus::in_process_with(options));
     }
-    Bus::rabbit(
-        oslo_messaging::RabbitConfig::parse(url)?,
-        oslo_messaging::Options::default(),
-    )
+    let rabbit = &settings.rabbit;
+    let mut config = oslo_messaging::RabbitConfig::parse(url)?.with_tls(
+        rabbit.ssl_ca_file.as_ref(),
+        rabbit.ssl_cert_file.as_ref(),
+        rabbit.ssl_key_file.as_ref(),
+    )?;
+    config.durable = rabbit.amqp_durable_queues;
+    config.transient_ttl = Duration::from_secs(rabbit.rabbit_transient_queues_ttl);
+    Bus::rabbit(config, options)
 }
 
 fn tls(settings: &Settings) -> Result<Option<Arc<oslo_http::TlsConfig>>> {

@@ -15,6 +15,11 @@ oslo_config::section! {
         pub fake: bool = false,
         /// Region of the catalog.
         pub region: String = "RegionOne".to_string(),
+        /// The bus: `rabbit://user:password@host:5672/vhost`, several hosts with commas, `rabbits://` for TLS. Empty:
+        /// in process.
+        pub transport_url: base::Secret = base::Secret::default(),
+        /// How long a call over the bus waits for its answer, in seconds.
+        pub rpc_response_timeout: u64 = 60,
         /// How much is logged: `info`, `debug`, or tracing's filter syntax.
         pub log_filter: String = "info".to_string(),
     }
@@ -59,10 +64,18 @@ oslo_config::section! {
 }
 
 oslo_config::section! {
-    /// The bus. Empty: in process.
-    pub struct MessagingConf in "oslo_messaging" {
-        /// `rabbit://user:password@host:5672/vhost`, several hosts with commas.
-        pub transport_url: base::Secret = base::Secret::default(),
+    /// RabbitMQ, if `[DEFAULT] transport_url` names one.
+    pub struct RabbitConf in "oslo_messaging_rabbit" {
+        /// Authorities (PEM) that `rabbits://` trusts besides the machine's own.
+        pub ssl_ca_file: Option<PathBuf> = None,
+        /// Certificate chain (PEM) that is shown to the broker.
+        pub ssl_cert_file: Option<PathBuf> = None,
+        /// Its private key (PEM).
+        pub ssl_key_file: Option<PathBuf> = None,
+        /// Topics survive a restart of the broker. All processes that share a broker must agree.
+        pub amqp_durable_queues: bool = false,
+        /// How long queues of answers and fan-outs outlive their process, in seconds.
+        pub rabbit_transient_queues_ttl: u64 = 1800,
     }
 }
 
@@ -75,8 +88,8 @@ pub struct Settings {
     pub api: ApiConf,
     /// `[database]`
     pub database: DatabaseConf,
-    /// `[oslo_messaging]`
-    pub messaging: MessagingConf,
+    /// `[oslo_messaging_rabbit]`
+    pub rabbit: RabbitConf,
     /// keystone's sections
     pub keystone: keystone::config::Conf,
     /// `[glance]`
@@ -113,7 +126,7 @@ impl Settings {
             default: config.section()?,
             api: config.section()?,
             database: config.section()?,
-            messaging: config.section()?,
+            rabbit: config.section()?,
             keystone: keystone::config::Conf::take(config)?,
             glance: config.section()?,
             placement: config.section()?,
@@ -133,12 +146,8 @@ impl Settings {
         let mut all = DefaultConf::options();
         all.extend(ApiConf::options());
         all.extend(DatabaseConf::options());
-        all.extend(MessagingConf::options());
-        all.extend(keystone::config::KeystoneConf::options());
-        all.extend(keystone::config::TokenConf::options());
-        all.extend(keystone::config::FernetConf::options());
-        all.extend(keystone::config::IdentityConf::options());
-        all.extend(keystone::config::CredentialConf::options());
+        all.extend(RabbitConf::options());
+        all.extend(keystone::config::Conf::options());
         all.extend(glance::Conf::options());
         all.extend(placement::Conf::options());
         all.extend(neutron::Conf::options());

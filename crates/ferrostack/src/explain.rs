@@ -1,21 +1,22 @@
 //! `ferrostack explain server ID`: every host, with the filter that refused it or the weights it got.
 
+use crate::boot;
+use crate::config::Settings;
 use anyhow::{Context, Result};
 use nova::db::instances::InstanceRow;
 use nova::db::scheduling::SchedulingRow;
-use oslo_db::{Db, eq};
+use oslo_db::eq;
 use serde_json::Value;
-use std::path::Path;
 
-/// Reads nova's database; works while the cloud runs and after it ended.
-pub async fn server(state: &Path, id: &str) -> Result<()> {
-    let path = state.join("db/nova.sqlite");
+/// Reads nova's database, whichever it is; works while the cloud runs and after it ended.
+pub async fn server(settings: &Settings, id: &str) -> Result<()> {
+    let path = settings.default.state_path.join("db/nova.sqlite");
     anyhow::ensure!(
-        path.exists(),
+        !settings.database.connection.is_empty() || path.exists(),
         "no database at {}; is --state right?",
         path.display()
     );
-    let db = Db::open(&format!("sqlite://{}", path.display()))
+    let db = boot::database(settings, "nova")
         .await
         .map_err(|e| anyhow::anyhow!("{e}"))?;
     let key = id.to_string();

@@ -87,6 +87,9 @@ enum Explain {
         id: String,
         #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
         state: PathBuf,
+        /// The cloud's configuration, if its database is not below the state directory.
+        #[arg(long)]
+        config: Option<PathBuf>,
     },
 }
 
@@ -126,8 +129,11 @@ async fn dispatch(command: Command) -> Result<bool> {
             reset(&state, config.as_deref(), yes).await.map(|()| true)
         }
         Command::Explain {
-            what: Explain::Server { id, state },
-        } => explain::server(&state, &id).await.map(|()| true),
+            what: Explain::Server { id, state, config },
+        } => {
+            let settings = settings(&state, config.as_deref())?;
+            explain::server(&settings, &id).await.map(|()| true)
+        }
         Command::Trace { request_id, state } => trace::run(&state, &request_id).map(|()| true),
         Command::Docs { dir } => write_docs(&dir).await.map(|()| true),
     }

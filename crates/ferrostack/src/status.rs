@@ -95,7 +95,7 @@ pub async fn run(state: &Path) -> Result<bool> {
         (
             row(s, "binary", "host"),
             s["state"] == "up",
-            text(s, "disabled_reason"),
+            why(s, "updated_at"),
         )
     })
     .await;
@@ -103,7 +103,7 @@ pub async fn run(state: &Path) -> Result<bool> {
         (
             row(a, "binary", "host"),
             a["alive"] == true,
-            text(a, "heartbeat_timestamp"),
+            why(a, "heartbeat_timestamp"),
         )
     })
     .await;
@@ -111,7 +111,7 @@ pub async fn run(state: &Path) -> Result<bool> {
         (
             row(s, "binary", "host"),
             s["state"] == "up",
-            text(s, "disabled_reason"),
+            why(s, "updated_at"),
         )
     })
     .await;
@@ -120,6 +120,25 @@ pub async fn run(state: &Path) -> Result<bool> {
 
 fn text(v: &Value, key: &str) -> String {
     v[key].as_str().unwrap_or("").to_string()
+}
+
+/// Why a service is down: it went silent, and perhaps it was switched off besides.
+fn why(v: &Value, heard: &str) -> String {
+    let heard = match text(v, heard) {
+        never if never.is_empty() => "never heard of".to_string(),
+        at => format!("last heard {at}"),
+    };
+    [heard, off(v)].join("   ").trim_end().to_string()
+}
+
+/// That an operator switched it off, and why; an agent of the network has `admin_state_up` for that.
+fn off(v: &Value) -> String {
+    let disabled = v["status"] == "disabled" || v["admin_state_up"] == false;
+    match (disabled, text(v, "disabled_reason")) {
+        (false, _) => String::new(),
+        (true, reason) if reason.is_empty() => "disabled".to_string(),
+        (true, reason) => format!("disabled: {reason}"),
+    }
 }
 
 fn row(v: &Value, what: &str, host: &str) -> String {
@@ -153,15 +172,8 @@ async fn table(
     for item in &list {
         let (words, up, why) = f(item);
         good &= up;
-        println!(
-            "{:<5} {words}   {}",
-            if up { "up" } else { "DOWN" },
-            if up {
-                String::new()
-            } else {
-                format!("last heard: {why}")
-            }
-        );
+        let word = if up { "up" } else { "DOWN" };
+        println!("{:<5} {words}   {}", word, if up { off(item) } else { why });
     }
     good
 }

@@ -1,4 +1,6 @@
-//! What the binary promises about its configuration.
+//! What the binary promises: its configuration, and what its commands tell.
+
+mod operator;
 
 use ferrostack::config::Settings;
 use std::path::Path;

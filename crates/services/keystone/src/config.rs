@@ -1,7 +1,7 @@
 //! Options, by upstream's sections and names.
 
 use base::Result;
-use oslo_config::Config;
+use oslo_config::{Config, OptionDoc, Section};
 use std::path::PathBuf;
 
 oslo_config::section! {
@@ -89,6 +89,18 @@ impl Conf {
             let tokens = self.fernet_tokens.key_repository.as_ref()?;
             Some(tokens.with_file_name("credential-keys"))
         })
+    }
+
+    /// The options of all sections, for the generated reference.
+    pub fn options() -> Vec<OptionDoc> {
+        let sections = [
+            KeystoneConf::options(),
+            TokenConf::options(),
+            FernetConf::options(),
+            CredentialConf::options(),
+            IdentityConf::options(),
+        ];
+        sections.concat()
     }
 
     /// Takes the sections out of the configuration.
