@@ -111,7 +111,11 @@ impl Driver for BridgeDriver {
         }
         for router in &plan.routers {
             let result = l3::ensure(router, &links, &self.settings).await;
-            let status = if result.is_ok() { "ACTIVE" } else { "ERROR" };
+            let status = match (&result, router.on) {
+                (Ok(()), true) => "ACTIVE",
+                (Ok(()), false) => "DOWN",
+                (Err(_), _) => "ERROR",
+            };
             applied
                 .floating
                 .extend(router.floating.iter().map(|id| FloatingIpStatus {
@@ -124,7 +128,7 @@ impl Driver for BridgeDriver {
                     .extend(router.legs.iter().map(|l| l.port.to_string())),
                 Err(e) => applied.problems.push(format!("router {}: {e}", router.id)),
             }
-            if self.settings.metadata {
+            if self.settings.metadata && router.on {
                 applied.metadata.push((
                     router.namespace.clone(),
                     MetadataSource::Router(router.id.to_string()),

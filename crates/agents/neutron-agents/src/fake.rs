@@ -45,13 +45,14 @@ impl Driver for FakeDriver {
                 .map(|g| g.port.to_string()),
         );
         applied.up.extend(plan.legs().map(|l| l.port.to_string()));
-        let floating = plan.routers.iter().flat_map(|r| &r.floating);
-        applied.floating = floating
-            .map(|id| FloatingIpStatus {
+        for router in &plan.routers {
+            let status = if router.on { "ACTIVE" } else { "DOWN" };
+            let statuses = router.floating.iter().map(|id| FloatingIpStatus {
                 id: id.clone(),
-                status: "ACTIVE".into(),
-            })
-            .collect();
+                status: status.into(),
+            });
+            applied.floating.extend(statuses);
+        }
         let picture = Picture {
             namespaces: plan.namespaces().iter().map(|n| n.to_string()).collect(),
             links: plan.links().iter().map(|n| n.to_string()).collect(),

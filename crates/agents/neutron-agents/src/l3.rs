@@ -15,7 +15,9 @@ pub async fn ensure(router: &Router, links: &Links, settings: &Settings) -> Resu
     ns::ensure(namespace).await?;
     // Translation before forwarding: nothing may leave untranslated.
     nft::apply(Some(namespace), &nat::transaction(&router.nat)).await?;
-    let forward = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|k| (k.to_string(), "1"));
+    let forwards = if router.on { "1" } else { "0" };
+    let forward =
+        ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|k| (k.to_string(), forwards));
     ns::sysctl(namespace, forward.into()).await?;
     if settings.metadata {
         let lo = IfName::parse("lo")?;

@@ -89,6 +89,8 @@ pub struct Dhcp {
 pub struct Router {
     pub id: Id,
     pub namespace: Namespace,
+    /// Whether it is switched on. One that is off stays plugged, without addresses: it answers and forwards nothing.
+    pub on: bool,
     pub legs: Vec<Leg>,
     /// The device outside.
     pub outside: Option<IfName>,
@@ -151,11 +153,7 @@ pub fn plan(state: &HostState, settings: &Settings) -> Plan {
                 .push(format!("DHCP of network {}: {e}", network.id)),
         }
     }
-    for router in state
-        .routers
-        .iter()
-        .filter(|r| settings.l3 && r.admin_state_up)
-    {
+    for router in state.routers.iter().filter(|_| settings.l3) {
         match world.router(router, &mut plan.problems) {
             Ok(router) => plan.routers.push(router),
             Err(e) => plan.problems.push(format!("router {}: {e}", router.id)),
@@ -480,16 +478,31 @@ impl World<'_> {
             }
         }
         let namespace = Namespace::router(&id);
+        let floating = router.floating_ips.iter().map(|f| f.id.clone()).collect();
+        if !router.admin_state_up {
+            legs.iter_mut().for_each(|leg| leg.addresses.clear());
+            return Ok(Router {
+                id,
+                namespace,
+                on: false,
+                legs,
+                outside: None,
+                routes: Vec::new(),
+                nat: Nat::default(),
+                radvd: None,
+                floating,
+            });
+        }
         let folder = self.settings.state_path.join("routers").join(id.as_str());
         let radvd = (!advertisements.is_empty()).then(|| Radvd {
             namespace: namespace.clone(),
             folder,
             interfaces: advertisements,
         });
-        let floating = router.floating_ips.iter().map(|f| f.id.clone()).collect();
         Ok(Router {
             id,
             namespace,
+            on: true,
             legs,
             outside,
             routes,

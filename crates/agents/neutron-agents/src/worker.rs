@@ -124,13 +124,7 @@ impl Worker {
             return Ok((true, false));
         };
         let applied = self.driver.apply(state, everything).await;
-        let mut applied =
-            applied.inspect_err(|e| tracing::error!("the host is not as wanted: {e}"))?;
-        // COMPAT: as with OVN, the leg of a router that is switched off is ACTIVE: what is down is the router, and says so.
-        let off = state.routers.iter().filter(|r| !r.admin_state_up);
-        applied
-            .up
-            .extend(off.flat_map(|r| &r.interfaces).map(|i| i.port_id.clone()));
+        let applied = applied.inspect_err(|e| tracing::error!("the host is not as wanted: {e}"))?;
         for problem in &applied.problems {
             tracing::warn!("{problem}");
         }

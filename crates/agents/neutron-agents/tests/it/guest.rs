@@ -6,7 +6,7 @@ use host_netns::{Id, IfName, Mac, Namespace, ns};
 use neutron_types::rpc::PortState;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -110,6 +110,47 @@ impl Guest {
         }
         None
     }
+
+    /// Asks for an IPv6 address: the advertised one and the name server's.
+    pub async fn dhcp6_solicit(&self) -> Option<(Ipv6Addr, Option<Ipv6Addr>)> {
+        let socket = self.udp("[::]:546").await;
+        let mut packet = vec![1, 7, 7, 7];
+        packet.extend([0, 1, 0, 10, 0, 3, 0, 1]); // client: a DUID of its hardware address
+        packet.extend(self.mac.bytes());
+        packet.extend([0, 3, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]); // an address, please
+        packet.extend([0, 8, 0, 2, 0, 0, 0, 6, 0, 2, 0, 23]);
+        for _ in 0..30 {
+            // Until its own address has been found to be nobody else's, a guest cannot send.
+            let _ = socket.send_to(&packet, "[ff02::1:2]:547");
+            let mut answer = [0u8; 1500];
+            match socket.recv_from(&mut answer) {
+                Ok((length, _)) if answer[..4] == [2, 7, 7, 7] => {
+                    let options = &answer[4..length];
+                    let leased = option6(option6(options, 3)?.get(12..)?, 5)?;
+                    let server = option6(options, 23).and_then(address6);
+                    return Some((address6(leased)?, server));
+                }
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        None
+    }
+}
+
+fn option6(mut options: &[u8], wanted: u16) -> Option<&[u8]> {
+    while let [a, b, c, d, rest @ ..] = options {
+        let length = usize::from(u16::from_be_bytes([*c, *d]));
+        if u16::from_be_bytes([*a, *b]) == wanted {
+            return rest.get(..length);
+        }
+        options = rest.get(length..)?;
+    }
+    None
+}
+
+fn address6(bytes: &[u8]) -> Option<Ipv6Addr> {
+    Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes.get(..16)?).ok()?))
 }
 
 /// Whether a datagram of `from` reaches `at`, and whom it seems to be from. Each is told apart from earlier ones that were

@@ -1,7 +1,7 @@
 //! The driver that does it, on this machine's kernel. Skipped where we are not root.
 
 use crate::guest::{Guest, forget, reaches};
-use crate::server::{Net, Server, Undo, conf, dhcp_host, until};
+use crate::server::{Net, Server, Told, Undo, conf, dhcp_host, until};
 use host_netns::{Mac, Namespace, link, nft, ns};
 use neutron_agents::NeutronAgentsConf;
 use neutron_types::rpc::*;
@@ -312,6 +312,38 @@ async fn a_network_and_its_end() {
             "the rule still allows"
         );
     }
+
+    // A router that is switched off stays plugged and answers nobody; on again, it leads out again.
+    let last = |t: &Told| t.floating.last().map(|f| f.status.clone());
+    server
+        .want(&bus, |s| s.routers[0].admin_state_up = false)
+        .await;
+    server
+        .until("the floating address is down", |t| {
+            last(t).as_deref() == Some("DOWN")
+        })
+        .await;
+    let addressed = |links: &[link::Link]| {
+        let legs = links.iter().filter(|l| l.name.starts_with('q'));
+        legs.map(|l| l.addresses.iter().filter(|a| a.addr().is_ipv4()).count())
+            .collect::<Vec<_>>()
+    };
+    let inside = link::list(Some(&spaces[1])).await.unwrap();
+    assert_eq!(addressed(&inside), [0, 0], "plugged, and without addresses");
+    assert!(server.0.lock().unwrap().up.contains(&inner.id));
+    assert!(
+        reaches(&from_a, &home, &world).is_none(),
+        "nothing leads out"
+    );
+    server
+        .want(&bus, |s| s.routers[0].admin_state_up = true)
+        .await;
+    server
+        .until("the floating address is up", |t| {
+            last(t).as_deref() == Some("ACTIVE")
+        })
+        .await;
+    assert!(reaches(&from_a, &home, &world).is_some(), "out again");
 
     // Wanted no more, and gone.
     assert!(spaces.iter().all(ns::exists));

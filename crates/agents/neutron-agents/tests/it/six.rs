@@ -1,7 +1,7 @@
 //! IPv6 over a network with a tunnel: guests make their own addresses, groups and guards hold, tunnels follow their peers.
 
 use crate::guest::{Guest, reaches};
-use crate::server::{Net, Server, Undo, conf, until};
+use crate::server::{Net, Server, Undo, conf, dhcp_host, until};
 use host_netns::{IfName, Mac, Namespace, daemon, link, ns};
 use ipnet::IpNet;
 use neutron_agents::NeutronAgentsConf;
@@ -67,6 +67,14 @@ async fn guests_number_themselves() {
         six(1, "network:router_interface"),
     );
     leg.fixed_ips[0].ip_address = "fd77::1".parse().unwrap();
+    // A second network whose guests are told their addresses.
+    let told = Net::new("10.78.2");
+    let (mut c, mut dhcp) = (
+        told.port(3, "compute:nova", &[&group]),
+        told.port(2, "network:dhcp", &[]),
+    );
+    c.fixed_ips[0].ip_address = "fd78::c0".parse().unwrap();
+    dhcp.fixed_ips[0].ip_address = "fd78::2".parse().unwrap();
     let rule = |text: &str| -> RuleState { serde_json::from_str(text).unwrap() };
     let router = RouterState {
         id: base::new_id(),
@@ -87,8 +95,15 @@ async fn guests_number_themselves() {
             (subnet.cidr, subnet.gateway_ip) = ("fd77::/64".parse().unwrap(), Some("fd77::1".parse().unwrap()));
             (subnet.ipv6_ra_mode, subnet.ipv6_address_mode) = (Some("slaac".into()), Some("slaac".into()));
             subnet.dns_nameservers.clear();
-            s.networks = vec![network];
-            s.ports = vec![a.clone(), b.clone(), leg.clone()];
+            let mut managed = told.state(true);
+            let subnet = &mut managed.subnets[0];
+            (subnet.cidr, subnet.gateway_ip) = ("fd78::/64".parse().unwrap(), Some("fd78::1".parse().unwrap()));
+            (subnet.ipv6_ra_mode, subnet.ipv6_address_mode) =
+                (Some("dhcpv6-stateful".into()), Some("dhcpv6-stateful".into()));
+            subnet.dns_nameservers = vec!["fd78::53".parse().unwrap()];
+            s.networks = vec![network, managed];
+            s.ports = vec![a.clone(), b.clone(), leg.clone(), c.clone(), dhcp.clone()];
+            s.dhcp_hosts = vec![dhcp_host(&c, "gamma")];
             let rules = vec![
                 rule(r#"{"direction": "egress", "ip_version": 6}"#),
                 rule(r#"{"direction": "ingress", "ip_version": 6, "protocol": "udp", "port_range_min": 5000, "port_range_max": 5000}"#),
@@ -99,11 +114,15 @@ async fn guests_number_themselves() {
         })
         .await;
     let (guest_a, guest_b) = (Guest::boot(&a).await, Guest::boot(&b).await);
+    let guest_c = Guest::boot(&c).await;
     server
-        .until("both guests", |t| {
-            t.up.contains(&a.id) && t.up.contains(&b.id)
+        .until("all guests", |t| {
+            [&a, &b, &c].iter().all(|p| t.up.contains(&p.id))
         })
         .await;
+    let leased = guest_c.dhcp6_solicit().await.expect("DHCPv6 answers");
+    assert_eq!(leased.0.to_string(), "fd78::c0");
+    assert_eq!(leased.1, Some("fd78::53".parse().unwrap()));
     has_address(&guest_a.namespace, slaac(&a.mac_address)).await;
     has_address(&guest_b.namespace, slaac(&b.mac_address)).await;
 
@@ -156,7 +175,7 @@ async fn guests_number_themselves() {
     assert!(ns::exists(&space), "stopping the agents stops no network");
     neutron_agents::teardown(&conf).await.unwrap();
     assert!(!ns::exists(&space) && link::index(&tunnel).is_none());
-    for guest in [&guest_a, &guest_b] {
+    for guest in [&guest_a, &guest_b, &guest_c] {
         ns::delete(&guest.namespace).await.unwrap();
     }
 }
