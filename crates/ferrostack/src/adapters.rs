@@ -1,14 +1,12 @@
 //! Small bridges between crates that may not know each other.
 
 use async_trait::async_trait;
-use base::{Error, Result};
-use futures::StreamExt;
+use base::Result;
 use glance::inspect::{ImageInspector, Inspectors, Verdict};
 use host_imagefmt::Inspector;
 use sdk::{Caller, Sdk};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 
 struct Judge(Inspector);
 
@@ -36,26 +34,11 @@ pub fn inspectors() -> Inspectors {
 /// Images for hosts, by way of glance.
 pub struct Images(pub Sdk);
 
-impl Images {
-    async fn fetch(&self, image_id: &str, mut file: tokio::fs::File) -> Result<()> {
-        let request = format!("/v2/images/{}/file", oslo_http::percent_encode(image_id));
-        let (_, body) = self.0.stream(Caller::Service, "image", &request).await?;
-        let mut pieces = body.into_stream();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|e| {
-                Error::unavailable(format!("The image {image_id} broke off.")).log(e)
-            })?;
-            file.write_all(&piece).await?;
-        }
-        file.flush().await?;
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl nova_compute::ImageSource for Images {
     async fn download(&self, image_id: &str, path: &Path) -> Result<()> {
-        self.fetch(image_id, tokio::fs::File::create(path).await?)
-            .await
+        let file = tokio::fs::File::create(path).await?;
+        let glance = self.0.glance();
+        glance.download_to(Caller::Service, image_id, file).await
     }
 }
