@@ -182,6 +182,24 @@ async fn several_servers_share_and_one_dies() {
 }
 
 #[tokio::test]
+async fn a_server_that_comes_back_is_used_again() {
+    let mut server = Server::start().await;
+    let cache = over(&[&server], Duration::from_millis(50));
+    cache.set("k", b"v", LONG).await;
+    assert!(cache.get("k").await.is_some());
+    server.kill();
+    assert_eq!(cache.get("k").await, None);
+    let port = server.address.rsplit(':').next().unwrap().parse().unwrap();
+    let _again = Server::try_start(port).await.expect("its port is free");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while cache.get("k").await.is_none() {
+        assert!(Instant::now() < deadline, "it is left alone for ever");
+        cache.set("k", b"v", LONG).await;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_dead_or_silent_server_costs_one_timeout() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap().to_string();
