@@ -107,6 +107,7 @@ pub fn routes() -> Vec<Route<Cinder>> {
         action "/volumes/{id}/action" "os-extend", rule("volume:extend"), volume_actions::extend;
         action "/volumes/{id}/action" "os-reset_status", rule("volume_extension:volume_admin_actions:reset_status"), volume_actions::reset_status;
         action "/volumes/{id}/action" "os-force_delete", rule("volume_extension:volume_admin_actions:force_delete"), volume_actions::force_delete;
+        action "/volumes/{id}/action" "os-force_detach", rule("volume_extension:volume_admin_actions:force_detach"), volume_actions::force_detach;
         action "/volumes/{id}/action" "os-set_bootable", rule("volume:update"), volume_actions::set_bootable;
         action "/volumes/{id}/action" "os-update_readonly_flag", rule("volume:update_readonly_flag"), volume_actions::update_readonly_flag;
         action "/volumes/{id}/action" "os-reserve", rule("volume_extension:volume_actions:reserve"), volume_actions::reserve;

@@ -186,6 +186,16 @@ pub async fn attach(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
 
 pub async fn detach(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let body: Object = req.parse_key("os-detach")?;
+    end_attachment(cinder, req, body).await
+}
+
+/// The same under a rule for administrators. What nova says a server has stays with it here too.
+pub async fn force_detach(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    let body: Object = req.parse_key("os-force_detach")?;
+    end_attachment(cinder, req, body).await
+}
+
+async fn end_attachment(cinder: Arc<Cinder>, req: Req, body: Object) -> Result<Reply> {
     let (ctx, id) = (req.ctx.clone(), req.param("id").to_string());
     let (volume, attachments) = cinder
         .db

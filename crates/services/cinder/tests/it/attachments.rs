@@ -273,6 +273,16 @@ async fn the_older_verbs() {
         .await
         .expect(202);
     assert_eq!(cloud.status(&id).await, "available");
+    let attach = json!({"os-attach": {"instance_uuid": SERVER, "mountpoint": "/dev/vdc"}});
+    cloud.act("ann", &id, attach).await.expect(202);
+    let force = json!({"os-force_detach": {}});
+    cloud
+        .act("ann", &id, force.clone())
+        .await
+        .fault(403, "forbidden");
+    assert_eq!(cloud.status(&id).await, "in-use");
+    cloud.act("admin", &id, force).await.expect(202);
+    assert_eq!(cloud.status(&id).await, "available");
     let init = json!({"os-initialize_connection": {"connector": {"host": "c9"}}});
     let info = cloud.act("ann", &id, init).await.expect(200);
     assert_eq!(info["connection_info"]["data"]["seen"], "c9");
