@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// A MariaDB server of one's own, on a unix socket in a temporary folder. Killed when dropped.
 pub struct MariaDb {
-    child: Child,
+    child: Option<Child>,
     folder: PathBuf,
 }
 
@@ -34,7 +34,21 @@ impl MariaDb {
                 "mariadb-install-db failed: {words}"
             )));
         }
-        let socket = folder.join("socket");
+        let mut server = MariaDb {
+            child: None,
+            folder,
+        };
+        server.restart().await?;
+        Ok(server)
+    }
+
+    /// Starts the server again after [`MariaDb::kill`], with the data and the socket it had.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let socket = self.folder.join("socket");
+        // What a killed server left; with it there a client would be refused rather than wait.
+        let _ = std::fs::remove_file(&socket);
+        let data = format!("--datadir={}", self.folder.join("data").display());
         let mariadbd = match PathBuf::from("/usr/sbin/mariadbd") {
             path if path.exists() => path,
             _ => PathBuf::from("mariadbd"),
@@ -48,13 +62,13 @@ impl MariaDb {
                 &data,
             ])
             .arg(format!("--socket={}", socket.display()))
-            .arg(format!("--pid-file={}", folder.join("pid").display()))
+            .arg(format!("--pid-file={}", self.folder.join("pid").display()))
             .args([
                 "--innodb-buffer-pool-size=32M",
                 "--innodb-log-file-size=16M",
             ])
             .args([
-                "--innodb-flush-log-at-trx-commit=0",
+                "--innodb-flush-log-at-trx-commit=2",
                 "--performance-schema=OFF",
                 "--max-connections=1000",
             ])
@@ -63,16 +77,15 @@ impl MariaDb {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|e| missing("mariadbd", &e))?;
-        let mut server = MariaDb { child, folder };
+        let child = self.child.insert(child);
         let deadline = Instant::now() + Duration::from_secs(60);
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            let dead = server.child.try_wait()?;
-            if dead.is_some() || Instant::now() > deadline {
+            if child.try_wait()?.is_some() || Instant::now() > deadline {
                 return Err(Error::internal("mariadbd does not start"));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(server)
+        Ok(())
     }
 
     /// The url of a new, empty database on this server.
@@ -95,11 +108,13 @@ impl MariaDb {
         )
     }
 
-    /// Stops the server for good, as a crash would.
+    /// Stops the server as a crash would; its data stays for [`MariaDb::restart`].
     pub fn kill(&mut self) {
-        // Both fail only when it is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.take() {
+            // Both fail only when it is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
