@@ -296,7 +296,7 @@ async fn view(nova: &Nova, req: &Req, row: &InstanceRow) -> Result<Value> {
     ))
 }
 
-/// `GET /servers/{id}`. Administrators also see deleted ones.
+/// `GET /servers/{id}`.
 pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
     Reply::ok(&json!({"server": view(&nova, &req, &row).await?}))

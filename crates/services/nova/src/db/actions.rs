@@ -2,7 +2,7 @@
 
 use base::{Cell, Result, Timestamp, new_id};
 use oslo_context::RequestContext;
-use oslo_db::{Tx, all, eq};
+use oslo_db::{Tx, all, eq, is_in, is_null};
 
 oslo_db::table! {
     /// An action.
@@ -61,6 +61,15 @@ pub fn find(tx: &mut Tx, instance_id: &str, request_id: &str) -> Result<Option<A
     tx.find(all([
         eq("instance_id", instance_id),
         eq("request_id", request_id),
+    ]))
+}
+
+/// Whether one of these actions is under way on the instance.
+pub fn under_way(tx: &mut Tx, instance_id: &str, actions: &[&str]) -> Result<bool> {
+    tx.exists::<ActionRow>(all([
+        eq("instance_id", instance_id),
+        is_in("action", actions.iter().copied()),
+        is_null("finish_time"),
     ]))
 }
 

@@ -1,9 +1,9 @@
 //! What rows remember of ports is brought in line with neutron: an event that was lost costs a minute, not forever.
 
 use crate::Nova;
-use crate::db::addresses;
 use crate::db::instances::{self, CachedPort, InstanceRow};
-use crate::flows::device::Attach;
+use crate::db::{actions, addresses};
+use crate::flows::device::{Attach, Device};
 use crate::flows::interface::Interface;
 use crate::instance::status::VmState;
 use crate::network;
@@ -53,6 +53,9 @@ impl Reconciler for HealNetworkInfo {
     }
 }
 
+/// What changes ports beside the row for a while.
+const PLUGGING: [&str; 2] = [Interface::ATTACH, Interface::DETACH];
+
 /// So many instances are asked about in one go.
 const AT_ONCE: u64 = 100;
 
@@ -94,7 +97,8 @@ async fn save(nova: &Nova, row: &InstanceRow, mut fresh: Vec<CachedPort>) -> Res
     if fresh == old {
         return Ok(false);
     }
-    // A port that the row does not know was made by an attach that its process did not survive: it is carried through.
+    // With no attach under way, a port that the row does not know was made by a request whose process did not survive
+    // until its flow was submitted: it is carried through, and as upstream's goes with its server.
     let stray = |p: &&CachedPort| old.iter().all(|o| o.id != p.id);
     let strays: Vec<Attach<Interface>> = fresh
         .iter()
@@ -104,7 +108,7 @@ async fn save(nova: &Nova, row: &InstanceRow, mut fresh: Vec<CachedPort>) -> Res
             request_id: base::id::new_request_id(),
             device: Interface {
                 port_id: p.id.clone(),
-                made: false,
+                made: true,
                 tag: None,
             },
         })
@@ -114,19 +118,19 @@ async fn save(nova: &Nova, row: &InstanceRow, mut fresh: Vec<CachedPort>) -> Res
         .write(move |tx| {
             // Only while nobody is at work on it, and nobody was since it was read: flows write the same column.
             let current = instances::find(tx, &id)?.map(|r| r.network_info.0);
-            if current.as_ref() != Some(&old) {
-                return Ok(());
+            if current.as_ref() != Some(&old) || actions::under_way(tx, &id, &PLUGGING)? {
+                return Ok(false);
             }
             let ports = [("network_info", Json(fresh.clone()).to_cell())];
-            if instances::transition(tx, &id, VmState::ALL, &[None], &ports)? {
-                addresses::replace(tx, &id, &fresh)?;
-                for flow in &strays {
-                    engine.submit(tx, flow)?;
-                }
+            if !instances::transition(tx, &id, VmState::ALL, &[None], &ports)? {
+                return Ok(false);
             }
-            Ok(())
+            addresses::replace(tx, &id, &fresh)?;
+            for flow in &strays {
+                engine.submit(tx, flow)?;
+            }
+            Ok(true)
         })
-        .await?;
-    nova.engine.wake();
-    Ok(true)
+        .await
+        .inspect(|_| nova.engine.wake())
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_comes_and_goes() {
     let cloud = Cloud::new().await;
+    cloud.neighbours.wire();
     let server = cloud
         .server(|s| s.network_info = base::Json(Vec::new()))
         .await;
@@ -47,6 +48,7 @@ async fn a_card_comes_and_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_of_ones_own_is_kept() {
     let cloud = Cloud::new().await;
+    cloud.neighbours.wire();
     let server = cloud
         .server(|s| s.network_info = base::Json(Vec::new()))
         .await;
@@ -69,6 +71,7 @@ async fn a_port_of_ones_own_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_in_the_wrong_state_gets_no_card_and_leaves_no_port() {
     let cloud = Cloud::new().await;
+    cloud.neighbours.wire();
     let server = cloud.server(|s| s.vm_state = VmState::Suspended).await;
     let path = format!("/v2.1/servers/{}/os-interface", server.id);
     let body = json!({"interfaceAttachment": {"net_id": NETWORK}});
@@ -97,4 +100,38 @@ async fn a_server_in_the_wrong_state_gets_no_card_and_leaves_no_port() {
         .refused("alice", "2.70", "POST", &path, Some(body))
         .await;
     assert_eq!(status, 409);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_interrupted_attach_left_is_carried_through_and_goes_with_its_server() {
+    let cloud = Cloud::new().await;
+    cloud.neighbours.wire();
+    let server = cloud
+        .server(|s| s.network_info = base::Json(Vec::new()))
+        .await;
+    let port = cloud.neighbours.port(&server.id);
+    let path = "/v2.1/os-server-external-events";
+    let event = json!({"name": "network-changed", "server_uuid": server.id});
+    cloud
+        .post("admin", "2.1", path, json!({"events": [event]}))
+        .await;
+    let one = format!("/v2.1/servers/{}", server.id);
+    let shown = |s: &serde_json::Value| s["server"]["addresses"].get("private").map(drop);
+    cloud.wait("alice", &one, shown).await;
+    let bound = || cloud.neighbours.ports_of(&server.id)[0]["binding:host_id"] == "host1";
+    for _ in 0..500 {
+        if bound() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(bound(), "the attach ran");
+
+    let (status, _) = cloud.ask("alice", "2.1", "DELETE", &one, None).await;
+    assert_eq!(status, 204);
+    let gone = |list: &serde_json::Value| list["servers"].as_array()?.is_empty().then_some(());
+    cloud.wait("alice", "/v2.1/servers", gone).await;
+    let left = cloud.neighbours.ports_of("");
+    assert!(left.iter().all(|p| p["id"] != port), "{left:?}");
+    assert!(cloud.neighbours.ports_of(&server.id).is_empty());
 }
