@@ -83,7 +83,7 @@ impl Noun for Agents {
         Ok(Some(any(ways)))
     }
 
-    fn views(_: &mut Tx, call: &Call, rows: &[AgentRow]) -> Result<Vec<View>> {
+    fn views(_: &mut Tx, call: &Call, rows: Vec<AgentRow>) -> Result<Vec<View>> {
         let time = |t: Timestamp| t.format("%Y-%m-%d %H:%M:%S");
         let view = |row: &AgentRow| {
             let mut fields = Fields::new();

@@ -35,7 +35,7 @@ pub(crate) fn load<N: Noun>(tx: &mut Tx, call: &Call, id: &str) -> Result<(N::Ro
     let row: N::Row = tx
         .find(all([eq("id", id), scope::<N>(call)]))?
         .ok_or_else(missing)?;
-    let view = views::<N>(tx, call, std::slice::from_ref(&row))?
+    let view = views::<N>(tx, call, vec![row.clone()])?
         .pop()
         .ok_or_else(missing)?;
     if !call
@@ -48,14 +48,16 @@ pub(crate) fn load<N: Noun>(tx: &mut Tx, call: &Call, id: &str) -> Result<(N::Ro
 }
 
 /// Views with their tags.
-pub(crate) fn views<N: Noun>(tx: &mut Tx, call: &Call, rows: &[N::Row]) -> Result<Vec<View>> {
+pub(crate) fn views<N: Noun>(tx: &mut Tx, call: &Call, rows: Vec<N::Row>) -> Result<Vec<View>> {
+    if !N::TAGS || rows.is_empty() {
+        return N::views(tx, call, rows);
+    }
+    let by_id = tags::of(tx, rows.iter().map(N::id))?;
     let mut views = N::views(tx, call, rows)?;
-    if N::TAGS && !rows.is_empty() {
-        let mut by_id = tags::of(tx, rows.iter().map(N::id))?;
-        for (view, row) in views.iter_mut().zip(rows) {
-            let tags = by_id.remove(N::id(row)).unwrap_or_default();
-            view.fields.put("tags", tags);
-        }
+    for view in &mut views {
+        let id = view.fields.get("id").and_then(Value::as_str);
+        let tags = id.and_then(|id| by_id.get(id)).cloned();
+        view.fields.put("tags", tags.unwrap_or_default());
     }
     Ok(views)
 }
@@ -127,7 +129,7 @@ impl<'a> Shown<'a> {
 
     pub(crate) fn show(&self, mut view: View) -> Fields {
         let hides = |(name, verdict): &&(&'static str, Verdict)| {
-            view.fields.get(name).is_some() && !verdict.allows(self.call, &view)
+            view.fields.has(name) && !verdict.allows(self.call, &view)
         };
         let hidden: Vec<&str> = self.guarded.iter().filter(hides).map(|(n, _)| *n).collect();
         if !hidden.is_empty() || !self.fields.is_empty() {
@@ -149,13 +151,13 @@ fn fields(req: &Req) -> Vec<String> {
 }
 
 /// `{key: value}`, and the links of a page.
-struct Wrapped<T> {
+pub(crate) struct Wrapped<T> {
     key: &'static str,
     value: T,
     links: Vec<Value>,
 }
 
-fn wrap<T>(key: &'static str, value: T) -> Wrapped<T> {
+pub(crate) fn wrap<T>(key: &'static str, value: T) -> Wrapped<T> {
     Wrapped {
         key,
         value,
@@ -186,7 +188,8 @@ pub(crate) async fn list<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Rep
             let page = tx.page::<N::Row>(cond, &wanted.paging)?;
             let ends = [page.items.first(), page.items.last()];
             let ends = ends.map(|row| row.map(|r| N::id(r).to_string()));
-            Ok((page.items.len(), ends, views::<N>(tx, &inner, &page.items)?))
+            let count = page.items.len();
+            Ok((count, ends, views::<N>(tx, &inner, page.items)?))
         })
         .await?;
     let shown = Shown::new::<N>(&call, fields(&req))?;
@@ -262,7 +265,7 @@ pub(crate) async fn create<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<R
                 let id = create_one::<N>(tx, call, sent)?;
                 rows.extend(tx.find::<N::Row>(eq("id", id))?);
             }
-            views::<N>(tx, call, &rows)
+            views::<N>(tx, call, rows)
         })
         .await?;
     let shown = Shown::new::<N>(&call, fields(&req))?;
@@ -306,7 +309,7 @@ pub(crate) async fn update<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<R
             let row = tx
                 .find::<N::Row>(eq("id", id.as_str()))?
                 .ok_or_else(|| fault::not_found(N::MEMBER, &id))?;
-            Ok(views::<N>(tx, call, &[row])?.pop())
+            Ok(views::<N>(tx, call, vec![row])?.pop())
         })
         .await?;
     let view = view.ok_or_else(|| Error::internal("no view of an updated row"))?;

@@ -29,7 +29,7 @@ impl Noun for FloatingIps {
         eq("project_id", call.ctx.project())
     }
 
-    fn views(tx: &mut Tx, _: &Call, rows: &[FloatingIpRow]) -> Result<Vec<View>> {
+    fn views(tx: &mut Tx, _: &Call, rows: Vec<FloatingIpRow>) -> Result<Vec<View>> {
         let inner = tx.select::<PortRow>(is_in(
             "id",
             rows.iter().filter_map(|r| r.port_id.as_deref()),

@@ -27,8 +27,8 @@ impl Noun for Groups {
         eq("project_id", call.ctx.project())
     }
 
-    fn views(tx: &mut Tx, _: &Call, rows: &[GroupRow]) -> Result<Vec<View>> {
-        let mut rules: HashMap<String, Vec<Value>> = HashMap::new();
+    fn views(tx: &mut Tx, _: &Call, rows: Vec<GroupRow>) -> Result<Vec<View>> {
+        let mut rules: HashMap<String, Vec<Fields>> = HashMap::new();
         for rule in tx.select::<RuleRow>(is_in(
             "security_group_id",
             rows.iter().map(|r| r.id.as_str()),
@@ -36,16 +36,16 @@ impl Noun for Groups {
             rules
                 .entry(rule.security_group_id.clone())
                 .or_default()
-                .push(rules::fields(&rule).into());
+                .push(rules::fields(&rule));
         }
         let view = |row: &GroupRow| {
             let mut fields = Fields::new();
             standard!(row).put(&mut fields);
             fields.put("name", json!(row.name));
             fields.put("stateful", json!(row.stateful));
-            fields.put(
+            fields.put_list(
                 "security_group_rules",
-                json!(rules.remove(&row.id).unwrap_or_default()),
+                rules.remove(&row.id).unwrap_or_default(),
             );
             View::alone(fields)
         };

@@ -363,7 +363,7 @@ async fn edit_routes(
             crate::revise!(row, call);
             crate::noun::save(tx, &row)?;
             call.touch();
-            Ok(crud::views::<Routers>(tx, call, &[row])?.pop())
+            Ok(crud::views::<Routers>(tx, call, vec![row])?.pop())
         })
         .await?;
     let view = view.ok_or_else(|| Error::internal("no view of a router"))?;

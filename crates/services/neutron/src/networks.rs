@@ -135,7 +135,7 @@ impl Noun for Networks {
         Ok(Some(any(ways)))
     }
 
-    fn views(tx: &mut Tx, call: &Call, rows: &[NetworkRow]) -> Result<Vec<View>> {
+    fn views(tx: &mut Tx, call: &Call, rows: Vec<NetworkRow>) -> Result<Vec<View>> {
         let ids = || rows.iter().map(|r| r.id.as_str());
         let mut subnets: HashMap<String, Vec<String>> = HashMap::new();
         for subnet in tx.select::<SubnetRow>(is_in("network_id", ids()))? {

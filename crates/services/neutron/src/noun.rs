@@ -77,7 +77,14 @@ impl Call {
 /// A resource's attributes, in the order in which they are shown. Names are of the program, so that a list of hundreds
 /// copies and hashes none of them.
 #[derive(Default)]
-pub(crate) struct Fields(Vec<(&'static str, Value)>);
+pub(crate) struct Fields(Vec<(&'static str, Shape)>);
+
+/// What an attribute looks like.
+enum Shape {
+    Value(Value),
+    /// Objects of fixed keys, which no policy rule asks for.
+    List(Vec<Fields>),
+}
 
 impl Fields {
     /// Room for what the largest resource shows.
@@ -85,13 +92,31 @@ impl Fields {
         Fields(Vec::with_capacity(32))
     }
 
+    /// An object of two or three keys.
+    pub(crate) fn small<const N: usize>(pairs: [(&'static str, String); N]) -> Fields {
+        let pairs = pairs.into_iter();
+        Fields(pairs.map(|(n, v)| (n, Shape::Value(v.into()))).collect())
+    }
+
     /// Adds an attribute that is not there yet.
     pub(crate) fn put(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.0.push((name, value.into()));
+        self.0.push((name, Shape::Value(value.into())));
+    }
+
+    /// Adds a list of objects that policy rules cannot ask for.
+    pub(crate) fn put_list(&mut self, name: &'static str, list: Vec<Fields>) {
+        self.0.push((name, Shape::List(list)));
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(n, _)| *n == name)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        match self.0.iter().find(|(n, _)| *n == name) {
+            Some((_, Shape::Value(value))) => Some(value),
+            _ => None,
+        }
     }
 
     pub(crate) fn retain(&mut self, keep: impl Fn(&'static str) -> bool) {
@@ -100,7 +125,18 @@ impl Fields {
 
     fn to_map(&self) -> Body {
         let pairs = self.0.iter();
-        pairs.map(|(n, v)| ((*n).to_string(), v.clone())).collect()
+        pairs
+            .map(|(n, shape)| ((*n).to_string(), shape.to_value()))
+            .collect()
+    }
+}
+
+impl Shape {
+    fn to_value(&self) -> Value {
+        match self {
+            Shape::Value(value) => value.clone(),
+            Shape::List(list) => list.iter().map(Fields::to_map).collect(),
+        }
     }
 }
 
@@ -110,10 +146,12 @@ impl Serialize for Fields {
     }
 }
 
-impl From<Fields> for Value {
-    fn from(fields: Fields) -> Value {
-        let pairs = fields.0.into_iter();
-        Value::Object(pairs.map(|(n, v)| (n.to_string(), v)).collect())
+impl Serialize for Shape {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Shape::Value(value) => value.serialize(serializer),
+            Shape::List(list) => list.serialize(serializer),
+        }
     }
 }
 
@@ -172,7 +210,7 @@ pub(crate) trait Noun: Send + Sync + 'static {
     fn filter(_call: &Call, _attribute: &str, _values: &[String]) -> Result<Option<Cond>> {
         Ok(None)
     }
-    fn views(tx: &mut Tx, call: &Call, rows: &[Self::Row]) -> Result<Vec<View>>;
+    fn views(tx: &mut Tx, call: &Call, rows: Vec<Self::Row>) -> Result<Vec<View>>;
     /// What policy rules may ask about the parents of a resource that is about to be created.
     fn parent(_tx: &mut Tx, _call: &Call, _body: &Body) -> Result<Body> {
         Ok(Body::new())

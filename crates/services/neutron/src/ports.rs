@@ -107,50 +107,43 @@ impl Noun for Ports {
         })
     }
 
-    fn views(tx: &mut Tx, call: &Call, rows: &[PortRow]) -> Result<Vec<View>> {
+    fn views(tx: &mut Tx, call: &Call, rows: Vec<PortRow>) -> Result<Vec<View>> {
         let ids = || rows.iter().map(|r| r.id.as_str());
         let mut ips = addresses(tx, ids())?;
         let mut groups = groups_of(tx, ids())?;
         let parents = networks::parents(tx, call, rows.iter().map(|r| r.network_id.as_str()))?;
-        let view = |row: &PortRow| {
+        let view = |row: PortRow| {
             let mut fields = Fields::new();
             standard!(row).put(&mut fields);
             let ips = ips.remove(&row.id).unwrap_or_default();
-            fields.put("name", json!(row.name));
-            fields.put("network_id", json!(row.network_id));
-            fields.put("mac_address", json!(row.mac_address));
-            fields.put("admin_state_up", json!(row.admin_state_up));
-            fields.put("status", json!(row.status));
-            fields.put("device_id", json!(row.device_id));
-            fields.put("device_owner", json!(row.device_owner));
-            fields.put("port_security_enabled", json!(row.port_security_enabled));
-            fields.put("dns_name", json!(row.dns_name));
-            let assignment: Vec<Value> = ips
-                .iter()
-                .map(|a| assignment(call, row, &a.ip_address))
-                .collect();
-            fields.put("dns_assignment", Value::Array(assignment));
-            fields.put("binding:vnic_type", json!(row.vnic_type));
-            fields.put("binding:host_id", json!(row.host));
-            fields.put("binding:profile", json!(row.profile.0));
-            fields.put("binding:vif_type", json!(row.vif_type));
-            fields.put("binding:vif_details", json!(row.vif_details.0));
+            let names = ips.iter().map(|a| assignment(call, &row.dns_name, a));
+            fields.put_list("dns_assignment", names.collect());
+            let parent = parents.get(&row.network_id).cloned().unwrap_or_default();
+            let groups = groups.remove(&row.id).unwrap_or_default();
+            fields.put("name", row.name);
+            fields.put("network_id", row.network_id);
+            fields.put("mac_address", row.mac_address);
+            fields.put("admin_state_up", row.admin_state_up);
+            fields.put("status", row.status);
+            fields.put("device_id", row.device_id);
+            fields.put("device_owner", row.device_owner);
+            fields.put("port_security_enabled", row.port_security_enabled);
+            fields.put("dns_name", row.dns_name);
+            fields.put("binding:vnic_type", row.vnic_type);
+            fields.put("binding:host_id", row.host);
+            fields.put("binding:profile", row.profile.0);
+            fields.put("binding:vif_type", row.vif_type);
+            fields.put("binding:vif_details", row.vif_details.0);
             fields.put("allowed_address_pairs", json!(row.allowed_address_pairs.0));
             fields.put("extra_dhcp_opts", json!(row.extra_dhcp_opts.0));
-            fields.put(
-                "security_groups",
-                json!(groups.remove(&row.id).unwrap_or_default()),
-            );
+            fields.put("security_groups", groups);
             let fixed = ips
-                .iter()
-                .map(|a| json!({"subnet_id": a.subnet_id, "ip_address": a.ip_address}));
-            fields.put("fixed_ips", Value::from_iter(fixed));
-            View {
-                fields,
-                parent: parents.get(&row.network_id).cloned().unwrap_or_default(),
-            }
+                .into_iter()
+                .map(|a| Fields::small([("subnet_id", a.subnet_id), ("ip_address", a.ip_address)]));
+            fields.put_list("fixed_ips", fixed.collect());
+            View { fields, parent }
         };
-        Ok(rows.iter().map(view).collect())
+        Ok(rows.into_iter().map(view).collect())
     }
 
     fn parent(tx: &mut Tx, call: &Call, body: &Body) -> Result<Body> {
@@ -528,12 +521,17 @@ fn set_groups(tx: &mut Tx, port: &str, groups: &[String]) -> Result<()> {
     tx.insert_all(&groups.iter().map(row).collect::<Vec<_>>())
 }
 
-fn assignment(call: &Call, row: &PortRow, ip: &str) -> Value {
+fn assignment(call: &Call, dns_name: &str, address: &AllocationRow) -> Fields {
     let domain = call.neutron.conf.dns_domain.trim_end_matches('.');
-    let hostname = if row.dns_name.is_empty() {
-        format!("host-{}", ip.replace(['.', ':'], "-"))
+    let hostname = if dns_name.is_empty() {
+        format!("host-{}", address.ip_address.replace(['.', ':'], "-"))
     } else {
-        row.dns_name.clone()
+        dns_name.to_string()
     };
-    json!({"ip_address": ip, "hostname": hostname, "fqdn": format!("{hostname}.{domain}.")})
+    let fqdn = format!("{hostname}.{domain}.");
+    Fields::small([
+        ("ip_address", address.ip_address.clone()),
+        ("hostname", hostname),
+        ("fqdn", fqdn),
+    ])
 }

@@ -30,7 +30,7 @@ impl Noun for Rbac {
         ])
     }
 
-    fn views(_: &mut Tx, _: &Call, rows: &[RbacRow]) -> Result<Vec<View>> {
+    fn views(_: &mut Tx, _: &Call, rows: Vec<RbacRow>) -> Result<Vec<View>> {
         let view = |row: &RbacRow| {
             let mut fields = Fields::new();
             fields.put("id", json!(row.id));

@@ -30,7 +30,7 @@ impl Noun for Routers {
         eq("project_id", call.ctx.project())
     }
 
-    fn views(tx: &mut Tx, _: &Call, rows: &[RouterRow]) -> Result<Vec<View>> {
+    fn views(tx: &mut Tx, _: &Call, rows: Vec<RouterRow>) -> Result<Vec<View>> {
         let gateways = tx.select::<PortRow>(is_in(
             "id",
             rows.iter().filter_map(|r| r.gw_port_id.as_deref()),

@@ -93,7 +93,7 @@ impl Noun for Rules {
         )
     }
 
-    fn views(tx: &mut Tx, _: &Call, rows: &[RuleRow]) -> Result<Vec<View>> {
+    fn views(tx: &mut Tx, _: &Call, rows: Vec<RuleRow>) -> Result<Vec<View>> {
         let groups = tx.select::<GroupRow>(is_in(
             "id",
             rows.iter().map(|r| r.security_group_id.as_str()),

@@ -9,7 +9,7 @@ use crate::{Neutron, crud, fault, ports, schedule};
 use base::{Error, Result};
 use oslo_db::{Cond, Tx, all, eq, is_in};
 use oslo_http::{Reply, Req};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 fn enforce(req: &Req, rule: &str) -> Result<()> {
@@ -28,16 +28,12 @@ async fn rows<N: Noun>(neutron: Arc<Neutron>, req: Req, cond: Cond) -> Result<Re
         .db
         .read(move |tx| {
             let found = tx.select::<N::Row>(cond.clone())?;
-            crud::views::<N>(tx, &inner, &found)
+            crud::views::<N>(tx, &inner, found)
         })
         .await?;
     let shown = crud::Shown::new::<N>(&call, Vec::new())?;
-    let mut reply = Map::new();
-    reply.insert(
-        N::PLURAL.into(),
-        views.into_iter().map(|v| shown.show(v)).collect(),
-    );
-    Reply::ok(&reply)
+    let items: Vec<_> = views.into_iter().map(|v| shown.show(v)).collect();
+    Reply::ok(&crud::wrap(N::PLURAL, items))
 }
 
 pub(crate) async fn agents_of_network(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {

@@ -73,7 +73,7 @@ impl Noun for Subnets {
         }
     }
 
-    fn views(tx: &mut Tx, call: &Call, rows: &[SubnetRow]) -> Result<Vec<View>> {
+    fn views(tx: &mut Tx, call: &Call, rows: Vec<SubnetRow>) -> Result<Vec<View>> {
         let parents = networks::parents(tx, call, rows.iter().map(|r| r.network_id.as_str()))?;
         let view = |row: &SubnetRow| {
             let mut fields = Fields::new();
