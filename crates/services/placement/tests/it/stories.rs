@@ -129,6 +129,42 @@ async fn trees_sharing_and_traits_shape_candidates() {
     assert_eq!(found["allocation_requests"], json!([]));
 }
 
+/// Two disks lend to each other's trees and to a host's: each is met in three trees and offered once.
+#[tokio::test]
+async fn what_is_shared_is_offered_once() {
+    let cloud = Cloud::new().await;
+    let agg = base::new_id();
+    provider(&cloud, "host", json!({"VCPU": {"total": 8}})).await;
+    for name in ["one", "two"] {
+        provider(&cloud, name, json!({"DISK_GB": {"total": 100}})).await;
+    }
+    let all = cloud.ok("GET", "/resource_providers", None).await;
+    for found in all["resource_providers"].as_array().unwrap() {
+        let path = format!("/resource_providers/{}", found["uuid"].as_str().unwrap());
+        let body = json!({"aggregates": [agg], "resource_provider_generation": 1});
+        cloud
+            .ok("PUT", &format!("{path}/aggregates"), Some(body))
+            .await;
+        if found["name"] != "host" {
+            let share =
+                json!({"traits": ["MISC_SHARES_VIA_AGGREGATE"], "resource_provider_generation": 2});
+            cloud
+                .ok("PUT", &format!("{path}/traits"), Some(share))
+                .await;
+        }
+    }
+    let count = async |query: &str| {
+        let path = format!("/allocation_candidates?{query}");
+        let found = cloud.ok("GET", &path, None).await;
+        found["allocation_requests"].as_array().unwrap().len()
+    };
+    assert_eq!(count("resources=DISK_GB:10").await, 2);
+    // One host with either disk; both disks together, whichever serves which group.
+    assert_eq!(count("resources=VCPU:1,DISK_GB:10").await, 2);
+    let both = "resources1=DISK_GB:10&resources2=DISK_GB:20&group_policy=isolate";
+    assert_eq!(count(both).await, 2);
+}
+
 fn sorted(ids: [&String; 2]) -> Vec<&String> {
     let mut ids = ids.to_vec();
     ids.sort();
