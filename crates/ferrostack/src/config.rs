@@ -79,7 +79,15 @@ oslo_config::section! {
     }
 }
 
-/// All sections of the embedded shape.
+oslo_config::section! {
+    /// Several hosts.
+    pub struct ClusterConf in "cluster" {
+        /// Addresses of all controllers, for `ferrostack haproxy` and `keepalived`.
+        pub controllers: Vec<String> = vec![],
+    }
+}
+
+/// All sections.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// `[DEFAULT]`
@@ -90,6 +98,8 @@ pub struct Settings {
     pub database: DatabaseConf,
     /// `[oslo_messaging_rabbit]`
     pub rabbit: RabbitConf,
+    /// `[cluster]`
+    pub cluster: ClusterConf,
     /// keystone's sections
     pub keystone: keystone::config::Conf,
     /// `[glance]`
@@ -127,6 +137,7 @@ impl Settings {
             api: config.section()?,
             database: config.section()?,
             rabbit: config.section()?,
+            cluster: config.section()?,
             keystone: keystone::config::Conf::take(config)?,
             glance: config.section()?,
             placement: config.section()?,
@@ -147,6 +158,7 @@ impl Settings {
         all.extend(ApiConf::options());
         all.extend(DatabaseConf::options());
         all.extend(RabbitConf::options());
+        all.extend(ClusterConf::options());
         all.extend(keystone::config::Conf::options());
         all.extend(glance::Conf::options());
         all.extend(placement::Conf::options());
@@ -197,6 +209,13 @@ impl Settings {
             &defaults.volume.volumes_dir,
             "volumes",
         );
+        for (file, service) in [
+            (&mut self.glance.policy_file, "glance"),
+            (&mut self.placement.policy_file, "placement"),
+            (&mut self.cinder.policy_file, "cinder"),
+        ] {
+            file.get_or_insert_with(|| state.join("policy").join(format!("{service}.yaml")));
+        }
         self.keystone
             .fernet_tokens
             .key_repository

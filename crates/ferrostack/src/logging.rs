@@ -1,4 +1,4 @@
-//! Logs: words on the terminal, JSON lines in `STATE/logs/ferrostack.log`, where `ferrostack trace` finds them again.
+//! Logs: words on the terminal, JSON lines in `STATE/logs/NAME.log`, where `ferrostack trace` finds them again.
 
 use base::{Error, Result};
 use std::fs::OpenOptions;
@@ -8,15 +8,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-/// Starts logging. `filter` is `info`, `debug` or tracing's syntax; programs that run on the host, and RPC, are
+/// Starts logging of the process `name`. `filter` is `info`, `debug` or tracing's syntax; programs that run on the host, and RPC, are
 /// always in the file, because a trace without them would end at the API.
-pub fn start(state: &Path, filter: &str) -> Result<()> {
+pub fn start(state: &Path, name: &str, filter: &str) -> Result<()> {
     let dir = state.join("logs");
     std::fs::create_dir_all(&dir)?;
     let file = OpenOptions::new()
         .create(true)
         .append(true)
-        .open(dir.join("ferrostack.log"))?;
+        .open(dir.join(format!("{name}.log")))?;
     let parse = |text: String| {
         EnvFilter::try_new(&text)
             .map_err(|e| Error::bad_request(format!("[DEFAULT] log_filter: {e}")))

@@ -4,7 +4,8 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use ferrostack::boot::{self, Cloud};
 use ferrostack::config::Settings;
-use ferrostack::{docs, doctor, explain, logging, status, trace};
+use ferrostack::parts::Parts;
+use ferrostack::{docs, doctor, explain, haproxy, logging, status, trace};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
@@ -38,6 +39,12 @@ enum Command {
         /// Fake hypervisor, networks and volumes; needs no root.
         #[arg(long)]
         fake: bool,
+        /// What this host is: controller, compute, network, storage; several with commas. Without it, all of them.
+        #[arg(long, value_delimiter = ',')]
+        role: Vec<String>,
+        /// One service in a process of its own, by upstream's name (nova-conductor, …); several with commas.
+        #[arg(long, value_delimiter = ',')]
+        service: Vec<String>,
     },
     /// Shows every service and agent, up or down, and why.
     Status {
@@ -74,6 +81,25 @@ enum Command {
         request_id: String,
         #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
         state: PathBuf,
+        /// Folders with logs of other hosts; several with commas.
+        #[arg(long, value_delimiter = ',')]
+        logs: Vec<PathBuf>,
+    },
+    /// Prints HAProxy's configuration for the controllers of `[cluster]`.
+    Haproxy {
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Prints keepalived's configuration, which moves `[api] public_host` to another controller when one dies.
+    Keepalived {
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Which of `[cluster] controllers` this host is, from 1.
+        #[arg(long)]
+        controller: usize,
+        /// The interface of that address.
+        #[arg(long)]
+        interface: String,
     },
     /// Writes the reference pages (configuration, routes) into a directory.
     Docs { dir: PathBuf },
@@ -121,7 +147,34 @@ async fn dispatch(command: Command) -> Result<bool> {
             state,
             config,
             fake,
-        } => run(&state, config.as_deref(), fake).await.map(|()| true),
+            role,
+            service,
+        } => {
+            let parts = Parts::parse(&role, &service).map_err(words)?;
+            let name = match service.is_empty() {
+                true => status::WHOLE.to_string(),
+                false => service.join("+"),
+            };
+            run(&state, config.as_deref(), fake, parts, &name)
+                .await
+                .map(|()| true)
+        }
+        Command::Haproxy { config } => {
+            let settings = Settings::load(config.as_deref()).map_err(words)?;
+            print!("{}", haproxy::haproxy(&settings).map_err(words)?);
+            Ok(true)
+        }
+        Command::Keepalived {
+            config,
+            controller,
+            interface,
+        } => {
+            let settings = Settings::load(config.as_deref()).map_err(words)?;
+            let of = controller.saturating_sub(1);
+            let text = haproxy::keepalived(&settings, of, &interface).map_err(words)?;
+            print!("{text}");
+            Ok(true)
+        }
         Command::Status { state } => status::run(&state).await,
         Command::Doctor => doctor::run().await.map_err(words),
         Command::Down { state, config } => down(&state, config.as_deref()).await.map(|()| true),
@@ -134,7 +187,11 @@ async fn dispatch(command: Command) -> Result<bool> {
             let settings = settings(&state, config.as_deref())?;
             explain::server(&settings, &id).await.map(|()| true)
         }
-        Command::Trace { request_id, state } => trace::run(&state, &request_id).map(|()| true),
+        Command::Trace {
+            request_id,
+            state,
+            logs,
+        } => trace::run(&state, &logs, &request_id).map(|()| true),
         Command::Docs { dir } => write_docs(&dir).await.map(|()| true),
     }
 }
@@ -157,23 +214,30 @@ fn settings(state: &Path, config: Option<&Path>) -> Result<Settings> {
     Ok(settings)
 }
 
-async fn run(state: &Path, config: Option<&Path>, fake: bool) -> Result<()> {
+async fn run(
+    state: &Path,
+    config: Option<&Path>,
+    fake: bool,
+    parts: Parts,
+    name: &str,
+) -> Result<()> {
     let mut settings = settings(state, config)?;
     settings.default.fake |= fake;
     anyhow::ensure!(
         settings.default.fake || doctor::root(),
         "real guests and networks need root; run as root, or start with --fake"
     );
-    if let Ok(other) = status::running(state) {
+    if let Ok(other) = status::running(state, name) {
         anyhow::bail!(
             "a cloud already runs on {} (process {}); stop it, or choose another --state",
             state.display(),
             other.pid
         );
     }
-    logging::start(&settings.default.state_path, &settings.default.log_filter).map_err(words)?;
-    let cloud = boot::start(settings).await.map_err(words)?;
-    write_files(&cloud)?;
+    let (path, filter) = (&settings.default.state_path, &settings.default.log_filter);
+    logging::start(path, name, filter).map_err(words)?;
+    let cloud = boot::start_parts(settings, parts).await.map_err(words)?;
+    write_files(&cloud, name)?;
     let ready = serde_json::json!({"ready": true, "urls": cloud.urls});
     println!("{ready}");
     std::io::stdout().flush()?;
@@ -181,8 +245,8 @@ async fn run(state: &Path, config: Option<&Path>, fake: bool) -> Result<()> {
     tracing::info!("stopping");
     let state = cloud.settings.default.state_path.clone();
     cloud.stop().await;
-    let _ = std::fs::remove_file(state.join("cloud.json"));
-    let _ = std::fs::remove_file(state.join("ferrostack.pid"));
+    let _ = std::fs::remove_file(status::file(&state, name));
+    let _ = std::fs::remove_file(state.join(format!("{name}.pid")));
     Ok(())
 }
 
@@ -208,8 +272,27 @@ fn private(path: &Path, text: &str) -> Result<()> {
 }
 
 /// What people and other commands need to reach the cloud.
-fn write_files(cloud: &Cloud) -> Result<()> {
+fn write_files(cloud: &Cloud, name: &str) -> Result<()> {
     let state = &cloud.settings.default.state_path;
+    if cloud.keystone.is_some() {
+        write_credentials(cloud, state)?;
+    }
+    let pid = std::process::id();
+    let urls = cloud
+        .urls
+        .iter()
+        .map(|(k, v)| (k.to_string(), v.clone()))
+        .collect();
+    let running = status::Running { pid, urls };
+    private(
+        &status::file(state, name),
+        &serde_json::to_string(&running)?,
+    )?;
+    private(&state.join(format!("{name}.pid")), &format!("{pid}\n"))
+}
+
+/// `openrc` and `clouds.yaml`.
+fn write_credentials(cloud: &Cloud, state: &Path) -> Result<()> {
     let admin = cloud.openrc("admin", "admin", &cloud.secrets.admin_password);
     let mut openrc = String::new();
     for (name, value) in &admin {
@@ -239,21 +322,11 @@ fn write_files(cloud: &Cloud) -> Result<()> {
             &cloud.secrets.demo_password
         ),
     );
-    private(&state.join("clouds.yaml"), &clouds)?;
-    let pid = std::process::id();
-    let urls = cloud
-        .urls
-        .iter()
-        .map(|(k, v)| (k.to_string(), v.clone()))
-        .collect();
-    let running = status::Running { pid, urls };
-    private(&state.join("cloud.json"), &serde_json::to_string(&running)?)?;
-    private(&state.join("ferrostack.pid"), &format!("{pid}\n"))?;
-    Ok(())
+    private(&state.join("clouds.yaml"), &clouds)
 }
 
 async fn down(state: &Path, config: Option<&Path>) -> Result<()> {
-    if let Ok(cloud) = status::running(state) {
+    if let Ok(cloud) = status::running(state, status::WHOLE) {
         println!("stopping process {}", cloud.pid);
         let pid = nix::unistd::Pid::from_raw(i32::try_from(cloud.pid)?);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;

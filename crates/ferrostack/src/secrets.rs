@@ -31,13 +31,23 @@ fn random() -> Secret {
 }
 
 impl Secrets {
+    /// Reads them; a host that has none has not joined a cloud.
+    pub fn load(state: &Path) -> Result<Secrets> {
+        let path = state.join("secrets.json");
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            Error::bad_request(format!(
+                "{}: {e}. This host has not joined a cloud: run `ferrostack token create` on a controller, and what it prints here.",
+                path.display()
+            ))
+        })?;
+        serde_json::from_str(&text).map_err(|e| Error::internal(format!("{}: {e}", path.display())))
+    }
+
     /// Reads them, or makes them.
     pub fn load_or_make(state: &Path) -> Result<Secrets> {
         let path = state.join("secrets.json");
         if path.exists() {
-            let text = std::fs::read_to_string(&path)?;
-            return serde_json::from_str(&text)
-                .map_err(|e| Error::internal(format!("{}: {e}", path.display())));
+            return Secrets::load(state);
         }
         let made = Secrets {
             admin_password: random(),

@@ -5,10 +5,14 @@ use anyhow::{Context, Result};
 use sdk::{Caller, Http, Method, Sdk, ServiceCredentials};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a running cloud writes into `STATE/cloud.json`, for commands that talk to it.
+/// The name of a process that is a cloud or what roles say; a process for one service has that service's name.
+pub const WHOLE: &str = "ferrostack";
+
+/// What a running cloud writes into `STATE/cloud.json` (a process for one service into `STATE/SERVICE.json`), for
+/// commands that talk to it.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct Running {
     /// Its process.
@@ -17,9 +21,17 @@ pub struct Running {
     pub urls: BTreeMap<String, String>,
 }
 
-/// Reads `STATE/cloud.json`; an error if no cloud runs on this state.
-pub fn running(state: &Path) -> Result<Running> {
-    let path = state.join("cloud.json");
+/// Where the process of that name writes what it is.
+pub fn file(state: &Path, name: &str) -> PathBuf {
+    match name {
+        WHOLE => state.join("cloud.json"),
+        service => state.join(format!("{service}.json")),
+    }
+}
+
+/// Reads what the process of that name wrote; an error if it does not run on this state.
+pub fn running(state: &Path, name: &str) -> Result<Running> {
+    let path = file(state, name);
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!(
             "no cloud was started on {}; `script/up` starts one",
@@ -49,7 +61,7 @@ pub fn alive(pid: u32) -> bool {
 
 /// Prints the tables; false if anything is down.
 pub async fn run(state: &Path) -> Result<bool> {
-    let cloud = running(state)?;
+    let cloud = running(state, WHOLE)?;
     let secrets =
         crate::secrets::Secrets::load_or_make(state).map_err(|e| anyhow::anyhow!("{e}"))?;
     let urls: HashMap<String, String> = cloud

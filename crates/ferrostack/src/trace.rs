@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 struct Line {
     at: String,
@@ -29,34 +29,35 @@ fn ids(entry: &Value) -> (Option<String>, Option<String>) {
     (own, global)
 }
 
-/// Prints the path; an id that never occurs is an error.
-pub fn run(state: &Path, id: &str) -> Result<()> {
-    let path = state.join("logs/ferrostack.log");
-    let open = || {
-        std::fs::File::open(&path)
-            .map(BufReader::new)
-            .with_context(|| format!("no log at {}; is --state right?", path.display()))
-    };
-    // A request's neighbours have ids of their own, and name the first one as the global id.
-    let mut family: BTreeSet<String> = [id.to_string()].into();
-    let mut lines = Vec::new();
-    for line in open()?.lines() {
-        let line = line?;
-        if !line.contains("req-") {
-            continue;
+/// Prints the path; an id that never occurs is an error. Every log of the state directory is read, and of the folders in
+/// `more`: those of other hosts.
+pub fn run(state: &Path, more: &[PathBuf], id: &str) -> Result<()> {
+    let folders = std::iter::once(state.join("logs")).chain(more.iter().cloned());
+    let mut files = Vec::new();
+    for folder in folders {
+        let entries = std::fs::read_dir(&folder)
+            .with_context(|| format!("no logs at {}; is --state right?", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "log") {
+                files.push(path);
+            }
         }
-        let Ok(entry) = serde_json::from_str::<Value>(&line) else {
-            continue;
-        };
-        let (own, global) = ids(&entry);
-        let related = own.as_ref().is_some_and(|i| family.contains(i))
-            || global.as_ref().is_some_and(|g| family.contains(g));
-        if !related {
-            continue;
-        }
-        family.extend(own);
-        lines.push(describe(&entry));
     }
+    // A request's neighbours have ids of their own, and name the first one as the global id. Whoever is named in one
+    // file may be met in another that was read before: until nobody new is found.
+    let mut family: BTreeSet<String> = [id.to_string()].into();
+    let mut lines = loop {
+        let known = family.len();
+        let mut lines = Vec::new();
+        for file in &files {
+            related(file, &mut family, &mut lines)?;
+        }
+        if family.len() == known || files.len() == 1 {
+            break lines;
+        }
+    };
+    lines.sort_by(|a, b| a.at.cmp(&b.at));
     anyhow::ensure!(
         !lines.is_empty(),
         "the log knows no request {id}; ids look like req-7a1f… and are in every reply's x-openstack-request-id header"
@@ -69,6 +70,27 @@ pub fn run(state: &Path, id: &str) -> Result<()> {
             l.words,
             l.duration.map(|d| format!("  ({d})")).unwrap_or_default()
         );
+    }
+    Ok(())
+}
+
+/// The entries of one file that belong to the family, which they may enlarge.
+fn related(file: &Path, family: &mut BTreeSet<String>, lines: &mut Vec<Line>) -> Result<()> {
+    for line in BufReader::new(std::fs::File::open(file)?).lines() {
+        let line = line?;
+        if !line.contains("req-") {
+            continue;
+        }
+        let Ok(entry) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
+        let (own, global) = ids(&entry);
+        let is_one = own.as_ref().is_some_and(|i| family.contains(i))
+            || global.as_ref().is_some_and(|g| family.contains(g));
+        if is_one {
+            family.extend(own);
+            lines.push(describe(&entry));
+        }
     }
     Ok(())
 }

@@ -19,11 +19,12 @@ pub trait Transport: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Reply>>;
 }
 
-/// Neighbours of the same process, called without a socket.
+/// Neighbours of the same process, called without a socket; if told so, the others by another way.
 #[derive(Clone)]
 pub struct InProcess {
     endpoints: Arc<RwLock<HashMap<String, Arc<dyn Endpoint>>>>,
     complete: Arc<watch::Sender<bool>>,
+    elsewhere: Option<Arc<dyn Transport>>,
 }
 
 impl Default for InProcess {
@@ -31,6 +32,7 @@ impl Default for InProcess {
         InProcess {
             endpoints: Arc::default(),
             complete: Arc::new(watch::Sender::new(true)),
+            elsewhere: None,
         }
     }
 }
@@ -42,6 +44,14 @@ impl InProcess {
         let neighbours = InProcess::default();
         neighbours.complete.send_replace(false);
         neighbours
+    }
+
+    /// Neighbours that this process does not have are reached this way.
+    pub fn or(self, elsewhere: Arc<dyn Transport>) -> InProcess {
+        InProcess {
+            elsewhere: Some(elsewhere),
+            ..self
+        }
     }
 
     /// All services are there.
@@ -74,10 +84,13 @@ impl Transport for InProcess {
                 let _ = self.complete.subscribe().wait_for(|all| *all).await;
                 endpoint = self.find(service);
             }
-            let endpoint = endpoint.ok_or_else(|| {
-                Error::unavailable(format!("The {service} service is not running."))
-            })?;
-            Ok(endpoint.call(request).await)
+            match (endpoint, &self.elsewhere) {
+                (Some(endpoint), _) => Ok(endpoint.call(request).await),
+                (None, Some(elsewhere)) => elsewhere.send(service, request).await,
+                (None, None) => Err(Error::unavailable(format!(
+                    "The {service} service is not running."
+                ))),
+            }
         })
     }
 }
