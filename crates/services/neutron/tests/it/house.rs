@@ -12,6 +12,7 @@ use oslo_messaging::Bus;
 use oslo_service::Supervisor;
 use sdk::{InProcess, Sdk, ServiceCredentials};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 /// `alice-p1` is a member of p1, `admin` an administrator of project adm, `reader-p1` a reader.
@@ -93,6 +94,11 @@ impl House {
     }
 
     pub async fn on(url: &str, conf: Conf) -> House {
+        House::ruled(url, conf, None).await
+    }
+
+    /// With an operator's policy file.
+    pub async fn ruled(url: &str, conf: Conf, policy_file: Option<PathBuf>) -> House {
         let bus = Bus::in_process();
         let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
         let neighbour = |name| {
@@ -115,7 +121,7 @@ impl House {
             conf,
             clock: clock.clone(),
             supervisor: Arc::clone(&supervisor),
-            policy_file: None,
+            policy_file,
             server_name: "control".into(),
         })
         .await

@@ -50,6 +50,60 @@ async fn a_member_makes_a_network_and_strangers_do_not_see_it() {
     house.delete("alice-p1", &path).await;
 }
 
+/// The operator shows segments to the owners of networks: in one list some rows have them and others not.
+#[tokio::test]
+async fn lists_hide_attributes_row_by_row() {
+    let name = format!("neutron-policy-{}.yaml", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let rule = "get_network:provider:network_type: rule:admin_only or project_id:%(project_id)s\n";
+    std::fs::write(&file, rule).unwrap();
+    let house = House::ruled(
+        "sqlite::memory:",
+        neutron::Conf::default(),
+        Some(file.clone()),
+    )
+    .await;
+    house.network("alice-p1", json!({"name": "own"})).await;
+    house
+        .network("admin", json!({"name": "theirs", "shared": true}))
+        .await;
+    let list = |reply: Value| -> Vec<(String, Value, Value)> {
+        let of = |n: &Value| {
+            let shown = |key: &str| n.get(key).cloned().unwrap_or_default();
+            let segment = shown("provider:segmentation_id").is_number();
+            (
+                text(&n["name"]),
+                shown("provider:network_type"),
+                json!(segment),
+            )
+        };
+        let mut found: Vec<_> = reply["networks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(of)
+            .collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found
+    };
+    let row = |name: &str, kind: Value, segment: bool| (name.to_string(), kind, json!(segment));
+    assert_eq!(
+        list(house.get("alice-p1", "/v2.0/networks").await),
+        [
+            row("own", json!("vxlan"), false),
+            row("theirs", Value::Null, false)
+        ]
+    );
+    assert_eq!(
+        list(house.get("admin", "/v2.0/networks").await),
+        [
+            row("own", json!("vxlan"), true),
+            row("theirs", json!("vxlan"), true)
+        ]
+    );
+    std::fs::remove_file(file).unwrap();
+}
+
 #[tokio::test]
 async fn bodies_are_checked_with_upstreams_words() {
     let house = House::new().await;
