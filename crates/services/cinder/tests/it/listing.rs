@@ -206,3 +206,26 @@ async fn versions_are_public() {
     let extensions = cloud.get("ann", "/v3/p1/extensions").await.expect(200);
     assert!(extensions["extensions"].as_array().unwrap().len() > 5);
 }
+
+#[tokio::test]
+async fn an_operators_rule_is_asked_for_each_owner() {
+    let file = std::env::temp_dir().join(format!("cinder-policy-{}.yaml", base::new_id()));
+    let rules = "\"volume_extension:volume_host_attribute\": \"project_id:%(project_id)s\"\n";
+    std::fs::write(&file, rules).unwrap();
+    let conf = cinder::Conf {
+        policy_file: Some(file.clone()),
+        ..cinder::Conf::default()
+    };
+    let cloud = Cloud::with(conf).await;
+    let own = json!({"volume": {"size": 1, "name": "own"}});
+    cloud.volume(json!({"size": 1, "name": "a"})).await;
+    let made = cloud.post("admin", "/v3/ops/volumes", own).await;
+    made.expect(202);
+    cloud.volume(json!({"size": 1, "name": "c"})).await;
+    let all = "/v3/ops/volumes/detail?all_tenants=1&sort=created_at:asc";
+    let all = cloud.get("admin", all).await.expect(200);
+    assert_eq!(names(&all), ["a", "own", "c"]);
+    let shown = |i: usize| all["volumes"][i].get("os-vol-host-attr:host").is_some();
+    assert_eq!([shown(0), shown(1), shown(2)], [false, true, false]);
+    std::fs::remove_file(file).unwrap();
+}
