@@ -4,7 +4,6 @@ use crate::db::{
     AgentRow, AllocationRow, DhcpBindingRow, FloatingIpRow, GroupRow, L3BindingRow, NetworkRow,
     PortGroupRow, PortRow, RouterRow, RuleRow, StateRow, SubnetRow,
 };
-use crate::noun::Call;
 use crate::{agents, ipam, ports};
 use base::Result;
 use ipnet::IpNet;
@@ -18,12 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 /// Everything `host` has to do, unless it knows that already.
-pub(crate) fn of_host(
-    tx: &mut Tx,
-    call: &Call,
-    host: &str,
-    known: Option<i64>,
-) -> Result<HostState> {
+pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<HostState> {
     let revision = tx.find::<StateRow>(eq("id", 1))?.map_or(1, |r| r.revision);
     if known == Some(revision) {
         return Ok(HostState {
@@ -93,7 +87,7 @@ pub(crate) fn of_host(
         security_groups,
         remote_groups,
         routers,
-        tunnel_endpoints: tunnels(tx, call, host)?,
+        tunnel_endpoints: tunnels(tx, host)?,
     })
 }
 
@@ -408,12 +402,11 @@ fn routers(
 }
 
 /// Where the other hosts' tunnels end.
-fn tunnels(tx: &mut Tx, call: &Call, host: &str) -> Result<Vec<IpAddr>> {
+fn tunnels(tx: &mut Tx, host: &str) -> Result<Vec<IpAddr>> {
     let others = tx.select::<AgentRow>(all([
         ne("host", host),
         is_in("agent_type", agents::L2.iter().copied()),
     ]))?;
-    let _ = call;
     let mut found: Vec<IpAddr> = others
         .iter()
         .filter_map(|a| {

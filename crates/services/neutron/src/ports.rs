@@ -209,7 +209,7 @@ impl Noun for Ports {
             }
             None => Vec::new(),
         };
-        secure(tx, &row, &groups, body.contains_key("security_groups"))?;
+        secure(&row, &groups, body.contains_key("security_groups"))?;
         tx.insert(&row)?;
         set_groups(tx, &id, &groups)?;
         call.touch();
@@ -272,7 +272,7 @@ impl Noun for Ports {
                 .remove(&row.id)
                 .unwrap_or_default(),
         };
-        secure(tx, &row, &groups, true)?;
+        secure(&row, &groups, true)?;
         if changes.contains_key("security_groups") {
             set_groups(tx, &row.id, &groups)?;
         }
@@ -495,9 +495,8 @@ fn merged_options(held: &[DhcpOptionRow], changes: &Body) -> Vec<DhcpOptionRow> 
 }
 
 /// Groups and address pairs need port security; groups need an address too.
-fn secure(tx: &mut Tx, row: &PortRow, groups: &[String], explicit: bool) -> Result<()> {
+fn secure(row: &PortRow, groups: &[String], explicit: bool) -> Result<()> {
     if row.port_security_enabled {
-        let _ = tx;
         return Ok(());
     }
     if !row.allowed_address_pairs.0.is_empty() {

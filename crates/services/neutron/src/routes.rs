@@ -4,7 +4,6 @@ use crate::agents::Agents;
 use crate::floatingips::FloatingIps;
 use crate::groups::{self, Groups};
 use crate::networks::Networks;
-
 use crate::ports::Ports;
 use crate::rbac::Rbac;
 use crate::routers::Routers;

@@ -66,10 +66,9 @@ impl PluginApi for Plugin {
         host: String,
         known_revision: Option<i64>,
     ) -> Result<HostState> {
-        let call = Call::internal(&self.neutron);
         self.neutron
             .db
-            .read(move |tx| host_state::of_host(tx, &call, &host, known_revision))
+            .read(move |tx| host_state::of_host(tx, &host, known_revision))
             .await
     }
 
