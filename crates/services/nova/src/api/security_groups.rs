@@ -164,12 +164,13 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     one(&nova, &req, found).await
 }
 
+/// COMPAT: names keep the spaces around them.
 fn named(req: &Req) -> Result<Value> {
     let body = wrapped(req.json.as_ref(), "security_group")?;
     let mut group = Map::new();
     for key in ["name", "description"] {
         if let Some(text) = body.get(key).and_then(Value::as_str) {
-            group.insert(key.to_string(), json!(text.trim()));
+            group.insert(key.to_string(), json!(text));
         }
     }
     Ok(Value::Object(group))

@@ -135,3 +135,20 @@ async fn what_an_interrupted_attach_left_is_carried_through_and_goes_with_its_se
     assert!(left.iter().all(|p| p["id"] != port), "{left:?}");
     assert!(cloud.neighbours.ports_of(&server.id).is_empty());
 }
+
+#[tokio::test]
+async fn a_security_group_in_the_words_of_old() {
+    let cloud = Cloud::new().await;
+    cloud.neighbours.wire();
+    let body = json!({"security_group": {"name": " web servers ", "description": "all of them"}});
+    let path = "/v2.1/os-security-groups";
+    let made = cloud.post("alice", "2.35", path, body).await;
+    let group = &made["security_group"];
+    assert_eq!(
+        (&group["name"], &group["tenant_id"]),
+        (&json!(" web servers "), &json!("p1"))
+    );
+    let rule = json!({"id": "in", "parent_group_id": "", "ip_protocol": "tcp", "from_port": 1, "to_port": 65535,
+        "group": {}, "ip_range": {"cidr": "::/0"}});
+    assert_eq!(group["rules"], json!([rule]));
+}

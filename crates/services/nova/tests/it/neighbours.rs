@@ -192,6 +192,15 @@ fn network(
                 "gateway_ip": "10.0.0.1", "enable_dhcp": true, "dns_nameservers": []});
             (200, json!({"subnets": [subnet]}))
         }
+        (&Method::POST, ["v2.0", "security-groups"]) => {
+            let mut group = json!({"id": base::new_id(), "project_id": "p1", "description": ""});
+            merge(&mut group, &body["security_group"]);
+            group["security_group_rules"] = json!([
+                {"id": "out", "direction": "egress", "ethertype": "IPv4", "protocol": null},
+                {"id": "in", "direction": "ingress", "ethertype": "IPv6", "protocol": "TCP", "remote_group_id": null},
+            ]);
+            (201, json!({"security_group": group}))
+        }
         (_, ["v2.0", plural]) => (200, json!({plural.replace('-', "_"): []})),
         _ => not_found(),
     }
