@@ -9,9 +9,37 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Where a cloud keeps its rows and how its parts talk: the shape it has.
+#[derive(Clone, Default)]
+pub struct Place {
+    database: Secret,
+    transport_url: Secret,
+}
+
+impl Place {
+    /// SQLite files and the in-process bus.
+    pub fn embedded() -> Place {
+        Place::default()
+    }
+
+    /// MariaDB and RabbitMQ.
+    pub fn scaled(database: String, transport_url: String) -> Place {
+        Place {
+            database: Secret::new(database),
+            transport_url: Secret::new(transport_url),
+        }
+    }
+
+    pub fn settle(&self, settings: &mut Settings) {
+        settings.database.connection = self.database.clone();
+        settings.default.transport_url = self.transport_url.clone();
+    }
+}
+
 /// A running cloud and its folder.
 pub struct TestCloud {
     cloud: Cloud,
+    place: Place,
     pub endpoints: Endpoints,
     pub state: PathBuf,
     /// User `admin` of project `admin`.
@@ -69,17 +97,18 @@ pub fn settings(state: &Path) -> Settings {
 
 impl TestCloud {
     /// A new cloud that can boot servers.
-    pub async fn start() -> TestCloud {
-        TestCloud::with(|_| ()).await
+    pub async fn start(place: Place) -> TestCloud {
+        TestCloud::with(place, |_| ()).await
     }
 
     /// A new cloud with other settings.
-    pub async fn with(change: impl FnOnce(&mut Settings)) -> TestCloud {
+    pub async fn with(place: Place, change: impl FnOnce(&mut Settings)) -> TestCloud {
         let folder = Folder::new();
         let mut settings = settings(&folder.0);
+        place.settle(&mut settings);
         change(&mut settings);
         let mut cloud = TestCloud::open(settings).await;
-        cloud.folder = Some(folder);
+        (cloud.folder, cloud.place) = (Some(folder), place);
         cloud
     }
 
@@ -95,6 +124,7 @@ impl TestCloud {
             .expect("the administrator logs in");
         let cloud = TestCloud {
             cloud,
+            place: Place::default(),
             endpoints,
             state,
             admin,
@@ -107,10 +137,12 @@ impl TestCloud {
     /// Stops it in order and starts it again on the same folder.
     pub async fn restart(mut self) -> TestCloud {
         let folder = self.folder.take();
-        let settings = settings(&self.state);
+        let place = self.place.clone();
+        let mut settings = settings(&self.state);
+        place.settle(&mut settings);
         self.cloud.stop().await;
         let mut again = TestCloud::open(settings).await;
-        again.folder = folder;
+        (again.folder, again.place) = (folder, place);
         again
     }
 
@@ -128,7 +160,7 @@ impl TestCloud {
     }
 
     /// Every kind of agent has reported: servers, networks and volumes can be made.
-    async fn wait_for_hosts(&self) {
+    pub async fn wait_for_hosts(&self) {
         let admin = &self.admin;
         wait_for("a compute host in placement", || async move {
             let services = admin

@@ -4,7 +4,9 @@
 mod client;
 mod cloud;
 mod crash;
+mod outage;
 mod project;
+mod shapes;
 mod stories;
 mod surface;
 mod wait;

@@ -2,7 +2,7 @@
 
 use super::{checks, work};
 use crate::client::Client;
-use crate::cloud::{TestCloud, settings};
+use crate::cloud::{Place, TestCloud, settings};
 use crate::project::Seed;
 use ferrostack::config::Settings;
 use serde_json::{Value, json};
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 pub const ROLE: &str = "FERROSTACK_CRASH_ROLE";
 pub const STATE: &str = "FERROSTACK_CRASH_STATE";
+pub const DATABASE: &str = "FERROSTACK_CRASH_DATABASE";
+pub const BUS: &str = "FERROSTACK_CRASH_BUS";
 pub const SEED: &str = "FERROSTACK_CRASH_CHILD_SEED";
 
 /// What `prepare` made, for the other roles.
@@ -35,6 +37,9 @@ fn slow(state: &Path) -> Settings {
     s.volume.orphan_interval = 1;
     s.nova.quota_instances = 100;
     s.nova.quota_cores = -1;
+    if let (Some(database), Some(bus)) = (variable(DATABASE), variable(BUS)) {
+        Place::scaled(database, bus).settle(&mut s);
+    }
     s
 }
 

@@ -9,10 +9,12 @@ mod child;
 mod work;
 
 use crate::cloud::Folder;
+use oslo_testing::bus::RabbitMq;
+use oslo_testing::db::MariaDb;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -32,6 +34,12 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|v| v.parse().ok())
 }
 
+/// A cloud's folder and, unless it has all in that, its database and its bus.
+struct Stage {
+    state: PathBuf,
+    servers: Option<(String, String)>,
+}
+
 /// The cloud in a process: what it says arrives line by line.
 struct Process {
     child: Child,
@@ -43,9 +51,14 @@ struct Process {
     clippy::disallowed_methods,
     reason = "a cloud that can be killed must be a process; privsep is for the cloud's own programs"
 )]
-fn run(role: &str, state: &Path, seed: u64) -> Process {
+fn run(role: &str, scene: &Stage, seed: u64) -> Process {
+    let state = &scene.state;
     let log = std::fs::File::create(state.join(format!("{role}.log"))).expect("a log");
-    let mut child = Command::new(std::env::current_exe().expect("this program"))
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    if let Some((database, bus)) = &scene.servers {
+        command.env(child::DATABASE, database).env(child::BUS, bus);
+    }
+    let mut child = command
         .args([
             "crash::child::the_cloud_as_a_process",
             "--exact",
@@ -128,12 +141,19 @@ fn copy(from: &Path, to: &Path) {
 
 /// One life, one death (sometimes two), one judgement.
 fn round(template: &Path, seed: u64) -> Result<(), String> {
-    let mut rng = StdRng::seed_from_u64(seed);
     let folder = Folder::new();
-    let state = &folder.0;
-    copy(template, state);
+    copy(template, &folder.0);
+    let scene = Stage {
+        state: folder.0.clone(),
+        servers: None,
+    };
+    live_and_die(&scene, seed)
+}
+
+fn live_and_die(scene: &Stage, seed: u64) -> Result<(), String> {
+    let mut rng = StdRng::seed_from_u64(seed);
     let alive = Duration::from_millis(rng.random_range(0..900));
-    let mut cloud = run("work", state, seed);
+    let mut cloud = run("work", scene, seed);
     if !cloud.listen(Some("GO"), Duration::from_secs(90)) {
         return Err(format!(
             "the cloud did not start:\n{}",
@@ -148,12 +168,12 @@ fn round(template: &Path, seed: u64) -> Result<(), String> {
     // Recovery may be killed too, at its very beginning or in the middle.
     let deaths = [0, 0, 1, 2][rng.random_range(0..4)];
     for _ in 0..deaths {
-        let mut cloud = run("recover", state, seed);
+        let mut cloud = run("recover", scene, seed);
         cloud.listen(Some("GO"), Duration::from_secs(90));
         cloud.listen(None, Duration::from_millis(rng.random_range(0..400)));
         cloud.kill();
     }
-    let judged = run("check", state, seed).end();
+    let judged = run("check", scene, seed).end();
     judged.map_err(|said| {
         let words = said
             .lines()
@@ -166,7 +186,7 @@ fn round(template: &Path, seed: u64) -> Result<(), String> {
         };
         format!(
             "alive for {alive:?}, {deaths} more deaths{}\n{words}",
-            keep(&folder.0, seed)
+            keep(&scene.state, seed)
         )
     })
 }
@@ -182,6 +202,37 @@ fn keep(state: &Path, seed: u64) -> String {
     format!(", state in {}", kept.display())
 }
 
+fn prepare(scene: &Stage) {
+    if let Err(said) = run("prepare", scene, 0).end() {
+        panic!("no cloud to begin with{}:\n{said}", keep(&scene.state, 0));
+    }
+}
+
+/// One cloud that dies again and again: its servers live on, and what the broker did not hear acknowledged comes
+/// again to the next life.
+#[test]
+fn a_cloud_on_mariadb_and_rabbitmq_mends_itself_too() {
+    let rounds = number("FERROSTACK_CRASH_ROUNDS").unwrap_or(ROUNDS) / 5;
+    let first =
+        number("FERROSTACK_CRASH_SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
+    println!("FERROSTACK_CRASH_SEED={first}: {rounds} lives");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (mariadb, rabbitmq) = runtime
+        .block_on(async { tokio::try_join!(MariaDb::start(), RabbitMq::start()) })
+        .expect("a MariaDB and a RabbitMQ");
+    let folder = Folder::new();
+    let scene = Stage {
+        state: folder.0.clone(),
+        servers: Some((mariadb.template(), rabbitmq.url())),
+    };
+    prepare(&scene);
+    for seed in first..first + rounds {
+        if let Err(why) = live_and_die(&scene, seed) {
+            panic!("FERROSTACK_CRASH_SEED={seed}: {why}");
+        }
+    }
+}
+
 #[test]
 fn a_killed_cloud_mends_itself() {
     let rounds = number("FERROSTACK_CRASH_ROUNDS").unwrap_or(ROUNDS);
@@ -189,9 +240,10 @@ fn a_killed_cloud_mends_itself() {
         number("FERROSTACK_CRASH_SEED").unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
     println!("FERROSTACK_CRASH_SEED={first}: {rounds} rounds");
     let template = Folder::new();
-    if let Err(said) = run("prepare", &template.0, first).end() {
-        panic!("no cloud to begin with{}:\n{said}", keep(&template.0, 0));
-    }
+    prepare(&Stage {
+        state: template.0.clone(),
+        servers: None,
+    });
     let (next, failed) = (
         Arc::new(AtomicU64::new(0)),
         Arc::new(Mutex::new(Vec::new())),

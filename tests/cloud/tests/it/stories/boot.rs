@@ -1,14 +1,13 @@
 //! A server comes, takes what it needs of every service, and leaves nothing behind.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use crate::project::addresses;
 use crate::wait::wait_for;
 use serde_json::{Value, json};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_boots_and_leaves_without_a_trace() {
-    let cloud = TestCloud::start().await;
+pub async fn a_server_boots_and_leaves_without_a_trace(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
 
@@ -65,9 +64,8 @@ async fn a_server_boots_and_leaves_without_a_trace() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_boot_with_nowhere_to_go_says_why() {
-    let cloud = TestCloud::start().await;
+pub async fn a_boot_with_nowhere_to_go_says_why(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let mut seed = cloud.seed(&p).await;
 
@@ -108,9 +106,8 @@ async fn a_boot_with_nowhere_to_go_says_why() {
     p.member.delete_server(&id).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn several_servers_come_of_one_request() {
-    let cloud = TestCloud::start().await;
+pub async fn several_servers_come_of_one_request(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let extra = json!({"min_count": 3, "max_count": 3, "return_reservation_id": true});
@@ -142,9 +139,8 @@ async fn several_servers_come_of_one_request() {
     assert_eq!(cloud.guests().len(), 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_delete_overtakes_a_boot() {
-    let cloud = TestCloud::with(|s| s.compute.fake_delay_ms = 100).await;
+pub async fn a_delete_overtakes_a_boot(place: Place) {
+    let cloud = TestCloud::with(place, |s| s.compute.fake_delay_ms = 100).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     for n in 0..5 {

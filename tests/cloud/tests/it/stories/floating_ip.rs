@@ -1,14 +1,13 @@
 //! An address from outside leads to a server, and the server says so.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use crate::project::addresses;
 use crate::wait::wait_for;
 use serde_json::{Value, json};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_floating_address_shows_in_the_servers_addresses() {
-    let cloud = TestCloud::start().await;
+pub async fn a_floating_address_shows_in_the_servers_addresses(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let public = cloud.external().await;

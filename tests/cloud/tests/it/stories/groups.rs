@@ -1,12 +1,11 @@
 //! Servers that want to be apart need more hosts than there are.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use serde_json::{Value, json};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn anti_affinity_with_one_host_lets_one_server_in() {
-    let cloud = TestCloud::start().await;
+pub async fn anti_affinity_with_one_host_lets_one_server_in(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let body = json!({"server_group": {"name": "apart", "policy": "anti-affinity"}});

@@ -1,14 +1,13 @@
 //! A second card for a server that runs.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use crate::project::addresses;
 use crate::wait::wait_for;
 use serde_json::json;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_card_is_put_in_and_taken_out() {
-    let cloud = TestCloud::start().await;
+pub async fn a_card_is_put_in_and_taken_out(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let server = text(&p.member.boot(&seed, "web").await, "id");
@@ -71,9 +70,8 @@ async fn a_card_is_put_in_and_taken_out() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_port_of_the_users_own_outlives_the_server() {
-    let cloud = TestCloud::start().await;
+pub async fn a_port_of_the_users_own_outlives_the_server(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let body = json!({"port": {"network_id": seed.network, "name": "mine"}});

@@ -1,12 +1,11 @@
 //! A locked server obeys administrators only.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use serde_json::{Value, json};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_locked_server_stays_as_it_is() {
-    let cloud = TestCloud::start().await;
+pub async fn a_locked_server_stays_as_it_is(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let server = text(&p.member.boot(&seed, "web").await, "id");

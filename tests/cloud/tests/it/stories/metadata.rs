@@ -1,7 +1,7 @@
 //! What a guest is told of itself, and by whom it may be asked.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use hmac::{Hmac, Mac};
 use oslo_http::Body;
 use serde_json::json;
@@ -19,9 +19,8 @@ fn signature(secret: &str, instance: &str) -> String {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_guest_reads_its_key_and_its_metadata() {
-    let cloud = TestCloud::start().await;
+pub async fn a_guest_reads_its_key_and_its_metadata(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let body = json!({"keypair": {"name": "home", "type": "ssh", "public_key": KEY}});

@@ -1,12 +1,13 @@
 //! Stories: what people do with a cloud, one kind to a file.
 
-mod boot;
-mod floating_ip;
-mod groups;
-mod interfaces;
-mod lock;
-mod metadata;
-mod power;
-mod quota;
-mod restart;
-mod volumes;
+pub mod boot;
+pub mod floating_ip;
+pub mod groups;
+pub mod interfaces;
+pub mod lock;
+pub mod metadata;
+pub mod policy;
+pub mod power;
+pub mod quota;
+pub mod restart;
+pub mod volumes;

@@ -1,7 +1,7 @@
 //! Every power verb in every state: done, or refused with 409 and nothing changed.
 
 use crate::client::{Client, text};
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use serde_json::{Value, json};
 
 /// (verb, arguments, [ACTIVE, PAUSED, SUSPENDED, SHUTOFF, ERROR] -> the state it leads to; "" is a refusal)
@@ -34,9 +34,8 @@ async fn bring(admin: &Client, server: &str, state: &str) {
     admin.wait_server(server, state).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_power_verb_in_every_state() {
-    let cloud = TestCloud::start().await;
+pub async fn every_power_verb_in_every_state(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let server = text(&p.member.boot(&seed, "web").await, "id");

@@ -1,13 +1,12 @@
 //! What a project may have: refused in words when it is too much, given back when it goes.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use futures::future::join_all;
 use serde_json::json;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn servers_cores_and_memory_have_limits() {
-    let cloud = TestCloud::start().await;
+pub async fn servers_cores_and_memory_have_limits(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let mut seed = cloud.seed(&p).await;
     let path = format!("/v2.1/os-quota-sets/{}", p.id);
@@ -117,9 +116,8 @@ async fn servers_cores_and_memory_have_limits() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn volumes_and_ports_have_limits() {
-    let cloud = TestCloud::start().await;
+pub async fn volumes_and_ports_have_limits(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let path = format!("/v3/{}/os-quota-sets/{}", cloud.admin.project_id, p.id);

@@ -1,12 +1,11 @@
 //! A cloud that stops and starts again has forgotten nothing.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use serde_json::{Value, json};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn everything_is_there_after_a_restart() {
-    let cloud = TestCloud::start().await;
+pub async fn everything_is_there_after_a_restart(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let before = p.member.boot(&seed, "web").await;

@@ -1,12 +1,11 @@
 //! Volumes: attached, grown, detached, and taken along by a server that goes.
 
 use crate::client::text;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use serde_json::json;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_volume_comes_grows_and_goes() {
-    let cloud = TestCloud::start().await;
+pub async fn a_volume_comes_grows_and_goes(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let server = text(&p.member.boot(&seed, "web").await, "id");
@@ -69,9 +68,8 @@ async fn a_volume_comes_grows_and_goes() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_boots_with_a_volume_that_ends_with_it() {
-    let cloud = TestCloud::start().await;
+pub async fn a_server_boots_with_a_volume_that_ends_with_it(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let volume = p.member.volume(1).await;

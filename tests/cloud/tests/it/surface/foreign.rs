@@ -3,7 +3,7 @@
 use super::samples::{parameter, sample};
 use super::{Row, report, rows};
 use crate::client::{Answer, Client, text};
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use crate::project::{Project, Seed};
 use oslo_http::{Access, Body};
 use serde_json::{Value, json};
@@ -152,9 +152,8 @@ async fn picture(p: &Project, things: &Things) -> Vec<Value> {
     all
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_projects_things_do_not_exist() {
-    let cloud = TestCloud::start().await;
+pub async fn another_projects_things_do_not_exist(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let (a, b) = (cloud.project("alpha").await, cloud.project("beta").await);
     let seed = cloud.seed(&a).await;
     let things = things(&cloud, &a, &seed).await;

@@ -1,10 +1,11 @@
 //! The whole surface: every route of every service, asked by those who may not and by those who may. The rows come
 //! from the services themselves, the expectations from the policy data; there is no second list.
 
-mod foreign;
-mod roles;
+pub mod foreign;
+pub mod page;
+pub mod roles;
 mod samples;
-mod tokens;
+pub mod tokens;
 
 use crate::client::{Client, Endpoints, version_word};
 use oslo_http::{Access, RouteInfo};

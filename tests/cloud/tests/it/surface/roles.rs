@@ -2,7 +2,7 @@
 
 use super::{enforcers, report, rows};
 use crate::client::Client;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use oslo_context::RequestContext;
 use oslo_http::Access;
 use oslo_policy::Enforcer;
@@ -30,9 +30,8 @@ fn own(who: &Client) -> Value {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_role_enters_where_policy_says() {
-    let cloud = TestCloud::start().await;
+pub async fn every_role_enters_where_policy_says(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let p = cloud.project("alpha").await;
     assert_eq!(p.reader.roles, ["reader"]);
     let enforcers = enforcers();

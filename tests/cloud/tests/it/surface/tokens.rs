@@ -2,13 +2,12 @@
 
 use super::{report, rows};
 use crate::client::Client;
-use crate::cloud::TestCloud;
+use crate::cloud::{Place, TestCloud};
 use oslo_http::Access;
 use std::collections::{BTreeMap, BTreeSet};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_route_wants_a_token() {
-    let cloud = TestCloud::start().await;
+pub async fn every_route_wants_a_token(place: Place) {
+    let cloud = TestCloud::start(place).await;
     let nobody = Client::anonymous(&cloud.endpoints);
     let mut forged = cloud.admin.token.clone().into_bytes();
     let middle = forged.len() / 2;
