@@ -195,7 +195,7 @@ async fn commands_tell_of_the_cloud_that_runs() {
         line.unwrap_or_else(|| panic!("the trace does not tell of {word}:\n{told}"))
     };
     assert!(at("POST") < at("neutron"), "{told}");
-    assert!(at("neutron") < at("spawn"), "{told}");
+    assert!(at("neutron") < at("ensure_instance"), "{told}");
     assert!(told.contains(" ms)"), "with times: {told}");
     let (good, told) = cloud.says(&["trace", "req-of-nobody"]);
     assert!(!good && told.contains("knows no request"), "{told}");

@@ -98,11 +98,15 @@ impl Accept for Endpoint {
             ..
         } = request;
         let span = tracing::info_span!("rpc", request.id = %ctx.request_id, rpc.method = %method);
+        let began = std::time::Instant::now();
         let outcome = self
             .run(ctx, &method, version.as_deref(), args)
             .instrument(span.clone())
             .await;
         let _entered = span.enter();
+        // For `ferrostack trace`, which shows what of a request was done elsewhere, and how long it took.
+        let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::debug!(duration_us, "{method}");
         if let Err(error) = &outcome {
             let quiet = msg_id.is_some() && error.kind() != Kind::Internal;
             if quiet {
