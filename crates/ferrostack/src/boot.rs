@@ -9,7 +9,7 @@ use crate::secrets::Secrets;
 use base::{Clock, Error, Result, Secret};
 use host_privsep::Privsep;
 use keystone::{BootstrapSpec, EndpointSpec, bootstrap};
-use oslo_auth::TokenAuth;
+use oslo_auth::{Generation, TokenAuth};
 use oslo_db::Db;
 use oslo_http::{Authenticate, Endpoint, ServerOptions};
 use oslo_messaging::{Bus, ServerHandle};
@@ -179,8 +179,11 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
             policy_file: policy("keystone"),
         };
         let keystone = keystone::build(deps).await?;
+            secret: secrets.cloud_secret.clone(),
+            old_keys: Some(settings.default.state_path.clone()),
         let spec = BootstrapSpec {
             admin_password: secrets.admin_password.clone(),
+        let told = keystone.state.join(&bus).await?;
             region: settings.default.region.clone(),
             endpoints: catalog(&urls),
             service_users: SERVICE_USERS
@@ -189,18 +192,32 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
                 .collect(),
         };
         bootstrap(&keystone.state, spec).await?;
-        Ok(keystone)
+        Ok((keystone, told))
     })
     .await?;
     if let Some(keystone) = &keystone {
         neighbours.register("identity", Arc::clone(&keystone.endpoint));
+    let (keystone, told) = keystone.unzip();
+    let mut rpc: Vec<ServerHandle> = told.into_iter().collect();
     }
     let sdk = |user: &str| Sdk::new(Arc::new(neighbours.clone()), credentials(user, &secrets));
     let generation = keystone.as_ref().map(|k| k.state.generation());
     let tokens = KeystoneTokens::new(sdk("placement"), generation.unwrap_or_default());
-    let ttl = Duration::from_secs(300);
-    let auth = TokenAuth::new(Arc::new(tokens), ttl, clock.clone());
-    let auth: Arc<dyn Authenticate> = Arc::new(auth);
+    let heard = Generation::default();
+    // Nobody brings tokens to agents.
+    if parts.need_database() {
+        rpc.push(KeystoneTokens::listen(&bus, heard.clone()).await?);
+    }
+    let auth = TokenAuth::new(
+        Arc::new(tokens),
+        settings.cache.expiration(),
+        clock.clone(),
+    )
+    .heeding(heard);
+    let auth: Arc<dyn Authenticate> = Arc::new(match settings.cache.open()? {
+        Some(cache) => auth.sharing(cache, secrets.cloud_secret.clone()),
+        None => auth,
+    });
 
     // All at the same time: most of a cold start is waiting for files.
     let (placement, glance, neutron, nova, cinder) = tokio::try_join!(
@@ -268,7 +285,6 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     )?;
 
     let mut endpoints: BTreeMap<&'static str, Arc<dyn Endpoint>> = BTreeMap::new();
-    let mut rpc = Vec::new();
     let (mut nova_state, mut cinder_state) = (None, None);
     endpoints.extend(keystone.as_ref().map(|k| ("identity", k.endpoint.clone())));
     endpoints.extend(placement.map(|p| ("placement", p.endpoint)));

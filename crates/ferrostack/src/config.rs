@@ -102,6 +102,8 @@ pub struct Settings {
     pub cluster: ClusterConf,
     /// keystone's sections
     pub keystone: keystone::config::Conf,
+    /// `[cache]`
+    pub cache: oslo_cache::CacheConf,
     /// `[glance]`
     pub glance: glance::Conf,
     /// `[placement]`
@@ -141,6 +143,7 @@ impl Settings {
             keystone: keystone::config::Conf::take(config)?,
             glance: config.section()?,
             placement: config.section()?,
+            cache: config.section()?,
             neutron: config.section()?,
             nova: config.section()?,
             cinder: config.section()?,
@@ -162,6 +165,7 @@ impl Settings {
         all.extend(keystone::config::Conf::options());
         all.extend(glance::Conf::options());
         all.extend(placement::Conf::options());
+        all.extend(oslo_cache::CacheConf::options());
         all.extend(neutron::Conf::options());
         all.extend(nova::config::Conf::options());
         all.extend(cinder::Conf::options());
@@ -216,10 +220,6 @@ impl Settings {
         ] {
             file.get_or_insert_with(|| state.join("policy").join(format!("{service}.yaml")));
         }
-        self.keystone
-            .fernet_tokens
-            .key_repository
-            .get_or_insert_with(|| state.join("fernet-keys"));
         for name in [
             &mut self.compute.host,
             &mut self.agents.host,

@@ -1,5 +1,6 @@
 //! Passwords that the cloud makes for itself once and keeps in `STATE/secrets.json`, readable by its owner only.
 
+use crate::parts::Role;
 use base::{Error, Result, Secret};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ pub struct Secrets {
     pub service_password: Secret,
     /// Between the metadata agent and nova.
     pub metadata_shared_secret: Secret,
+    /// Of controllers alone: seals keystone's keys in the database, and what is in Memcached.
+    #[serde(default)]
+    pub cloud_secret: Secret,
 }
 
 fn random() -> Secret {
@@ -43,18 +47,44 @@ impl Secrets {
         serde_json::from_str(&text).map_err(|e| Error::internal(format!("{}: {e}", path.display())))
     }
 
+    /// What hosts of these roles must know of them; the rest is empty.
+    pub fn of(&self, roles: &[Role]) -> Secrets {
+        let mut some = self.clone();
+        if !roles.contains(&Role::Controller) {
+            some.admin_password = Secret::default();
+            some.demo_password = Secret::default();
+            some.cloud_secret = Secret::default();
+            if !roles.contains(&Role::Network) {
+                some.metadata_shared_secret = Secret::default();
+            }
+        }
+        some
+    }
+
     /// Reads them, or makes them.
     pub fn load_or_make(state: &Path) -> Result<Secrets> {
         let path = state.join("secrets.json");
         if path.exists() {
-            return Secrets::load(state);
+            let mut found = Secrets::load(state)?;
+            // A cloud from before there was one.
+            if found.cloud_secret.is_empty() {
+                found.cloud_secret = random();
+                found.save(state)?;
+            }
+            return Ok(found);
         }
         let made = Secrets {
             admin_password: random(),
             demo_password: random(),
             service_password: random(),
             metadata_shared_secret: random(),
+            cloud_secret: random(),
         };
+        made.save(state)?;
+        Ok(made)
+    }
+
+    fn save(&self, state: &Path) -> Result<()> {
         let partial = state.join("secrets.json.new");
         let _ = std::fs::remove_file(&partial);
         let mut file = std::fs::OpenOptions::new()
@@ -62,9 +92,9 @@ impl Secrets {
             .create_new(true)
             .mode(0o600)
             .open(&partial)?;
-        file.write_all(serde_json::to_string_pretty(&made)?.as_bytes())?;
+        file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
         file.sync_all()?;
-        std::fs::rename(&partial, &path)?;
-        Ok(made)
+        std::fs::rename(&partial, state.join("secrets.json"))?;
+        Ok(())
     }
 }

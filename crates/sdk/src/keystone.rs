@@ -5,45 +5,99 @@ use crate::fault;
 use base::{Error, Result};
 use futures::future::BoxFuture;
 use http::Method;
-use oslo_auth::{TokenSource, ValidatedToken};
+use keystone_types::{GENERATION_HEADER, GenerationApi, GenerationClient};
+use oslo_auth::{Generation, TokenSource, ValidatedToken, Validation};
+use oslo_context::RequestContext;
 use oslo_http::Body;
+use oslo_messaging::{Bus, ServerHandle};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Validates tokens by `GET /v3/auth/tokens`: every token may ask about itself, so no service token is needed.
+/// Validates tokens by `GET /v3/auth/tokens`: every token may ask about itself, so no service token is needed, unless the
+/// token has ended.
 pub struct KeystoneTokens {
     sdk: Sdk,
     generation: Arc<AtomicU64>,
 }
 
 impl KeystoneTokens {
-    /// `generation` is keystone's count of revocations where it lives in the same process, else one that stands still.
+    /// `generation` is keystone's own where it lives in the same process, else one that stands still.
     pub fn new(sdk: Sdk, generation: Arc<AtomicU64>) -> KeystoneTokens {
         KeystoneTokens { sdk, generation }
+    }
+
+    async fn ask(&self, asker: &str, token: &str, query: &str) -> Result<Validation> {
+        let request = http::Request::get(format!("/v3/auth/tokens?nocatalog=1{query}"))
+            .header("host", "127.0.0.1")
+            .header("x-auth-token", asker)
+            .header("x-subject-token", token)
+            .body(Body::Empty)
+            .map_err(|_| Error::unauthorized("malformed token"))?;
+        let reply = self.sdk.transport().send("identity", request).await?;
+        let status = reply.status.as_u16();
+        let generation = reply.headers.get(GENERATION_HEADER);
+        let generation = generation
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| v.parse().ok())
+            // Somebody else's keystone: what it says is believed as long as it is remembered.
+            .unwrap_or(0);
+        let body = reply.body.collect(1 << 20).await?;
+        if status != 200 {
+            return Err(fault::parse("identity", status, &body));
+        }
+        let token = ValidatedToken::from_body(&serde_json::from_slice(&body)?)?;
+        Ok(Validation { token, generation })
+    }
+
+    /// In the service's own name, because a token that ended may not ask.
+    async fn ask_late(&self, token: &str) -> Result<Validation> {
+        for renew in [false, true] {
+            let own = self.sdk.service_token(renew).await?;
+            match self.ask(own.expose(), token, "&allow_expired=1").await {
+                // 401 is about the one who asks; the token asked about would be 404.
+                Err(e) if e.kind() == base::Kind::Unauthorized => {}
+                answer => return answer,
+            }
+        }
+        Err(Error::unavailable(
+            "The identity service refuses this service's own credentials.",
+        ))
     }
 }
 
 impl TokenSource for KeystoneTokens {
-    fn validate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<ValidatedToken>> {
+    fn validate<'a>(&'a self, token: &'a str, late: bool) -> BoxFuture<'a, Result<Validation>> {
         Box::pin(async move {
-            let request = http::Request::get("/v3/auth/tokens?nocatalog=1")
-                .header("host", "127.0.0.1")
-                .header("x-auth-token", token)
-                .header("x-subject-token", token)
-                .body(Body::Empty)
-                .map_err(|_| Error::unauthorized("malformed token"))?;
-            let reply = self.sdk.transport().send("identity", request).await?;
-            let status = reply.status.as_u16();
-            let body = reply.body.collect(1 << 20).await?;
-            if status != 200 {
-                return Err(fault::parse("identity", status, &body));
+            match self.ask(token, token, "").await {
+                Err(e) if late && e.kind() == base::Kind::Unauthorized => {
+                    self.ask_late(token).await
+                }
+                answer => answer,
             }
-            ValidatedToken::from_body(&serde_json::from_slice(&body)?)
         })
     }
 
     fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+}
+
+struct Listener(Generation);
+
+#[async_trait::async_trait]
+impl GenerationApi for Listener {
+    async fn moved(&self, _: &RequestContext, generation: u64) -> Result<()> {
+        self.0.moved(generation);
+        Ok(())
+    }
+}
+
+impl KeystoneTokens {
+    /// Hears on the bus, until the handle is dropped, that keystone's generation moved.
+    pub async fn listen(bus: &Bus, generation: Generation) -> Result<ServerHandle> {
+        // Without a name of its own: all it wants is what goes to everybody.
+        let dispatcher = GenerationClient::dispatcher(Arc::new(Listener(generation)));
+        bus.serve(&GenerationClient::target(), dispatcher).await
     }
 }
 

@@ -3,73 +3,225 @@
 //! Only `X-Auth-Token` and `X-Service-Token` are read. `X-User-Id`, `X-Roles` and their kin, which upstream's
 //! middleware passes along inside a process, do not exist here, so forging them gains nothing (OSSA-2026-001).
 
+mod generation;
+mod shared;
 mod token;
 
+pub use generation::Generation;
 pub use token::ValidatedToken;
 
-use base::{Clock, Error, Kind, Result};
+use base::{Clock, Error, Kind, Result, Secret};
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use moka::sync::Cache;
 use oslo_context::RequestContext;
 use oslo_http::Authenticate;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use shared::Shared;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often one request goes past everything that is remembered, to see whether keystone's generation moved: as long,
+/// and no longer, is a revoked token believed if the message that says so was lost.
+pub const LOOK: Duration = Duration::from_secs(2);
+/// How long such a look may take before what is remembered is believed once more.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Whose token revives a user's that ended (upstream's `service_token_roles`).
+const SERVICE_ROLE: &str = "service";
+
+/// What keystone says of a token, and at which generation it said so.
+#[derive(Clone, Debug)]
+pub struct Validation {
+    /// The meaning.
+    pub token: ValidatedToken,
+    /// Keystone's generation when it looked; never newer than what the answer is made of.
+    pub generation: u64,
+}
 
 /// Whoever can say what a token stands for: keystone next door, or one over HTTP.
 pub trait TokenSource: Send + Sync + 'static {
-    /// The token's meaning; 401 if it has none (any more).
-    fn validate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<ValidatedToken>>;
+    /// The token's meaning; 401 or 404 if it has none (any more). With `late`, also of a token that ended, but no longer
+    /// ago than keystone's `allow_expired_window`.
+    fn validate<'a>(&'a self, token: &'a str, late: bool) -> BoxFuture<'a, Result<Validation>>;
 
-    /// Changes whenever any token may have been revoked. A source that cannot know answers a constant, and then
-    /// the cache's time to live bounds how long a revoked token is believed.
+    /// The generation that the source knows without asking anybody: keystone in this process knows its own.
     fn generation(&self) -> u64 {
         0
     }
 }
 
-type Key = ([u8; 32], u64);
+/// A token's meaning, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Known {
+    token: ValidatedToken,
+    generation: u64,
+    /// Whether it had ended and was still shown.
+    late: bool,
+}
 
-/// The authenticator of every service but keystone: asks the source, remembers for a while.
+/// The authenticator of every service but keystone: remembers, asks the other processes' memory, asks the source.
 pub struct TokenAuth {
     source: Arc<dyn TokenSource>,
-    cache: Cache<Key, Arc<ValidatedToken>>,
+    memory: Cache<[u8; 32], Arc<Known>>,
+    shared: Option<Shared>,
+    generation: Generation,
+    ttl: Duration,
     clock: Clock,
+    started: Instant,
+    /// When somebody last asked the source, in milliseconds since the start; 0 is never.
+    looked: AtomicU64,
 }
 
 impl TokenAuth {
-    /// Remembers at most 10,000 tokens for `ttl` each (`[keystone_authtoken] token_cache_time`).
+    /// Remembers at most 10,000 tokens for `ttl` each (`[cache] expiration_time`).
     pub fn new(source: Arc<dyn TokenSource>, ttl: Duration, clock: Clock) -> TokenAuth {
         TokenAuth {
             source,
-            cache: Cache::builder()
+            memory: Cache::builder()
                 .max_capacity(10_000)
                 .time_to_live(ttl)
                 .build(),
+            shared: None,
+            generation: Generation::default(),
+            ttl,
             clock,
+            started: Instant::now(),
+            looked: AtomicU64::new(0),
         }
     }
 
-    async fn validate(&self, token: &str) -> Result<Arc<ValidatedToken>> {
-        // Tokens are kept as hashes: a core dump of the cache opens no doors.
-        let key = (
-            Sha256::digest(token.as_bytes()).into(),
-            self.source.generation(),
-        );
-        let found = match self.cache.get(&key) {
-            Some(found) => found,
-            None => {
-                let fresh = Arc::new(self.source.validate(token).await?);
-                self.cache.insert(key, Arc::clone(&fresh));
-                fresh
-            }
+    /// Shares what it learns with other processes that know the same secret.
+    pub fn sharing(mut self, cache: oslo_cache::Cache, secret: Secret) -> TokenAuth {
+        self.shared = Some(Shared::new(cache, secret, self.ttl));
+        self
+    }
+
+    /// Forgets when somebody moves `generation`.
+    pub fn heeding(mut self, generation: Generation) -> TokenAuth {
+        self.generation = generation;
+        self
+    }
+
+    fn newest_generation(&self) -> u64 {
+        self.generation.newest().max(self.source.generation())
+    }
+
+    async fn validate(&self, token: &str, late: bool) -> Result<Arc<Known>> {
+        // Tokens are kept as hashes: a core dump of the memory opens no doors.
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let held = self.memory.get(&hash).filter(|known| self.current(known));
+        if !self.time_to_look() {
+            let known = match held {
+                None => self.ask_others(&hash).await,
+                held => held,
+            };
+            let known = known.map(|known| self.unless_ended(known, late));
+            return match known {
+                Some(Ok(known)) => Ok(known),
+                Some(Err(ended)) if !late => Err(ended),
+                _ => self.ask_source(token, &hash, late).await,
+            };
+        }
+        let Some(held) = held else {
+            return self.ask_source(token, &hash, late).await;
         };
-        if found.expires_at <= self.clock.now() {
+        let asked = self.ask_source(token, &hash, late);
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(known)) => Ok(known),
+            Ok(Err(error)) if is_refusal(&error) => Err(error),
+            // Nobody can revoke anything there just now.
+            Ok(Err(_)) | Err(_) => self.unless_ended(held, late),
+        }
+    }
+
+    /// Whether nothing has changed since.
+    fn current(&self, known: &Known) -> bool {
+        known.generation >= self.newest_generation()
+    }
+
+    /// A token that ended is one that keystone has shown for a service, to a service.
+    fn unless_ended(&self, known: Arc<Known>, late: bool) -> Result<Arc<Known>> {
+        let lives = known.token.expires_at > self.clock.now();
+        if lives || (late && known.late) {
+            return Ok(known);
+        }
+        Err(unauthorized())
+    }
+
+    /// One caller looks, the rest go on with what is known.
+    fn time_to_look(&self) -> bool {
+        let now = self.now();
+        let looked = self.looked.load(Ordering::Acquire);
+        let due = looked == 0 || now.saturating_sub(looked) >= LOOK.as_millis() as u64;
+        let claim = |looked| {
+            self.looked
+                .compare_exchange(looked, now, Ordering::AcqRel, Ordering::Relaxed)
+        };
+        due && claim(looked).is_ok()
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+
+    async fn ask_others(&self, hash: &[u8; 32]) -> Option<Arc<Known>> {
+        let shared = self.shared.as_ref()?;
+        // Who knows no generation yet cannot tell old from new.
+        if self.newest_generation() == 0 {
+            return None;
+        }
+        let known = shared.get(hash).await.filter(|known| self.current(known))?;
+        self.generation.moved(known.generation);
+        let known = Arc::new(known);
+        self.memory.insert(*hash, Arc::clone(&known));
+        Some(known)
+    }
+
+    async fn ask_source(&self, token: &str, hash: &[u8; 32], late: bool) -> Result<Arc<Known>> {
+        let answer = self
+            .source
+            .validate(token, late)
+            .await
+            .inspect_err(|error| {
+                if is_refusal(error) {
+                    self.memory.invalidate(hash);
+                    // A refusal does not say what else changed.
+                    self.looked.store(0, Ordering::Release);
+                }
+            })?;
+        self.generation.moved(answer.generation);
+        self.looked.store(self.now(), Ordering::Release);
+        let ended = answer.token.expires_at <= self.clock.now();
+        if ended && !late {
             return Err(unauthorized());
         }
-        Ok(found)
+        let known = Arc::new(Known {
+            token: answer.token,
+            generation: answer.generation,
+            late: ended,
+        });
+        self.memory.insert(*hash, Arc::clone(&known));
+        if let Some(shared) = &self.shared {
+            shared.set(hash, &known).await;
+        }
+        Ok(known)
     }
+
+    /// The same, and a token that means nothing is 401. An identity service that does not answer is not the caller's
+    /// problem.
+    async fn validated(&self, token: &str, late: bool) -> Result<Arc<Known>> {
+        let found = self.validate(token, late).await;
+        found.map_err(|e| if is_refusal(&e) { unauthorized() } else { e })
+    }
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        Kind::NotFound | Kind::Unauthorized | Kind::BadRequest | Kind::Forbidden
+    )
 }
 
 fn unauthorized() -> Error {
@@ -88,26 +240,17 @@ impl Authenticate for TokenAuth {
             let token = text("x-auth-token")
                 .or_else(|| text("x-storage-token"))
                 .ok_or_else(unauthorized)?;
-            let valid = match self.validate(token).await {
-                Ok(valid) => valid,
-                // A token that the identity service does not know is the caller's problem, an identity service that does not answer is not.
-                Err(e)
-                    if matches!(
-                        e.kind(),
-                        Kind::NotFound | Kind::Unauthorized | Kind::BadRequest | Kind::Forbidden
-                    ) =>
-                {
-                    return Err(unauthorized());
-                }
-                Err(e) => return Err(e),
+            let service = match text("x-service-token") {
+                Some(service) => Some(self.validated(service, false).await?),
+                None => None,
             };
-            let mut ctx = valid.context(token);
-            if let Some(service) = text("x-service-token") {
-                // A bad service token lends no service roles, and does not spoil a good user token.
-                if let Ok(service) = self.validate(service).await {
-                    ctx.service_roles = service.roles.clone();
-                    ctx.service_user_id = Some(service.user_id.clone());
-                }
+            // A long piece of work may outlive the token it began with; the services that do it vouch for it.
+            let roles = service.as_ref().map_or(&[][..], |s| &s.token.roles);
+            let late = roles.iter().any(|role| role == SERVICE_ROLE);
+            let mut ctx = self.validated(token, late).await?.token.context(token);
+            if let Some(service) = service {
+                ctx.service_roles = service.token.roles.clone();
+                ctx.service_user_id = Some(service.token.user_id.clone());
             }
             Ok(ctx)
         })
@@ -115,164 +258,4 @@ impl Authenticate for TokenAuth {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use base::Timestamp;
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    #[derive(Default)]
-    struct Fake {
-        asked: AtomicU64,
-        generation: AtomicU64,
-        revoked: Mutex<Vec<String>>,
-    }
-
-    impl TokenSource for Fake {
-        fn validate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<ValidatedToken>> {
-            self.asked.fetch_add(1, Ordering::SeqCst);
-            let gone = self.revoked.lock().unwrap().iter().any(|t| t == token);
-            Box::pin(async move {
-                if gone || !token.starts_with("good") {
-                    return Err(Error::not_found("no such token"));
-                }
-                Ok(ValidatedToken {
-                    user_id: token.into(),
-                    roles: vec!["member".into()],
-                    expires_at: Timestamp::from_seconds(1000),
-                    ..ValidatedToken::default()
-                })
-            })
-        }
-        fn generation(&self) -> u64 {
-            self.generation.load(Ordering::SeqCst)
-        }
-    }
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap()))
-            .collect()
-    }
-
-    #[tokio::test]
-    async fn cached_until_revoked_or_expired() {
-        let fake = Arc::new(Fake::default());
-        let clock = Clock::manual(Timestamp::from_seconds(0));
-        let auth = TokenAuth::new(
-            Arc::clone(&fake) as Arc<dyn TokenSource>,
-            Duration::from_secs(300),
-            clock.clone(),
-        );
-        let h = headers(&[
-            ("x-auth-token", "good1"),
-            ("x-roles", "admin"),
-            ("x-user-id", "root"),
-            ("x-service-token", "bad"),
-        ]);
-        for _ in 0..3 {
-            let ctx = auth.authenticate(&h).await.unwrap();
-            assert_eq!(
-                (ctx.user(), ctx.roles.as_slice(), ctx.service_roles.len()),
-                ("good1", &["member".to_string()][..], 0)
-            );
-        }
-        assert_eq!(
-            fake.asked.load(Ordering::SeqCst),
-            1 + 3,
-            "good1 once, the bad service token each time"
-        );
-        fake.revoked.lock().unwrap().push("good1".into());
-        fake.generation.fetch_add(1, Ordering::SeqCst);
-        assert_eq!(
-            auth.authenticate(&h).await.unwrap_err().kind(),
-            Kind::Unauthorized
-        );
-        let h = headers(&[("x-auth-token", "good2")]);
-        auth.authenticate(&h).await.unwrap();
-        clock.advance(Duration::from_secs(1001));
-        assert_eq!(
-            auth.authenticate(&h).await.unwrap_err().kind(),
-            Kind::Unauthorized
-        );
-        assert_eq!(
-            auth.authenticate(&HeaderMap::new())
-                .await
-                .unwrap_err()
-                .kind(),
-            Kind::Unauthorized
-        );
-    }
-
-    /// What upstream's middleware would set; nobody may.
-    const FORGED: &[(&str, &str)] = &[
-        ("x-identity-status", "Confirmed"),
-        ("x-is-admin-project", "True"),
-        ("x-project-id", "theirs"),
-        ("x-roles", "admin"),
-        ("x-service-identity-status", "Confirmed"),
-        ("x-service-roles", "service"),
-        ("x-service-user-id", "nova"),
-        ("x-tenant-id", "theirs"),
-        ("x-user-domain-id", "theirs"),
-        ("x-user-id", "root"),
-    ];
-
-    #[tokio::test]
-    async fn only_tokens_say_who_somebody_is() {
-        let fake = Arc::new(Fake::default());
-        let clock = Clock::manual(Timestamp::from_seconds(0));
-        let ttl = Duration::from_secs(300);
-        let auth = TokenAuth::new(
-            Arc::clone(&fake) as Arc<dyn TokenSource>,
-            ttl,
-            clock.clone(),
-        );
-        let forged = headers(FORGED);
-        let refused = auth.authenticate(&forged).await.unwrap_err();
-        assert_eq!(refused.kind(), Kind::Unauthorized);
-        assert_eq!(fake.asked.load(Ordering::SeqCst), 0);
-
-        let mut user = forged.clone();
-        user.insert("x-auth-token", "good-user".parse().unwrap());
-        let ctx = auth.authenticate(&user).await.unwrap();
-        assert_eq!((ctx.user(), ctx.project()), ("good-user", ""));
-        assert_eq!(ctx.roles, ["member"]);
-        assert_eq!((ctx.service_roles.len(), ctx.service_user_id), (0, None));
-
-        user.insert("x-service-token", "good-nova".parse().unwrap());
-        let ctx = auth.authenticate(&user).await.unwrap();
-        assert_eq!(ctx.user(), "good-user");
-        assert_eq!(ctx.service_roles, ["member"]);
-        assert_eq!(ctx.service_user_id.as_deref(), Some("good-nova"));
-
-        let mut alone = forged;
-        alone.insert("x-service-token", "good-nova".parse().unwrap());
-        let refused = auth.authenticate(&alone).await.unwrap_err();
-        assert_eq!(refused.kind(), Kind::Unauthorized, "no user, no service");
-    }
-
-    /// A source that cannot answer: not the caller's fault, and nothing to remember.
-    struct Silent(AtomicU64);
-
-    impl TokenSource for Silent {
-        fn validate<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<ValidatedToken>> {
-            self.0.fetch_add(1, Ordering::SeqCst);
-            Box::pin(async { Err(Error::new(Kind::Unavailable, "nobody there")) })
-        }
-    }
-
-    #[tokio::test]
-    async fn an_identity_service_that_is_away_is_no_401() {
-        let silent = Arc::new(Silent(AtomicU64::new(0)));
-        let source = Arc::clone(&silent) as Arc<dyn TokenSource>;
-        let auth = TokenAuth::new(source, Duration::from_secs(300), Clock::real());
-        let h = headers(&[("x-auth-token", "good1")]);
-        for asked in 1..3 {
-            let error = auth.authenticate(&h).await.unwrap_err();
-            assert_eq!(error.kind(), Kind::Unavailable);
-            assert_eq!(silent.0.load(Ordering::SeqCst), asked);
-        }
-    }
-}
+mod tests;

@@ -2,10 +2,11 @@
 
 use base::{Error, Result, Secret, Timestamp};
 use oslo_context::RequestContext;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A valid token's meaning.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ValidatedToken {
     /// Who.
     pub user_id: String,

@@ -1,8 +1,11 @@
 //! A cache that never fails its caller: in this process's memory, or in Memcached, shared by many. What cannot
 //! be read is a miss, what cannot be written is forgotten; the log says so.
 
+mod config;
 mod memcached;
 mod memory;
+
+pub use config::CacheConf;
 
 use base::Result;
 use memcached::Memcached;

@@ -139,7 +139,10 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
             )?;
             let service_project_id =
                 ensure_project(tx, &domain, "service", "The cloud's own services.")?;
-            let admin_user_id = ensure_user(tx, &domain, "admin", admin_hash.as_deref(), now)?;
+            let admin_user_id = match users::find_named(tx, &domain, "admin")? {
+                Some(admin) => admin.id,
+                None => ensure_user(tx, &domain, "admin", admin_hash.as_deref(), now)?,
+            };
             let admin_role = role_id(tx, "admin")?;
             let service_role = role_id(tx, "service")?;
             let grant = |kind, actor: &str, target: &str, role: &str| AssignmentRow {

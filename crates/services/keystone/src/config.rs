@@ -21,8 +21,8 @@ oslo_config::section! {
     pub struct TokenConf in "token" {
         /// How long a token is valid, in seconds.
         pub expiration: u64 = 86_400,
-        /// How long the meaning of a token is remembered, in seconds. Revocations and changes are seen at once
-        /// in this process and within a second in others.
+        /// How long keystone remembers the meaning of a token, in seconds. Changes are seen at once in this process, and
+        /// in others when the bus tells them, or a second later.
         pub cache_time: u64 = 300,
         /// How many tokens' meanings are remembered.
         pub cache_size: u64 = 20_000,
@@ -36,8 +36,8 @@ oslo_config::section! {
 oslo_config::section! {
     /// The keys that encrypt tokens.
     pub struct FernetConf in "fernet_tokens" {
-        /// Directory of numbered key files: 0 is staged, the highest is primary. Without it keys live and die
-        /// with the process.
+        /// Directory of numbered key files: 0 is staged, the highest is primary. It must be the same for all
+        /// keystones. If not set, keys are in keystone's database, sealed with the secret of the cloud.
         pub key_repository: Option<PathBuf> = None,
         /// How many keys are kept by a rotation.
         pub max_active_keys: u64 = 3,
@@ -48,7 +48,7 @@ oslo_config::section! {
     /// The keys that encrypt credentials at rest.
     pub struct CredentialConf in "credential" {
         /// Directory of numbered key files, the same for all processes over one database; by default
-        /// `credential-keys` beside that of tokens. Lost keys are lost credentials.
+        /// `credential-keys` beside that of tokens, or in the database like those. Lost keys are lost credentials.
         pub key_repository: Option<PathBuf> = None,
     }
 }

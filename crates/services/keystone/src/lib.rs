@@ -19,16 +19,17 @@ pub use auth::LocalAuth;
 pub use bootstrap::{BootstrapSpec, Bootstrapped, EndpointSpec, bootstrap};
 pub use config::Conf;
 
-use base::{Clock, Error, Result};
+use base::{Clock, Error, Result, Secret};
+use keystone_types::GenerationClient;
 use oslo_db::{Db, Tx};
 use oslo_http::{Api, ApiConfig, Authenticate, Endpoint, Schemas, Wording};
 use oslo_policy::Enforcer;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 use token::cache::TokenCache;
-use token::keys::Keys;
+use token::keys::{self, Keys, Repository, Seal};
 use token::revocations::Revocations;
 
 /// What keystone is built from.
@@ -41,6 +42,12 @@ pub struct Deps {
     pub clock: Clock,
     /// The operator's policy file.
     pub policy_file: Option<PathBuf>,
+    /// The secret of the cloud, the same in all its keystones. Keys that no directory is configured for are in the
+    /// database, sealed with it; without it they die with the process.
+    pub secret: Secret,
+    /// Where this cloud kept `fernet-keys` and `credential-keys` before they were in the database: taken from there
+    /// when the database has none.
+    pub old_keys: Option<PathBuf>,
 }
 
 /// Keystone, ready to serve.
@@ -64,7 +71,10 @@ pub struct Keystone {
     pub(crate) cache: TokenCache,
     pub(crate) revocations: RwLock<Revocations>,
     pub(crate) sync: sync::Sync,
+    /// The database's, as far as this process has taken it up.
     generation: Arc<AtomicU64>,
+    /// Whom to tell that it moved.
+    everybody: OnceLock<GenerationClient>,
 }
 
 impl Keystone {
@@ -77,37 +87,37 @@ impl Keystone {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub(crate) fn generation_moved(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        self.cache.clear();
-    }
-
-    /// Runs a transaction that changes something, and makes everybody forget what they remember.
+    /// Runs a transaction that changes something, and makes everybody forget what they remember. Writers wait for each
+    /// other, also those in other processes, so what one finds missing nobody else makes meanwhile.
     pub(crate) async fn write<T, F>(&self, closure: F) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&mut Tx) -> Result<T> + Send + Sync + 'static,
     {
+        let now = self.clock.now();
         let (value, generation) = self
             .db
             .write(move |tx| {
-                let value = closure(tx)?;
-                db::generation::advance(tx)?;
-                Ok((value, db::generation::current(tx)?))
+                let generation = db::generation::advance(tx, now)?;
+                Ok((closure(tx)?, generation))
             })
             .await?;
         self.caught_up(generation).await?;
+        self.announce(generation);
         Ok(value)
     }
 
     /// Makes the staged token key primary; tokens made before stay valid until their key is forgotten, and no longer.
     pub async fn rotate_keys(self: &Arc<Self>) -> Result<()> {
+        if let Repository::Database(seal) = &self.keys.repository {
+            let (seal, most) = (seal.clone(), self.keys.max_active());
+            return self.write(move |tx| rotate_rows(tx, &seal, most)).await;
+        }
         let keystone = Arc::clone(self);
         tokio::task::spawn_blocking(move || keystone.keys.rotate())
             .await
             .map_err(Error::internal)??;
-        self.generation_moved();
-        Ok(())
+        self.write(|_| Ok(())).await
     }
 
     /// How long a revocation must be remembered: until no token can be older.
@@ -118,25 +128,78 @@ impl Keystone {
     }
 }
 
+fn rotate_rows(tx: &mut Tx, seal: &Seal, most: usize) -> Result<()> {
+    let rows = db::keys::list(tx, keys::TOKENS)?;
+    let rotated = keys::rotated(seal.open_all(keys::TOKENS, &rows)?, most);
+    let rows = seal.seal_all(keys::TOKENS, &rotated)?;
+    db::keys::replace(tx, keys::TOKENS, &rows)
+}
+
+/// Opens, or makes, the keys for a purpose, wherever they are to be.
+async fn open_keys(
+    deps: &Deps,
+    purpose: &'static str,
+    directory: Option<PathBuf>,
+    max_active: u64,
+) -> Result<Keys> {
+    if let Some(directory) = directory {
+        let open = move || Keys::open(purpose, directory, max_active);
+        return tokio::task::spawn_blocking(open)
+            .await
+            .map_err(Error::internal)?;
+    }
+    if deps.secret.is_empty() {
+        let keys = keys::fresh();
+        return Ok(Keys::new(purpose, Repository::Process, keys, max_active));
+    }
+    let seal = Seal::new(&deps.secret);
+    let mut rows = deps.db.read(move |tx| db::keys::list(tx, purpose)).await?;
+    if rows.is_empty() {
+        let old = deps.old_keys.as_ref().map(|old| match purpose {
+            keys::CREDENTIALS => old.join("credential-keys"),
+            _ => old.join("fernet-keys"),
+        });
+        let first =
+            move || Ok::<_, Error>(old.as_deref().map(keys::left_in).transpose()?.flatten());
+        let first = tokio::task::spawn_blocking(first)
+            .await
+            .map_err(Error::internal)??;
+        let first = seal.seal_all(purpose, &first.unwrap_or_else(keys::fresh))?;
+        let now = deps.clock.now();
+        let ensure = move |tx: &mut Tx| {
+            // Whoever comes second waits here, and finds the keys of the first.
+            db::generation::advance(tx, now)?;
+            if db::keys::list(tx, purpose)?.is_empty() {
+                db::keys::replace(tx, purpose, &first)?;
+            }
+            db::keys::list(tx, purpose)
+        };
+        rows = deps.db.write(ensure).await?;
+    }
+    let keys = seal.open_all(purpose, &rows)?;
+    let repository = Repository::Database(seal);
+    Ok(Keys::new(purpose, repository, keys, max_active))
+}
+
 /// Migrates the database, reads the keys and puts the surface together.
 pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("keystone", db::MIGRATIONS).await?;
+    let fernet = deps.conf.fernet_tokens.clone();
+    let token_keys = open_keys(
+        &deps,
+        keys::TOKENS,
+        fernet.key_repository,
+        fernet.max_active_keys,
+    )
+    .await?;
+    let repository = deps.conf.credential_repository();
+    let credential_keys = open_keys(&deps, keys::CREDENTIALS, repository, u64::MAX).await?;
     let conf = deps.conf;
-    let fernet = conf.fernet_tokens.clone();
-    let credential_repository = conf.credential_repository();
-    let open = move || {
-        let keys = Keys::open(fernet.key_repository, fernet.max_active_keys)?;
-        // Credentials outlive every token, so their keys are others and no rotation forgets them.
-        Ok::<_, Error>((keys, Keys::open(credential_repository, u64::MAX)?))
-    };
-    let (keys, credential_keys) = tokio::task::spawn_blocking(open)
-        .await
-        .map_err(Error::internal)??;
     let state = Arc::new(Keystone {
         db: deps.db,
         clock: deps.clock,
         passwords: identity::password::Passwords::new(&conf.identity)?,
-        keys,
+        keys: token_keys,
         credential_keys,
         cache: TokenCache::new(
             conf.token.cache_size,
@@ -144,7 +207,8 @@ pub async fn build(deps: Deps) -> Result<Built> {
         ),
         revocations: RwLock::new(Revocations::default()),
         sync: sync::Sync::default(),
-        generation: Arc::new(AtomicU64::new(1)),
+        generation: Arc::default(),
+        everybody: OnceLock::new(),
         conf,
     });
     state.catch_up().await?;

@@ -10,6 +10,7 @@ use crate::token::cache::Validated;
 use crate::token::issue::{Ask, DomainName, Named, Wanted};
 use crate::token::payload;
 use base::{Error, Kind, Result, Secret};
+use keystone_types::GENERATION_HEADER;
 use oslo_http::{Reply, Req};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -63,6 +64,9 @@ pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         _ => Duration::ZERO,
     };
     let token = subject(&req)?;
+    // Read before the token is looked at: the answer may be newer than this says, never older.
+    keystone.look_around().await?;
+    let generation = keystone.generation_now();
     let found = keystone.validated_within(&token, grace).await;
     let rule = if req.head {
         "identity:check_token"
@@ -70,7 +74,8 @@ pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         "identity:validate_token"
     };
     let valid = permit(&req, rule, found)?;
-    answer(200, &token, &valid, !req.query.has("nocatalog"))
+    let reply = answer(200, &token, &valid, !req.query.has("nocatalog"))?;
+    Ok(reply.header(GENERATION_HEADER, generation.to_string()))
 }
 
 /// `DELETE /v3/auth/tokens`

@@ -6,6 +6,7 @@ pub(crate) mod endpoints;
 pub(crate) mod generation;
 pub(crate) mod groups;
 pub(crate) mod implied_roles;
+pub(crate) mod keys;
 pub(crate) mod memberships;
 pub(crate) mod policies;
 pub(crate) mod projects;
@@ -34,6 +35,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-23-credentials",
         sql: include_str!("../../migrations/2026-11-23-credentials.sql"),
+    },
+    Migration {
+        id: "2026-11-25-keys",
+        sql: include_str!("../../migrations/2026-11-25-keys.sql"),
     },
 ];
 

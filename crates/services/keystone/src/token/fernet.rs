@@ -32,6 +32,11 @@ impl Key {
         Key(bytes)
     }
 
+    /// A key made elsewhere.
+    pub(crate) fn of(bytes: [u8; 32]) -> Key {
+        Key(bytes)
+    }
+
     /// Reads a key file.
     pub(crate) fn parse(text: &str) -> Result<Key> {
         let bytes = BASE64

@@ -1,45 +1,83 @@
-//! The key repository, in keystone's format: a directory of numbered files; 0 is staged, the highest is primary.
+//! Key repositories, in keystone's manner: numbered keys, 0 is staged, the highest is primary. They are in the database,
+//! sealed with the secret of the cloud, or in a directory in upstream's format, or die with the process.
 //!
 //! New tokens are sealed with the primary key and opened with any. A rotation makes the staged key primary (every
-//! node knows it by then), stages a new one and forgets the oldest.
+//! process knows it by then), stages a new one and forgets the oldest.
 
+mod directory;
+mod sealed;
+
+pub(crate) use sealed::Seal;
+
+use crate::db::keys::KeyRow;
 use crate::token::fernet::Key;
 use arc_swap::ArcSwap;
 use base::{Error, Result};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// The keys of this process, newest first.
+/// What keys are for; the name is that of their rows.
+pub(crate) const TOKENS: &str = "token";
+/// Credentials outlive every token, so their keys are others and no rotation forgets them.
+pub(crate) const CREDENTIALS: &str = "credential";
+
+/// Numbered keys, the primary first and the staged one last.
+pub(crate) type Numbered = Vec<(u64, Key)>;
+
+/// Where keys are kept.
+pub(crate) enum Repository {
+    Process,
+    Directory(PathBuf),
+    Database(Seal),
+}
+
+/// The keys of this process for one purpose.
 pub(crate) struct Keys {
-    directory: Option<PathBuf>,
+    pub(crate) repository: Repository,
+    pub(crate) purpose: &'static str,
     max_active: usize,
     current: ArcSwap<Vec<Key>>,
     /// Held while files change.
     rotating: Mutex<()>,
 }
 
+/// The first keys of a new repository.
+pub(crate) fn fresh() -> Numbered {
+    vec![(1, Key::random()), (0, Key::random())]
+}
+
+/// What a rotation makes of these keys.
+pub(crate) fn rotated(mut keys: Numbered, max_active: usize) -> Numbered {
+    let next = keys.first().map_or(0, |(number, _)| *number) + 1;
+    let staged = keys.pop_if(|(number, _)| *number == 0);
+    keys.insert(0, (next, staged.map_or_else(Key::random, |(_, key)| key)));
+    keys.truncate(max_active - 1);
+    keys.push((0, Key::random()));
+    keys
+}
+
 impl Keys {
-    /// Reads the repository, making it if there is none.
-    pub(crate) fn open(directory: Option<PathBuf>, max_active: u64) -> Result<Keys> {
-        let max_active = usize::try_from(max_active).unwrap_or(usize::MAX).max(2);
-        let keys = match &directory {
-            None => vec![Key::random(), Key::random()],
-            Some(directory) => {
-                if numbered(directory)?.is_empty() {
-                    write_key(directory, 0, &Key::random())?;
-                    write_key(directory, 1, &Key::random())?;
-                }
-                load(directory)?
-            }
-        };
-        Ok(Keys {
-            directory,
-            max_active,
+    pub(crate) fn new(
+        purpose: &'static str,
+        repository: Repository,
+        keys: Numbered,
+        max_active: u64,
+    ) -> Keys {
+        let keys = keys.into_iter().map(|(_, key)| key).collect();
+        Keys {
+            repository,
+            purpose,
+            max_active: usize::try_from(max_active).unwrap_or(usize::MAX).max(2),
             current: ArcSwap::from_pointee(keys),
             rotating: Mutex::new(()),
-        })
+        }
+    }
+
+    /// Those of a directory, which is made if there is none.
+    pub(crate) fn open(purpose: &'static str, directory: PathBuf, max_active: u64) -> Result<Keys> {
+        let keys = directory::ensure(&directory)?;
+        let repository = Repository::Directory(directory);
+        Ok(Keys::new(purpose, repository, keys, max_active))
     }
 
     /// All keys, the one to seal with first.
@@ -47,102 +85,74 @@ impl Keys {
         self.current.load_full()
     }
 
-    /// Takes up what another process changed; says whether there was anything.
-    pub(crate) fn reload(&self) -> Result<bool> {
-        let Some(directory) = &self.directory else {
-            return Ok(false);
-        };
-        let keys = load(directory)?;
+    pub(crate) fn max_active(&self) -> usize {
+        self.max_active
+    }
+
+    fn take_up(&self, keys: Numbered) -> bool {
+        let keys: Vec<Key> = keys.into_iter().map(|(_, key)| key).collect();
         let changed = keys != **self.current.load();
         if changed {
             self.current.store(Arc::new(keys));
         }
-        Ok(changed)
+        changed
     }
 
-    /// Makes the staged key primary, stages a new one, forgets the oldest beyond the number to keep.
+    /// Takes up what the database holds. Keys that another secret sealed are none: what is known stays in use.
+    pub(crate) fn take_up_rows(&self, rows: &[KeyRow]) {
+        let Repository::Database(seal) = &self.repository else {
+            return;
+        };
+        match seal.open_all(self.purpose, rows) {
+            Ok(keys) if keys.is_empty() => {
+                tracing::error!(
+                    purpose = self.purpose,
+                    "the keys are gone from the database"
+                );
+            }
+            Ok(keys) => {
+                if self.take_up(keys) {
+                    tracing::info!(purpose = self.purpose, "keys were rotated");
+                }
+            }
+            Err(error) => tracing::error!(purpose = self.purpose, %error, "new keys are no use"),
+        }
+    }
+
+    /// Takes up what another process changed in the directory; says whether there was anything.
+    pub(crate) fn reload(&self) -> Result<bool> {
+        match &self.repository {
+            Repository::Directory(directory) => Ok(self.take_up(directory::load(directory)?)),
+            _ => Ok(false),
+        }
+    }
+
+    /// Makes the staged key primary, stages a new one, forgets the oldest beyond the number to keep. Keys in the
+    /// database rotate there.
     pub(crate) fn rotate(&self) -> Result<()> {
         let _alone = self.rotating.lock().unwrap_or_else(|e| e.into_inner());
-        let Some(directory) = &self.directory else {
-            // In memory the staged key is the last one.
-            let mut keys = self.all().as_ref().clone();
-            let staged = keys.pop().unwrap_or_else(Key::random);
-            keys.insert(0, staged);
-            keys.truncate(self.max_active - 1);
-            keys.push(Key::random());
-            self.current.store(Arc::new(keys));
-            return Ok(());
-        };
-        let numbers = numbered(directory)?;
-        let next = numbers.last().map_or(1, |n| n + 1).max(1);
-        if numbers.first() == Some(&0) {
-            std::fs::rename(directory.join("0"), directory.join(next.to_string()))?;
-        } else {
-            write_key(directory, next, &Key::random())?;
+        match &self.repository {
+            Repository::Directory(directory) => {
+                directory::rotate(directory, self.max_active)?;
+                self.reload().map(drop)
+            }
+            Repository::Process => {
+                let keys = self.all();
+                let last = keys.len() as u64 - 1;
+                let numbered = keys.iter().enumerate();
+                let numbered = numbered.map(|(at, key)| (last - at as u64, key.clone()));
+                self.take_up(rotated(numbered.collect(), self.max_active));
+                Ok(())
+            }
+            Repository::Database(_) => Err(Error::internal("keys in the database rotate there")),
         }
-        write_key(directory, 0, &Key::random())?;
-        let numbers = numbered(directory)?;
-        for old in numbers
-            .iter()
-            .filter(|n| **n > 0)
-            .take(numbers.len().saturating_sub(self.max_active))
-        {
-            std::fs::remove_file(directory.join(old.to_string()))?;
-        }
-        self.reload().map(drop)
     }
 }
 
-fn numbered(directory: &Path) -> Result<Vec<u64>> {
-    if !directory.exists() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+/// The keys that an earlier version of this cloud kept in a directory, if it did.
+pub(crate) fn left_in(directory: &Path) -> Result<Option<Numbered>> {
+    match directory.is_dir() {
+        true => directory::load(directory).map(Some),
+        false => Ok(None),
     }
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        numbers.extend(
-            entry?
-                .file_name()
-                .to_str()
-                .and_then(|n| n.parse::<u64>().ok()),
-        );
-    }
-    numbers.sort_unstable();
-    Ok(numbers)
-}
-
-fn load(directory: &Path) -> Result<Vec<Key>> {
-    let mut keys = Vec::new();
-    for number in numbered(directory)?.into_iter().rev() {
-        match std::fs::read_to_string(directory.join(number.to_string())) {
-            Ok(text) => keys.push(Key::parse(&text)?),
-            // Another process rotates just now.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    if keys.is_empty() {
-        return Err(Error::internal(format!(
-            "no token keys in {}",
-            directory.display()
-        )));
-    }
-    Ok(keys)
-}
-
-/// Written beside and moved, so that nobody reads half a key.
-fn write_key(directory: &Path, number: u64, key: &Key) -> Result<()> {
-    let draft = directory.join(format!("{number}.tmp"));
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)?;
-    file.write_all(key.show().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(draft, directory.join(number.to_string()))?;
-    Ok(())
 }

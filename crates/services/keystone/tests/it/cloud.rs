@@ -94,6 +94,8 @@ impl Cloud {
             conf,
             clock: clock.clone(),
             policy_file: None,
+            secret: Default::default(),
+            old_keys: None,
         })
         .await
         .unwrap();

@@ -42,6 +42,8 @@ async fn credentials_are_their_owners_alone() {
         conf: conf(),
         clock: clock.clone(),
         policy_file: None,
+        secret: Default::default(),
+        old_keys: None,
     })
     .await
     .unwrap();

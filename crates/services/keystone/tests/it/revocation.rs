@@ -273,6 +273,8 @@ async fn pair() -> Pair {
             conf,
             clock: clock.clone(),
             policy_file: None,
+            secret: Default::default(),
+            old_keys: None,
         };
         keystone::build(deps).await.unwrap()
     };
