@@ -3,6 +3,7 @@
 
 use crate::adapters::{self, Images};
 use crate::config::Settings;
+use crate::join::Desk;
 use crate::listen::Ports;
 use crate::parts::{Part, Parts};
 use crate::secrets::Secrets;
@@ -16,6 +17,7 @@ use oslo_messaging::{Bus, ServerHandle};
 use oslo_service::Supervisor;
 use sdk::{Http, InProcess, KeystoneTokens, Sdk, ServiceCredentials};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -177,13 +179,13 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
             conf: settings.keystone.clone(),
             clock: clock.clone(),
             policy_file: policy("keystone"),
-        };
-        let keystone = keystone::build(deps).await?;
             secret: secrets.cloud_secret.clone(),
             old_keys: Some(settings.default.state_path.clone()),
+        };
+        let keystone = keystone::build(deps).await?;
+        let told = keystone.state.join(&bus).await?;
         let spec = BootstrapSpec {
             admin_password: secrets.admin_password.clone(),
-        let told = keystone.state.join(&bus).await?;
             region: settings.default.region.clone(),
             endpoints: catalog(&urls),
             service_users: SERVICE_USERS
@@ -195,10 +197,10 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         Ok((keystone, told))
     })
     .await?;
-    if let Some(keystone) = &keystone {
-        neighbours.register("identity", Arc::clone(&keystone.endpoint));
     let (keystone, told) = keystone.unzip();
     let mut rpc: Vec<ServerHandle> = told.into_iter().collect();
+    if let Some(keystone) = &keystone {
+        neighbours.register("identity", Arc::clone(&keystone.endpoint));
     }
     let sdk = |user: &str| Sdk::new(Arc::new(neighbours.clone()), credentials(user, &secrets));
     let generation = keystone.as_ref().map(|k| k.state.generation());
@@ -208,12 +210,8 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     if parts.need_database() {
         rpc.push(KeystoneTokens::listen(&bus, heard.clone()).await?);
     }
-    let auth = TokenAuth::new(
-        Arc::new(tokens),
-        settings.cache.expiration(),
-        clock.clone(),
-    )
-    .heeding(heard);
+    let auth =
+        TokenAuth::new(Arc::new(tokens), settings.cache.expiration(), clock.clone()).heeding(heard);
     let auth: Arc<dyn Authenticate> = Arc::new(match settings.cache.open()? {
         Some(cache) => auth.sharing(cache, secrets.cloud_secret.clone()),
         None => auth,
@@ -451,6 +449,20 @@ fn console(settings: &Settings, nova: &Arc<nova::Nova>, supervisor: &Supervisor)
 }
 
 impl Cloud {
+    /// Serves hosts that join, if this is a controller of a cloud that others can join. `config` is its file.
+    pub fn let_hosts_join(&self, config: Option<&Path>) -> Result<()> {
+        let embedded = self.settings.default.transport_url.expose().is_empty();
+        if embedded || !self.parts.has(Part::Keystone) {
+            return Ok(());
+        }
+        let (settings, config) = (self.settings.clone(), config.map(Path::to_path_buf));
+        self.supervisor.spawn("join", move |stop| {
+            let desk = Desk::new(&settings, config.as_deref());
+            async move { desk?.serve(stop).await }
+        });
+        Ok(())
+    }
+
     /// Takes no more requests, lets running ones end, gives flows back. Guests and networks stay.
     pub async fn stop(self) {
         self.stop.cancel();

@@ -84,6 +84,10 @@ oslo_config::section! {
     pub struct ClusterConf in "cluster" {
         /// Addresses of all controllers, for `ferrostack haproxy` and `keepalived`.
         pub controllers: Vec<String> = vec![],
+        /// What this host is, if the command line does not say: `controller`, `compute`, `network`, `storage`.
+        pub roles: Vec<String> = vec![],
+        /// Where a controller listens for hosts that join, on `[api] bind_host`, once there is a broker.
+        pub join_port: u16 = 8770,
     }
 }
 
@@ -98,12 +102,12 @@ pub struct Settings {
     pub database: DatabaseConf,
     /// `[oslo_messaging_rabbit]`
     pub rabbit: RabbitConf,
+    /// `[cache]`
+    pub cache: oslo_cache::CacheConf,
     /// `[cluster]`
     pub cluster: ClusterConf,
     /// keystone's sections
     pub keystone: keystone::config::Conf,
-    /// `[cache]`
-    pub cache: oslo_cache::CacheConf,
     /// `[glance]`
     pub glance: glance::Conf,
     /// `[placement]`
@@ -139,11 +143,11 @@ impl Settings {
             api: config.section()?,
             database: config.section()?,
             rabbit: config.section()?,
+            cache: config.section()?,
             cluster: config.section()?,
             keystone: keystone::config::Conf::take(config)?,
             glance: config.section()?,
             placement: config.section()?,
-            cache: config.section()?,
             neutron: config.section()?,
             nova: config.section()?,
             cinder: config.section()?,
@@ -161,11 +165,11 @@ impl Settings {
         all.extend(ApiConf::options());
         all.extend(DatabaseConf::options());
         all.extend(RabbitConf::options());
+        all.extend(oslo_cache::CacheConf::options());
         all.extend(ClusterConf::options());
         all.extend(keystone::config::Conf::options());
         all.extend(glance::Conf::options());
         all.extend(placement::Conf::options());
-        all.extend(oslo_cache::CacheConf::options());
         all.extend(neutron::Conf::options());
         all.extend(nova::config::Conf::options());
         all.extend(cinder::Conf::options());
@@ -245,7 +249,8 @@ impl Settings {
     }
 }
 
-fn hostname() -> String {
+/// The machine's name.
+pub fn hostname() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim().to_string();
     if name.is_empty() {

@@ -7,6 +7,7 @@ pub mod docs;
 pub mod doctor;
 pub mod explain;
 pub mod haproxy;
+pub mod join;
 pub mod listen;
 pub mod logging;
 pub mod parts;

@@ -4,10 +4,11 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use ferrostack::boot::{self, Cloud};
 use ferrostack::config::Settings;
-use ferrostack::parts::Parts;
-use ferrostack::{docs, doctor, explain, haproxy, logging, status, trace};
+use ferrostack::parts::{Parts, Role};
+use ferrostack::{docs, doctor, explain, haproxy, join, logging, status, trace};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -85,6 +86,30 @@ enum Command {
         #[arg(long, value_delimiter = ',')]
         logs: Vec<PathBuf>,
     },
+    /// Lets other hosts join the cloud.
+    Token {
+        #[command(subcommand)]
+        what: Token,
+    },
+    /// Makes this host a part of a cloud, with the ticket that `ferrostack token create` printed on a controller.
+    Join {
+        /// `fsj1.…`; good once.
+        ticket: String,
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+        /// Its name in the cloud; otherwise the machine's.
+        #[arg(long)]
+        host: Option<String>,
+        /// Its address on the management network; otherwise the one that reaches the controller.
+        #[arg(long)]
+        management_ip: Option<IpAddr>,
+        /// Its address on the data network, for tunnels between guests; otherwise the management address.
+        #[arg(long)]
+        data_ip: Option<IpAddr>,
+        /// Of a network host: its interface on the external network.
+        #[arg(long)]
+        external_interface: Option<String>,
+    },
     /// Prints HAProxy's configuration for the controllers of `[cluster]`.
     Haproxy {
         #[arg(long)]
@@ -114,6 +139,27 @@ enum Explain {
         #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
         state: PathBuf,
         /// The cloud's configuration, if its database is not below the state directory.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Prints a command for a new host; it is good once, and for an hour.
+    Create {
+        /// What the host will be: controller, compute, network, storage; several with commas.
+        #[arg(long, required = true, value_delimiter = ',')]
+        role: Vec<String>,
+        /// How many minutes the ticket is good.
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// Print the ticket only.
+        #[arg(long)]
+        quiet: bool,
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+        /// The controller's configuration.
         #[arg(long)]
         config: Option<PathBuf>,
     },
@@ -150,6 +196,13 @@ async fn dispatch(command: Command) -> Result<bool> {
             role,
             service,
         } => {
+            let mut role = role;
+            if role.is_empty() && service.is_empty() {
+                role = Settings::load(config.as_deref())
+                    .map_err(words)?
+                    .cluster
+                    .roles;
+            }
             let parts = Parts::parse(&role, &service).map_err(words)?;
             let name = match service.is_empty() {
                 true => status::WHOLE.to_string(),
@@ -158,6 +211,48 @@ async fn dispatch(command: Command) -> Result<bool> {
             run(&state, config.as_deref(), fake, parts, &name)
                 .await
                 .map(|()| true)
+        }
+        Command::Token {
+            what:
+                Token::Create {
+                    role,
+                    minutes,
+                    quiet,
+                    state,
+                    config,
+                },
+        } => {
+            let settings = settings(&state, config.as_deref())?;
+            let settings = settings.derive().map_err(words)?;
+            let roles = Role::parse_all(&role).map_err(words)?;
+            let lasts = Duration::from_secs(60 * minutes);
+            let ticket = join::ticket(&settings, roles, lasts).map_err(words)?;
+            match quiet {
+                true => println!("{ticket}"),
+                false => println!("ferrostack join {ticket}"),
+            }
+            Ok(true)
+        }
+        Command::Join {
+            ticket,
+            state,
+            host,
+            management_ip,
+            data_ip,
+            external_interface,
+        } => {
+            let wish = join::Wish {
+                host: host.unwrap_or_else(ferrostack::config::hostname),
+                management_ip,
+                data_ip,
+                external_interface,
+            };
+            let (roles, config) = join::join(&state, &ticket, wish).await.map_err(words)?;
+            let roles: Vec<&str> = roles.iter().map(|r| r.as_str()).collect();
+            println!("joined as {}; start it with\n", roles.join(", "));
+            let (state, config) = (state.display(), config.display());
+            println!("    ferrostack run --state {state} --config {config}");
+            Ok(true)
         }
         Command::Haproxy { config } => {
             let settings = Settings::load(config.as_deref()).map_err(words)?;
@@ -237,6 +332,7 @@ async fn run(
     let (path, filter) = (&settings.default.state_path, &settings.default.log_filter);
     logging::start(path, name, filter).map_err(words)?;
     let cloud = boot::start_parts(settings, parts).await.map_err(words)?;
+    cloud.let_hosts_join(config).map_err(words)?;
     write_files(&cloud, name)?;
     let ready = serde_json::json!({"ready": true, "urls": cloud.urls});
     println!("{ready}");

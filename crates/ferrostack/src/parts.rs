@@ -58,6 +58,15 @@ base::str_enum! {
 }
 
 impl Role {
+    /// Roles by name.
+    pub fn parse_all(names: &[String]) -> Result<Vec<Role>> {
+        let parse = |name: &String| {
+            let words = "is no role; there are controller, compute, network, storage";
+            Role::parse(name).map_err(|_| Error::bad_request(format!("{name} {words}")))
+        };
+        names.iter().map(parse).collect()
+    }
+
     /// What a node of this role runs.
     pub fn parts(self) -> &'static [Part] {
         match self {
@@ -107,11 +116,7 @@ impl Parts {
         if roles.is_empty() && parts.is_empty() {
             return Ok(Parts::all());
         }
-        let roles = roles.iter().map(|name| {
-            let words = "is no role; there are controller, compute, network, storage";
-            Role::parse(name).map_err(|_| Error::bad_request(format!("{name} {words}")))
-        });
-        let roles: Vec<Role> = roles.collect::<Result<_>>()?;
+        let roles = Role::parse_all(roles)?;
         let parts = parts.iter().map(|name| {
             let known: Vec<&str> = Part::ALL.iter().map(|p| p.as_str()).collect();
             let words = format!("{name} is no service; there are {}", known.join(", "));

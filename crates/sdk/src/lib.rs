@@ -8,6 +8,7 @@ mod fault;
 mod glance;
 mod keystone;
 mod neutron;
+mod pinned;
 mod placement;
 mod transport;
 
@@ -16,5 +17,6 @@ pub use glance::GlanceClient;
 pub use http::Method;
 pub use keystone::KeystoneTokens;
 pub use neutron::NeutronClient;
+pub use pinned::{Fingerprint, post_pinned};
 pub use placement::{Consumer, PlacementClient};
 pub use transport::{Http, InProcess, Transport};
