@@ -6,6 +6,7 @@ use crate::suite::ctx;
 use oslo_messaging::{Priority, Target};
 use oslo_testing::bus::RabbitMq;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -13,10 +14,21 @@ use tokio::process::{Child, Command};
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the other end, and where it is: `PYTHON`"
+    reason = "the other end, and where script/install puts it"
 )]
 fn upstream(broker: &RabbitMq, role: &str) -> Child {
-    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_string());
+    // As script/lib.sh has it.
+    let home = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let cache = home("FERROSTACK_CACHE")
+        .or_else(|| home("XDG_CACHE_HOME").map(|c| c.join("ferrostack")))
+        .or_else(|| home("HOME").map(|h| h.join(".cache/ferrostack")))
+        .unwrap();
+    let python = cache.join("bus/bin/python");
+    assert!(
+        python.exists(),
+        "{} is missing: script/install makes it",
+        python.display()
+    );
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../tests/compat/bus.py");
     Command::new(python)
         .args([script, &broker.url(), role])
@@ -32,11 +44,10 @@ type Lines = tokio::io::Lines<BufReader<tokio::process::ChildStdout>>;
 async fn next(lines: &mut Lines) -> Value {
     let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line());
     let line = line.await.expect("a line in time").unwrap();
-    serde_json::from_str(&line.expect("oslo.messaging, see `cargo nextest list`")).unwrap()
+    serde_json::from_str(&line.expect("one more line of oslo.messaging's")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs oslo.messaging from PyPI: PYTHON=venv/bin/python cargo nextest run -p oslo-messaging --run-ignored only"]
 async fn rabbitmq_between_upstreams_library_and_ours() {
     let broker = RabbitMq::start().await.unwrap();
     let bus = rabbit(&broker);
