@@ -81,6 +81,31 @@ pub fn spec() -> BootstrapSpec {
     }
 }
 
+/// The template of the MariaDB server that every story of this process uses; see `mariadb.rs`.
+pub const MARIADB: &str = "KEYSTONE_TEST_MARIADB";
+
+/// A new, empty database.
+#[expect(clippy::disallowed_methods, reason = "between a test and itself")]
+pub async fn database() -> Db {
+    let Ok(template) = std::env::var(MARIADB) else {
+        return Db::open("sqlite::memory:").await.unwrap();
+    };
+    let url = template.replace("%s", &base::new_hex_id());
+    oslo_db::create_database(&url).await.unwrap();
+    Db::open(&url).await.unwrap()
+}
+
+pub fn deps(db: &Db, clock: &Clock, conf: Conf) -> Deps {
+    Deps {
+        db: db.clone(),
+        conf,
+        clock: clock.clone(),
+        policy_file: None,
+        secret: Secret::default(),
+        old_keys: None,
+    }
+}
+
 impl Cloud {
     pub async fn new() -> Cloud {
         Cloud::with(conf()).await
@@ -88,19 +113,24 @@ impl Cloud {
 
     pub async fn with(conf: Conf) -> Cloud {
         let clock = Clock::manual(START);
-        let db = Db::open("sqlite::memory:").await.unwrap();
-        let built = keystone::build(Deps {
-            db,
-            conf,
-            clock: clock.clone(),
-            policy_file: None,
-            secret: Default::default(),
-            old_keys: None,
-        })
-        .await
-        .unwrap();
+        let db = database().await;
+        let built = keystone::build(deps(&db, &clock, conf)).await.unwrap();
         let ids = keystone::bootstrap(&built.state, spec()).await.unwrap();
         Cloud { built, clock, ids }
+    }
+
+    /// One of several keystones on one database, bootstrapped.
+    pub async fn over(deps: Deps) -> Cloud {
+        let clock = deps.clock.clone();
+        let built = keystone::build(deps).await.unwrap();
+        let ids = keystone::bootstrap(&built.state, spec()).await.unwrap();
+        Cloud { built, clock, ids }
+    }
+
+    pub async fn revoke(&self, token: &str) {
+        let headers = [("x-auth-token", token), ("x-subject-token", token)];
+        let done = self.send("DELETE", "/v3/auth/tokens", &headers, None);
+        done.await.expect(204);
     }
 
     pub async fn send(

@@ -1,9 +1,8 @@
 //! Secrets kept for users: theirs to see, sealed in the database, gone with their owner.
 
-use crate::cloud::{Cloud, START, by_id, conf, spec};
+use crate::cloud::{Cloud, START, by_id, conf, database, deps, spec};
 use base::{Clock, Timestamp};
-use keystone::Deps;
-use oslo_db::{Db, everything};
+use oslo_db::everything;
 use serde_json::{Value, json};
 
 oslo_db::table! {
@@ -35,18 +34,9 @@ async fn member(cloud: &Cloud, admin: &str, name: &str, project: &str) -> (Strin
 
 #[tokio::test]
 async fn credentials_are_their_owners_alone() {
-    let db = Db::open("sqlite::memory:").await.unwrap();
+    let db = database().await;
     let clock = Clock::manual(START);
-    let built = keystone::build(Deps {
-        db: db.clone(),
-        conf: conf(),
-        clock: clock.clone(),
-        policy_file: None,
-        secret: Default::default(),
-        old_keys: None,
-    })
-    .await
-    .unwrap();
+    let built = keystone::build(deps(&db, &clock, conf())).await.unwrap();
     let ids = keystone::bootstrap(&built.state, spec()).await.unwrap();
     let cloud = Cloud { built, clock, ids };
     let admin = cloud.admin().await;

@@ -247,35 +247,23 @@ async fn what_a_token_says_follows_the_database() {
 struct Pair {
     one: Cloud,
     two: Cloud,
-    path: std::path::PathBuf,
     root: std::path::PathBuf,
 }
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
         let _ = std::fs::remove_dir_all(&self.root);
     }
 }
 
 async fn pair() -> Pair {
-    let path = std::env::temp_dir().join(format!("ferrostack-keystone-{}.sqlite", base::new_id()));
-    let db = oslo_db::Db::open(&format!("sqlite://{}", path.display()))
-        .await
-        .unwrap();
+    let db = crate::cloud::database().await;
     let root = std::env::temp_dir().join(format!("ferrostack-keys-{}", base::new_id()));
     let clock = base::Clock::manual(crate::cloud::START);
     let build = async || {
         let mut conf = crate::cloud::conf();
         conf.fernet_tokens.key_repository = Some(root.join("token-keys"));
-        let deps = keystone::Deps {
-            db: db.clone(),
-            conf,
-            clock: clock.clone(),
-            policy_file: None,
-            secret: Default::default(),
-            old_keys: None,
-        };
+        let deps = crate::cloud::deps(&db, &clock, conf);
         keystone::build(deps).await.unwrap()
     };
     let (one, two) = (build().await, build().await);
@@ -287,12 +275,7 @@ async fn pair() -> Pair {
         clock: clock.clone(),
         ids: ids.clone(),
     });
-    Pair {
-        one,
-        two,
-        path,
-        root,
-    }
+    Pair { one, two, root }
 }
 
 /// Waits until a process on the same database has learnt that a token ended.
