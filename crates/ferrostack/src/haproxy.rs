@@ -16,7 +16,7 @@ pub fn haproxy(settings: &Settings) -> Result<String> {
     let api = &settings.api;
     let mut text = format!(
         "# Made by `ferrostack haproxy`; change [cluster] and [api] of the configuration instead.\n\
-         global\n    maxconn 20000\n\n\
+         global\n    maxconn 8000\n\n\
          defaults\n    mode http\n    timeout connect 1s\n    timeout client 300s\n    timeout server 300s\n    \
          timeout queue 30s\n    option redispatch 1\n    retries 4\n    \
          retry-on conn-failure empty-response response-timeout 0rtt-rejected\n    \
