@@ -342,6 +342,21 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     })
 }
 
+/// Rotates the keys of tokens. A cloud that runs notices within a second.
+pub async fn rotate_keys(settings: Settings) -> Result<()> {
+    let settings = settings.derive()?;
+    let state = &settings.default.state_path;
+    let deps = keystone::Deps {
+        db: database(&settings, "keystone").await?,
+        conf: settings.keystone.clone(),
+        clock: Clock::real(),
+        policy_file: None,
+        secret: Secrets::load(state)?.cloud_secret,
+        old_keys: Some(state.clone()),
+    };
+    keystone::build(deps).await?.state.rotate_keys().await
+}
+
 /// What `build` makes, if it is wanted.
 async fn when<T>(wanted: bool, build: impl Future<Output = Result<T>>) -> Result<Option<T>> {
     match wanted {

@@ -110,6 +110,14 @@ enum Command {
         #[arg(long)]
         external_interface: Option<String>,
     },
+    /// Makes the staged token key primary and stages a new one, as `keystone-manage fernet_rotate`, for all controllers;
+    /// run it on one, running or not, once in a token's lifetime at most. Nobody is logged out.
+    FernetRotate {
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
     /// Prints HAProxy's configuration for the controllers of `[cluster]`.
     Haproxy {
         #[arg(long)]
@@ -252,6 +260,11 @@ async fn dispatch(command: Command) -> Result<bool> {
             println!("joined as {}; start it with\n", roles.join(", "));
             let (state, config) = (state.display(), config.display());
             println!("    ferrostack run --state {state} --config {config}");
+            Ok(true)
+        }
+        Command::FernetRotate { state, config } => {
+            let settings = settings(&state, config.as_deref())?;
+            boot::rotate_keys(settings).await.map_err(words)?;
             Ok(true)
         }
         Command::Haproxy { config } => {

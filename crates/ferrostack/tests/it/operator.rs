@@ -279,3 +279,20 @@ fn nothing_is_reset_that_is_no_cloud() {
     assert!(folder.join("state/precious").exists());
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[tokio::test]
+async fn keys_rotate_under_a_running_cloud() {
+    let (cloud, admin) = Cloud::start();
+    let old = admin.service_token(false).await.unwrap();
+    let (done, words) = cloud.says(&["fernet-rotate"]);
+    assert!(done, "{words}");
+    let users = async || {
+        let asked = admin.request(Caller::Service, "identity", Method::GET, "/v3/users", None);
+        asked.await.unwrap()
+    };
+    users().await;
+    let held = admin.service_token(false).await.unwrap();
+    assert!(held == old, "the old token was refused and renewed");
+    admin.service_token(true).await.unwrap();
+    users().await;
+}
