@@ -7,9 +7,9 @@ use crate::row::{self, Direction, FlowRow};
 use crate::run;
 use base::{Error, Result, Timestamp};
 use oslo_db::{Db, Tx};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -42,8 +42,14 @@ pub(crate) struct Inner {
     /// Ends everything at once, as a crash would.
     pub killed: CancellationToken,
     tasks: TaskTracker,
+    /// What runs here: a lease that ended while the database was away is not taken by its own engine a second time.
+    running: Mutex<HashSet<FlowId>>,
+    wake_elsewhere: Option<WakeElsewhere>,
     pub faults: Option<Faults>,
 }
+
+/// Tells an engine in another process that there is something to do.
+pub type WakeElsewhere = Arc<dyn Fn() + Send + Sync>;
 
 /// An engine in the making.
 pub struct Builder {
@@ -53,6 +59,7 @@ pub struct Builder {
     lease: Duration,
     pause: Duration,
     kinds: HashMap<&'static str, Arc<dyn Kind>>,
+    wake_elsewhere: Option<WakeElsewhere>,
     pub(crate) faults: Option<Faults>,
 }
 
@@ -81,6 +88,13 @@ impl Builder {
         self
     }
 
+    /// What [`Engine::wake`] does in a process that only submits: a message to one that runs flows, say. It returns at
+    /// once, and its message may be lost: every engine that runs looks by itself each second.
+    pub fn wake_elsewhere(mut self, wake: WakeElsewhere) -> Builder {
+        self.wake_elsewhere = Some(wake);
+        self
+    }
+
     /// The engine; it runs nothing before [`Engine::start`].
     pub fn build(self) -> Engine {
         let inner = Inner {
@@ -98,6 +112,8 @@ impl Builder {
             stopping: CancellationToken::new(),
             killed: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            running: Mutex::default(),
+            wake_elsewhere: self.wake_elsewhere,
             faults: self.faults,
         };
         Engine {
@@ -117,6 +133,7 @@ impl Engine {
             lease: Duration::from_secs(30),
             pause: Duration::from_millis(200),
             kinds: HashMap::new(),
+            wake_elsewhere: None,
             faults: None,
         }
     }
@@ -153,9 +170,12 @@ impl Engine {
         Ok(row.id)
     }
 
-    /// Looks for new flows now.
+    /// Looks for new flows now; an engine that was not started has another one do that.
     pub fn wake(&self) {
-        self.inner.wake.notify_one();
+        match &self.inner.wake_elsewhere {
+            Some(wake) if !self.inner.started.load(Ordering::SeqCst) => wake(),
+            _ => self.inner.wake.notify_one(),
+        }
     }
 
     /// Resumes what an earlier life left behind and runs flows until [`Engine::stop`]. Once is enough.
@@ -219,6 +239,10 @@ impl Inner {
         Timestamp(now.max(last.unwrap_or_default() + 1))
     }
 
+    fn running(&self) -> MutexGuard<'_, HashSet<FlowId>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn names(&self) -> Vec<&'static str> {
         self.kinds
             .read()
@@ -260,9 +284,10 @@ impl Inner {
             return Ok(());
         }
         let (names, owner, lease) = (self.names(), self.owner.clone(), self.lease);
+        let here = self.running().clone();
         let claimed = self
             .db
-            .write(move |tx| row::claim(tx, &names, &owner, lease, room))
+            .write(move |tx| row::claim(tx, &names, &owner, lease, room, &here))
             .await?;
         for row in claimed {
             let kind = self
@@ -276,6 +301,8 @@ impl Inner {
                 continue;
             };
             let inner = self.clone();
+            let id = row.id.clone();
+            self.running().insert(id.clone());
             self.tasks.spawn(async move {
                 tokio::select! {
                     biased;
@@ -283,6 +310,7 @@ impl Inner {
                     () = run::run(&inner, &*kind, row) => {}
                 }
                 drop(permit);
+                inner.running().remove(&id);
                 inner.finished.notify_waiters();
                 // The next of this resource, or one for which there was no room.
                 inner.wake.notify_one();

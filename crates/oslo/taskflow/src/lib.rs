@@ -13,7 +13,7 @@ mod row;
 mod run;
 pub mod testkit;
 
-pub use engine::{Builder, Engine};
+pub use engine::{Builder, Engine, WakeElsewhere};
 pub use flow::{Flow, FlowId, Step, StepFn};
 pub use futures::future::BoxFuture;
 

@@ -43,18 +43,21 @@ oslo_db::table! {
     }
 }
 
-/// Claims up to `room` flows: of each resource the oldest, if nobody runs one of that resource.
+/// Claims up to `room` flows: of each resource the oldest, if nobody runs one of that resource. Those in `here` run in
+/// this engine, whatever became of their lease.
 pub(crate) fn claim(
     tx: &mut Tx,
     names: &[&'static str],
     owner: &str,
     lease: Duration,
     room: usize,
+    here: &HashSet<String>,
 ) -> Result<Vec<FlowRow>> {
     let now = Timestamp::now();
     let by_age = [("created_at", base::Dir::Asc), ("id", base::Dir::Asc)];
     let waiting = tx.select_sorted::<Waiting>(oslo_db::everything(), &by_age, None)?;
-    let running = |w: &Waiting| !w.owner.is_empty() && w.lease_until > now;
+    let running =
+        |w: &Waiting| here.contains(&w.id) || (!w.owner.is_empty() && w.lease_until > now);
     let mut taken: HashSet<String> = waiting
         .iter()
         .filter(|w| running(w))

@@ -7,6 +7,7 @@ use oslo_taskflow::{BoxFuture, Engine, Flow, MIGRATIONS, Step};
 use oslo_testing::db::MariaDb;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -197,11 +198,14 @@ macro_rules! on_both {
 
 on_both!(
     a_rolled_back_submit_never_happened,
+    a_lease_that_ended_unnoticed_is_not_taken_twice_by_its_engine,
     a_stopped_engine_gives_back_and_a_dead_one_is_inherited,
+    a_submitter_without_an_engine_wakes_one_elsewhere,
     leases_keep_others_away_until_they_end,
     one_resource_in_order_others_beside_it_within_bounds,
     the_toy_survives_everything,
     transient_errors_are_tried_again_and_others_not,
+    two_engines_share_the_work_and_one_finishes_for_both,
 );
 
 fn engine(db: &Db, host: &str, world: &Arc<World>) -> Engine {
@@ -404,4 +408,98 @@ async fn a_rolled_back_submit_never_happened(place: &Place) {
         .await;
     assert!(outcome.is_err());
     assert_eq!(engine.pending().await.unwrap(), 0);
+}
+
+async fn a_submitter_without_an_engine_wakes_one_elsewhere(place: &Place) {
+    let db = place.database().await;
+    let world = Arc::new(World::default());
+    let runner = engine(&db, "h1", &world);
+    let told = Arc::new(AtomicUsize::new(0));
+    let wake = {
+        let (runner, told) = (runner.clone(), told.clone());
+        Arc::new(move || {
+            told.fetch_add(1, Ordering::SeqCst);
+            runner.wake();
+        })
+    };
+    let builder = Engine::builder(db.clone(), "h2").register::<Make>(world.clone());
+    let submitter = builder.wake_elsewhere(wake).build();
+    runner.start();
+    let begun = std::time::Instant::now();
+    for i in 0..8 {
+        submit(&db, &submitter, &format!("r{i}"), "a").await;
+        runner.wait_idle(SOON).await.unwrap();
+    }
+    assert_eq!(told.load(Ordering::SeqCst), 8);
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "nobody waited for the look of each second: {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(world.logged().len(), 8);
+
+    // Once it runs flows itself, it need not tell anybody.
+    submitter.start();
+    submit(&db, &submitter, "r9", "a").await;
+    submitter.wait_idle(SOON).await.unwrap();
+    assert_eq!(told.load(Ordering::SeqCst), 8);
+}
+
+async fn a_lease_that_ended_unnoticed_is_not_taken_twice_by_its_engine(place: &Place) {
+    let db = place.database().await;
+    let world = world_with_gate();
+    let engine = engine(&db, "h1", &world);
+    engine.start();
+    submit(&db, &engine, "7", "a").await;
+    until(|| world.logged().len() == 1).await;
+    // As after an outage of the database that was longer than the lease.
+    db.write(|tx| {
+        oslo_db::table! {
+            struct Lease in "flows" { id: String, lease_until: base::Timestamp }
+        }
+        tx.update::<Lease>(
+            oslo_db::everything(),
+            &[oslo_db::set("lease_until", base::Timestamp(1))],
+        )
+    })
+    .await
+    .unwrap();
+    for _ in 0..5 {
+        engine.wake();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    assert_eq!(world.logged().len(), 1, "it runs once");
+    world.gate.as_ref().unwrap().add_permits(1);
+    engine.wait_idle(SOON).await.unwrap();
+    assert_eq!(world.logged().len(), 1);
+}
+
+async fn two_engines_share_the_work_and_one_finishes_for_both(place: &Place) {
+    let db = place.database().await;
+    let world = world_with_gate();
+    let lease = Duration::from_millis(500);
+    let build = |host: &str| {
+        let builder = Engine::builder(db.clone(), host).register::<Make>(world.clone());
+        builder.lease(lease).concurrency(4).build()
+    };
+    let (first, second) = (build("h1"), build("h2"));
+    for i in 0..8 {
+        submit(&db, &first, &format!("r{i}"), &i.to_string()).await;
+    }
+    first.start();
+    until(|| world.logged().len() == 4).await;
+    second.start();
+    until(|| world.logged().len() == 8).await;
+    first.kill().await;
+    let died = std::time::Instant::now();
+    world.gate.as_ref().unwrap().add_permits(100);
+    second.wait_idle(SOON).await.unwrap();
+    // The rest of the lease, at most one look of the other engine, and the work.
+    let took = died.elapsed();
+    assert!(took < lease + Duration::from_secs(3), "{took:?}");
+    let mut made = world.logged();
+    assert_eq!(made.len(), 12, "only those of the dead were made again");
+    made.sort();
+    made.dedup();
+    assert_eq!(made.len(), 8);
 }
