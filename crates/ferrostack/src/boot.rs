@@ -158,7 +158,9 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     settings.cinder.www_authenticate_uri = identity_uri.clone();
     settings.nova.metadata_proxy_shared_secret = secrets.metadata_shared_secret.clone();
     settings.agents.metadata_proxy_shared_secret = secrets.metadata_shared_secret.clone();
-    settings.agents.nova_metadata_url = urls["metadata"].clone();
+    if settings.agents.nova_metadata_url.is_empty() {
+        settings.agents.nova_metadata_url = urls["metadata"].clone();
+    }
 
     let clock = Clock::real();
     let supervisor = Arc::new(Supervisor::new());

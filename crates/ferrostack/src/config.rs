@@ -234,7 +234,9 @@ impl Settings {
             }
         }
         self.cinder.host = host;
-        if self.agents.external_bridge_cidr.is_empty() {
+        // With a real way out, the bridge is not the end of it: the host needs no address there.
+        if self.agents.external_bridge_cidr.is_empty() && self.agents.external_interface.is_empty()
+        {
             self.agents.external_bridge_cidr = vec!["172.24.4.1/24".into()];
         }
         if self.agents.tag == defaults.agents.tag {

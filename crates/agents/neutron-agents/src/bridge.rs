@@ -5,12 +5,12 @@
 use crate::config::Settings;
 use crate::driver::{Applied, Driver};
 use crate::owned::Owned;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, Tunnel, plan};
 use crate::{dhcp, l3};
 use async_trait::async_trait;
 use base::{Error, Result};
 use host_netns::firewall::{self, Firewall};
-use host_netns::link::{self, Batch, Link};
+use host_netns::link::{self, Batch, FloodBatch, Link};
 use host_netns::nft::{self, Family};
 use host_netns::{Id, IfName, ns};
 use ipnet::IpNet;
@@ -82,7 +82,12 @@ impl Driver for BridgeDriver {
         let made: BTreeSet<IfName> = plan.links().difference(&adopted).cloned().collect();
         memory.owned.add(plan.namespaces(), made.clone())?;
         bridges(&plan, &links, &self.settings).await?;
-        tunnels(&plan, state, &mut applied).await;
+        if let Err(e) = borrow(&mut memory.owned, &plan, &links, &self.settings).await {
+            applied.problems.push(e.to_string());
+        }
+        if let Err(e) = tunnels(&plan).await {
+            applied.problems.push(format!("tunnels: {e}"));
+        }
         filters(&mut memory, &mut plan.firewall, &self.settings, everything).await?;
         remove_unwanted(
             &mut memory,
@@ -186,7 +191,13 @@ async fn bridges(plan: &Plan, links: &Links, settings: &Settings) -> Result<()> 
                 }
             }
         }
-        if let (Some((tunnel, vni)), Some(local)) = (&bridge.tunnel, settings.local_ip) {
+        if let (
+            Some(Tunnel {
+                name: tunnel, vni, ..
+            }),
+            Some(local),
+        ) = (&bridge.tunnel, settings.local_ip)
+        {
             let there = links.get(tunnel.as_str());
             let right = there.is_some_and(|l| l.local == Some(local));
             if there.is_some() && !right {
@@ -244,22 +255,82 @@ async fn masquerade(settings: &Settings) -> Result<()> {
     .await
 }
 
-async fn tunnels(plan: &Plan, state: &HostState, applied: &mut Applied) {
-    for (tunnel, _) in plan.bridges.values().filter_map(|b| b.tunnel.as_ref()) {
-        let result = async {
-            let now = link::tunnel_peers(tunnel).await?;
-            for peer in state.tunnel_endpoints.iter().filter(|p| !now.contains(p)) {
-                link::set_tunnel_peer(tunnel, *peer, true).await?;
+/// Has every tunnel flood to the hosts of its network and to no others.
+async fn tunnels(plan: &Plan) -> Result<()> {
+    let tunnels = plan.bridges.values().filter_map(|b| b.tunnel.as_ref());
+    let tunnels: Vec<&Tunnel> = tunnels.collect();
+    if tunnels.is_empty() {
+        return Ok(());
+    }
+    let mut now = link::tunnel_entries().await?;
+    let mut batch = FloodBatch::new();
+    for tunnel in tunnels {
+        let now = now.remove(tunnel.name.as_str()).unwrap_or_default();
+        for peer in tunnel.peers.difference(&now.peers) {
+            batch.add(&tunnel.name, *peer);
+        }
+        for peer in now.peers.difference(&tunnel.peers) {
+            // What was there is elsewhere now, or nowhere: ask everybody again.
+            for (mac, _) in now.learnt.iter().filter(|(_, end)| end == peer) {
+                batch.forget(&tunnel.name, mac, *peer);
             }
-            for peer in now.iter().filter(|p| !state.tunnel_endpoints.contains(p)) {
-                link::set_tunnel_peer(tunnel, *peer, false).await?;
-            }
-            Ok::<(), Error>(())
-        };
-        if let Err(e) = result.await {
-            applied.problems.push(format!("tunnel {tunnel}: {e}"));
+            batch.remove(&tunnel.name, *peer);
         }
     }
+    batch.run().await
+}
+
+/// Puts the operator's interface into the external bridge, and takes out what is no longer to be there.
+async fn borrow(owned: &mut Owned, plan: &Plan, links: &Links, settings: &Settings) -> Result<()> {
+    let bridge = plan.bridges.get(&settings.external_bridge);
+    let wanted = settings
+        .external_interface
+        .as_ref()
+        .filter(|_| bridge.is_some());
+    let old: Vec<IfName> = owned.list.borrowed.iter().cloned().collect();
+    for name in old.iter().filter(|n| Some(*n) != wanted) {
+        give_back(name, links, settings).await?;
+        owned.list.borrowed.remove(name);
+    }
+    let Some(name) = wanted else { return Ok(()) };
+    let Some(now) = links.get(name.as_str()) else {
+        let words = format!("the external interface {name} is not on this host");
+        return Err(Error::not_found(words));
+    };
+    let inside = now.master.as_deref() == Some(settings.external_bridge.as_str());
+    if inside && now.up {
+        return Ok(());
+    }
+    // In a bridge they would no longer answer: somebody would lose the way to this host.
+    if let Some(address) = now.addresses.first() {
+        let words = format!(
+            "the external interface {name} has addresses ({address}); take them away first"
+        );
+        return Err(Error::bad_request(words));
+    }
+    if let Some(other) = now.master.as_deref().filter(|_| !inside) {
+        let words = format!("the external interface {name} belongs to {other}; take it out first");
+        return Err(Error::bad_request(words));
+    }
+    let mut batch = Batch::new();
+    if !inside {
+        owned.list.borrowed.insert(name.clone());
+        owned.save()?;
+        batch.set_master(name, &settings.external_bridge);
+    }
+    batch.set_up(name);
+    batch.run(None).await
+}
+
+/// Takes an interface out of the external bridge, if it is still there.
+async fn give_back(name: &IfName, links: &Links, settings: &Settings) -> Result<()> {
+    let now = links.get(name.as_str()).and_then(|l| l.master.as_deref());
+    if now != Some(settings.external_bridge.as_str()) {
+        return Ok(());
+    }
+    let mut batch = Batch::new();
+    batch.no_master(name);
+    batch.run(None).await
 }
 
 async fn filters(
@@ -451,6 +522,9 @@ pub async fn teardown(settings: &Settings) -> Result<()> {
         ns::delete(&namespace).await?;
     }
     let links = links(None).await?;
+    for name in std::mem::take(&mut owned.list.borrowed) {
+        give_back(&name, &links, settings).await?;
+    }
     let alias = settings.tag.alias();
     let tagged = links
         .values()

@@ -24,6 +24,9 @@ oslo_config::section! {
         pub external_bridge: String = "br-ex".into(),
         /// The physical network that this bridge is.
         pub physical_network: String = "public".into(),
+        /// The host's interface to the outside, which the agent puts into that bridge and takes out again when all is
+        /// torn down; it must have no addresses of its own.
+        pub external_interface: String = String::new(),
         /// Addresses of the host on that bridge, if the agent is to give it any.
         pub external_bridge_cidr: Vec<String> = vec![],
         /// Whether the host translates what leaves the external network for the world.
@@ -40,8 +43,8 @@ oslo_config::section! {
         pub dhcp_lease_duration: u32 = 86400,
         /// Name servers that DHCP servers ask about names they do not know.
         pub dnsmasq_dns_servers: Vec<String> = vec![],
-        /// Nova's metadata API.
-        pub nova_metadata_url: String = "http://127.0.0.1:8775".into(),
+        /// Nova's metadata API; empty: `http://127.0.0.1:8775`, or where the configuration says that the APIs are.
+        pub nova_metadata_url: String = String::new(),
         /// Signs the instance's id on the way to nova.
         pub metadata_proxy_shared_secret: Secret = Secret::default(),
     }
@@ -59,6 +62,7 @@ pub struct Settings {
     pub state_path: PathBuf,
     pub tag: Tag,
     pub external_bridge: IfName,
+    pub external_interface: Option<IfName>,
     pub physical_network: String,
     pub external_addresses: Vec<IpNet>,
     pub external_masquerade: bool,
@@ -87,8 +91,11 @@ impl NeutronAgentsConf {
             }
         }
         let runs = |name: &str| self.agents.iter().any(|a| a == name);
-        let metadata_address = self
-            .nova_metadata_url
+        let metadata_url = match self.nova_metadata_url.as_str() {
+            "" => "http://127.0.0.1:8775",
+            url => url,
+        };
+        let metadata_address = metadata_url
             .strip_prefix("http://")
             .map(|t| t.trim_end_matches('/'));
         let metadata_address = metadata_address.filter(|t| t.contains(':') && !t.contains('/'));
@@ -113,6 +120,13 @@ impl NeutronAgentsConf {
             state_path: std::path::absolute(&self.state_path)?,
             tag: Tag::parse(&self.tag)?,
             external_bridge: IfName::parse(&self.external_bridge)?,
+            external_interface: match self.external_interface.as_str() {
+                "" => None,
+                name if name == self.external_bridge => {
+                    return Err(bad("external_interface", name));
+                }
+                name => Some(IfName::parse(name)?),
+            },
             physical_network: self.physical_network.clone(),
             external_addresses: self
                 .external_bridge_cidr
@@ -135,7 +149,7 @@ impl NeutronAgentsConf {
                 .map(address("dnsmasq_dns_servers"))
                 .collect::<Result<_>>()?,
             metadata_address: metadata_address
-                .ok_or_else(|| bad("nova_metadata_url", &self.nova_metadata_url))?
+                .ok_or_else(|| bad("nova_metadata_url", metadata_url))?
                 .to_string(),
             metadata_secret: self.metadata_proxy_shared_secret.clone(),
         })

@@ -10,13 +10,10 @@ use host_netns::ns;
 /// Makes it so.
 pub async fn ensure(dhcp: &Dhcp, links: &Links, settings: &Settings) -> Result<()> {
     ns::ensure(&dhcp.namespace).await?;
-    leg::ensure(
-        &dhcp.namespace,
-        std::slice::from_ref(&dhcp.leg),
-        links,
-        settings,
-    )
-    .await?;
+    let legs = std::slice::from_ref(&dhcp.leg);
+    let fresh = leg::ensure(&dhcp.namespace, legs, links, settings).await?;
+    // It may have been on another host: guests that renew a lease must find it here.
+    leg::announce(&dhcp.namespace, fresh).await?;
     leg::ensure_routes(&dhcp.namespace, &dhcp.routes).await?;
     if dhcp.server.subnets.is_empty() {
         host_netns::dnsmasq::remove(&dhcp.server.folder).await

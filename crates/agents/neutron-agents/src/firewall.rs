@@ -27,9 +27,9 @@ pub fn build(state: &HostState, plan: &mut Plan) {
             name: bridge.name.clone(),
             zone,
         });
-        if let Some((tunnel, _)) = &bridge.tunnel {
-            plan.firewall.trusted.push(tunnel.clone());
-            plan.firewall.closed.push(tunnel.clone());
+        if let Some(tunnel) = &bridge.tunnel {
+            plan.firewall.trusted.push(tunnel.name.clone());
+            plan.firewall.closed.push(tunnel.name.clone());
         }
     }
     let legs: Vec<(IfName, IfName)> = plan

@@ -6,8 +6,7 @@ use crate::leg;
 use crate::plan::{Router, metadata_net};
 use base::Result;
 use host_netns::link::Batch;
-use host_netns::{IfName, announce, nat, nft, ns, radvd};
-use ipnet::IpNet;
+use host_netns::{IfName, nat, nft, ns, radvd};
 
 /// Makes it so.
 pub async fn ensure(router: &Router, links: &Links, settings: &Settings) -> Result<()> {
@@ -33,19 +32,7 @@ pub async fn ensure(router: &Router, links: &Links, settings: &Settings) -> Resu
     }
     let fresh = leg::ensure(namespace, &router.legs, links, settings).await?;
     leg::ensure_routes(namespace, &router.routes).await?;
-    for (leg, addresses) in fresh {
-        let four = addresses
-            .iter()
-            .filter_map(|a| {
-                if let IpNet::V4(n) = a {
-                    Some(n.addr())
-                } else {
-                    None
-                }
-            })
-            .collect();
-        announce::addresses(namespace, &leg.device, leg.mac, four).await?;
-    }
+    leg::announce(namespace, fresh).await?;
     match &router.radvd {
         Some(radvd) => radvd.ensure().await,
         None => radvd::remove(&settings.state_path.join("routers").join(router.id.as_str())).await,

@@ -4,8 +4,8 @@ use crate::bridge::{Links, links, plug};
 use crate::config::Settings;
 use crate::plan::Leg;
 use base::Result;
-use host_netns::Namespace;
 use host_netns::link::{self, Batch, RouteEntry};
+use host_netns::{Namespace, announce};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
@@ -73,6 +73,18 @@ pub async fn ensure(
     }
     inside.run(Some(namespace)).await?;
     Ok(fresh)
+}
+
+/// Tells the neighbours who holds the new addresses.
+pub async fn announce(namespace: &Namespace, fresh: Vec<(Leg, Vec<IpNet>)>) -> Result<()> {
+    for (leg, addresses) in fresh {
+        let four = addresses.iter().filter_map(|a| match a {
+            IpNet::V4(net) if !net.addr().is_link_local() => Some(net.addr()),
+            _ => None,
+        });
+        announce::addresses(namespace, &leg.device, leg.mac, four.collect()).await?;
+    }
+    Ok(())
 }
 
 /// Makes the routes through neighbours so.

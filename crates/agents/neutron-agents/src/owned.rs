@@ -20,6 +20,8 @@ pub struct Owned {
 pub struct List {
     pub namespaces: BTreeSet<Namespace>,
     pub links: BTreeSet<IfName>,
+    /// Devices of the operator's that are in the external bridge because of us.
+    pub borrowed: BTreeSet<IfName>,
 }
 
 impl Owned {

@@ -46,8 +46,17 @@ pub struct Bridge {
     pub mtu: u32,
     pub external: bool,
     pub network: Option<Id>,
-    /// Its tunnel's name and number.
-    pub tunnel: Option<(IfName, u32)>,
+    /// Its way to other hosts.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// A network's VXLAN.
+#[derive(Debug, Clone)]
+pub struct Tunnel {
+    pub name: IfName,
+    pub vni: u32,
+    /// Where the other hosts that have a part in the network end it.
+    pub peers: BTreeSet<IpAddr>,
 }
 
 /// A guest's port.
@@ -104,7 +113,8 @@ pub struct Router {
 /// Makes the plan.
 pub fn plan(state: &HostState, settings: &Settings) -> Plan {
     let mut plan = Plan::default();
-    if settings.l3 && !settings.external_addresses.is_empty() {
+    let outside = !settings.external_addresses.is_empty() || settings.external_interface.is_some();
+    if settings.l3 && outside {
         let name = settings.external_bridge.clone();
         plan.bridges.insert(
             name.clone(),
@@ -177,7 +187,16 @@ fn bridge(network: &NetworkState, settings: &Settings) -> Result<Bridge> {
         NetworkType::Vxlan => {
             let vni = network.segmentation_id.filter(|v| (1..1 << 24).contains(v));
             let vni = vni.ok_or_else(|| Error::bad_request("a VXLAN network needs a number"))?;
-            Ok(own(settings.local_ip.map(|_| (IfName::vxlan(vni), vni))))
+            Ok(own(settings.local_ip.map(|local| Tunnel {
+                name: IfName::vxlan(vni),
+                vni,
+                peers: network
+                    .tunnel_peers
+                    .iter()
+                    .copied()
+                    .filter(|p| *p != local)
+                    .collect(),
+            })))
         }
         NetworkType::Flat
             if network.physical_network.as_deref() == Some(&settings.physical_network) =>
@@ -571,7 +590,7 @@ impl Plan {
     /// Every device on the host's side that the agents make themselves.
     pub fn links(&self) -> BTreeSet<IfName> {
         let bridges = self.bridges.values().flat_map(|b| {
-            std::iter::once(b.name.clone()).chain(b.tunnel.iter().map(|t| t.0.clone()))
+            std::iter::once(b.name.clone()).chain(b.tunnel.iter().map(|t| t.name.clone()))
         });
         bridges.chain(self.legs().map(|l| l.tap.clone())).collect()
     }

@@ -79,7 +79,7 @@ fn tunnels_need_an_address_of_the_host() {
         local_ip: Some("192.0.2.1".parse().unwrap()),
         ..settings()
     };
-    assert_eq!(tunnel(&with).unwrap().0.as_str(), "vxlan-7");
+    assert_eq!(tunnel(&with).unwrap().name.as_str(), "vxlan-7");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Devices of a namespace: what is there, and batches of changes.
 
-use crate::{IfName, Namespace, Tag, run};
+use crate::{IfName, Mac, Namespace, Tag, run};
 use base::{Error, Result};
 use host_privsep::Program;
 use ipnet::IpNet;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -65,40 +66,80 @@ pub async fn routes(namespace: Option<&Namespace>) -> Result<Vec<RouteEntry>> {
     Ok(found)
 }
 
-/// Hosts that a tunnel floods to.
-pub async fn tunnel_peers(tunnel: &IfName) -> Result<Vec<IpAddr>> {
-    let output = run::json(
-        Program::Bridge,
-        &["-j", "fdb", "show", "dev", tunnel.as_str()],
-    )
-    .await?;
-    let flood = |v: &&Value| v["mac"] == "00:00:00:00:00:00";
-    Ok(output
-        .iter()
-        .filter(flood)
-        .filter_map(|v| v["dst"].as_str()?.parse().ok())
-        .collect())
+const ANYBODY: &str = "00:00:00:00:00:00";
+
+/// What a tunnel knows about other hosts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TunnelEntries {
+    /// Hosts that it floods to.
+    pub peers: BTreeSet<IpAddr>,
+    /// Hardware addresses that it learnt, and where they were.
+    pub learnt: Vec<(Mac, IpAddr)>,
 }
 
-/// Makes a tunnel flood to `peer`, or no longer.
-pub async fn set_tunnel_peer(tunnel: &IfName, peer: IpAddr, wanted: bool) -> Result<()> {
-    let verb = if wanted { "append" } else { "delete" };
-    let peer = peer.to_string();
-    run::program(
-        Program::Bridge,
-        &[
-            "fdb",
-            verb,
-            "00:00:00:00:00:00",
-            "dev",
-            tunnel.as_str(),
-            "dst",
-            &peer,
-        ],
-        "",
-    )
-    .await?;
-    Ok(())
+/// What each tunnel knows.
+pub async fn tunnel_entries() -> Result<BTreeMap<String, TunnelEntries>> {
+    let output = run::json(Program::Bridge, &["-j", "fdb", "show"]).await?;
+    Ok(entries(&output))
+}
+
+fn entries(output: &[Value]) -> BTreeMap<String, TunnelEntries> {
+    let mut found: BTreeMap<String, TunnelEntries> = BTreeMap::new();
+    for entry in output {
+        let end = entry["dst"].as_str().and_then(|t| t.parse().ok());
+        let (Some(tunnel), Some(end)) = (entry["ifname"].as_str(), end) else {
+            continue;
+        };
+        let known = found.entry(tunnel.to_string()).or_default();
+        if entry["mac"] == ANYBODY {
+            known.peers.insert(end);
+        } else if let Some(mac) = entry["mac"].as_str().and_then(|t| Mac::parse(t).ok()) {
+            known.learnt.push((mac, end));
+        }
+    }
+    found
+}
+
+/// Changes to whom tunnels flood, sent to `bridge -batch` at once.
+#[derive(Default)]
+pub struct FloodBatch {
+    lines: String,
+}
+
+impl FloodBatch {
+    /// An empty one.
+    pub fn new() -> FloodBatch {
+        FloodBatch::default()
+    }
+
+    /// The tunnel floods to `peer` too.
+    pub fn add(&mut self, tunnel: &IfName, peer: IpAddr) {
+        self.lines
+            .push_str(&format!("fdb append {ANYBODY} dev {tunnel} dst {peer}\n"));
+    }
+
+    /// The tunnel floods to `peer` no longer.
+    pub fn remove(&mut self, tunnel: &IfName, peer: IpAddr) {
+        self.lines
+            .push_str(&format!("fdb delete {ANYBODY} dev {tunnel} dst {peer}\n"));
+    }
+
+    /// The tunnel forgets that `mac` was at `end`.
+    pub fn forget(&mut self, tunnel: &IfName, mac: &Mac, end: IpAddr) {
+        self.lines
+            .push_str(&format!("fdb delete {mac} dev {tunnel} dst {end}\n"));
+    }
+
+    /// Does it all.
+    pub async fn run(self) -> Result<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        run::program(Program::Bridge, &["-batch", "-"], &self.lines)
+            .await
+            .map(drop)
+            .map_err(|e| Error::internal(format!("{e}; batch was: {}", self.lines)))
+    }
 }
 
 fn link(v: &Value) -> Option<Link> {
@@ -279,6 +320,24 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_what_tunnels_know() {
+        let v: Value = serde_json::from_str(
+            r#"[{"mac":"33:33:00:00:00:01","ifname":"eth0","flags":["self"]},
+            {"mac":"fa:16:3e:00:00:01","ifname":"vxlan-7","master":"brqa"},
+            {"mac":"00:00:00:00:00:00","ifname":"vxlan-7","dst":"192.0.2.2","flags":["self"]},
+            {"mac":"00:00:00:00:00:00","ifname":"vxlan-7","dst":"2001:db8::3","flags":["self"]},
+            {"mac":"fa:16:3e:00:00:01","ifname":"vxlan-7","dst":"192.0.2.2","flags":["self"]}]"#,
+        )
+        .unwrap();
+        let found = entries(v.as_array().unwrap());
+        assert_eq!(found.len(), 1);
+        let ends = ["192.0.2.2", "2001:db8::3"].map(|t| t.parse().unwrap());
+        assert_eq!(found["vxlan-7"].peers, ends.into());
+        let mac = Mac::parse("fa:16:3e:00:00:01").unwrap();
+        assert_eq!(found["vxlan-7"].learnt, [(mac, ends[0])]);
+    }
 
     #[test]
     fn reads_what_ip_says() {

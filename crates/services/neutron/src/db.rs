@@ -69,6 +69,9 @@ oslo_db::table! {
         pub description: String, pub created_at: Timestamp, pub updated_at: Timestamp, pub revision_number: i64,
     }
 
+    /// Where a port is: as much of its row as tunnels need.
+    pub struct PortPlaceRow in "ports" { pub network_id: String, pub host: String }
+
     pub struct AllocationRow in "ip_allocations" {
         pub subnet_id: String, pub ip_address: String, pub network_id: String, pub port_id: String, pub position: i64,
     }

@@ -2,7 +2,7 @@
 
 use crate::db::{
     AgentRow, AllocationRow, DhcpBindingRow, FloatingIpRow, GroupRow, L3BindingRow, NetworkRow,
-    PortGroupRow, PortRow, RouterRow, RuleRow, StateRow, SubnetRow,
+    PortGroupRow, PortPlaceRow, PortRow, RouterRow, RuleRow, StateRow, SubnetRow,
 };
 use crate::{agents, ipam, ports};
 use base::Result;
@@ -68,6 +68,7 @@ pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<Hos
     let groups = ports::groups_of(tx, here.iter().map(|p| p.id.as_str()))?;
 
     let routed = routed_gateways(tx, &network_ids)?;
+    let mut peers = tunnel_peers(tx, host, &networks)?;
     let (security_groups, remote_groups) = security(tx, &groups)?;
     let routers = routers(tx, &router_ids, &here, &addresses, &by_subnet)?;
 
@@ -76,7 +77,10 @@ pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<Hos
         unchanged: false,
         networks: networks
             .iter()
-            .map(|n| network(n, &subnets, &dhcp_networks, &routed))
+            .map(|n| {
+                let peers = peers.remove(n.id.as_str()).unwrap_or_default();
+                network(n, &subnets, &dhcp_networks, &routed, peers)
+            })
             .collect::<Result<_>>()?,
         ports: here.iter().map(|p| port(p, &addresses, &groups)).collect(),
         dhcp_hosts: served
@@ -87,7 +91,6 @@ pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<Hos
         security_groups,
         remote_groups,
         routers,
-        tunnel_endpoints: tunnels(tx, host)?,
     })
 }
 
@@ -109,6 +112,7 @@ fn network(
     subnets: &[SubnetRow],
     dhcp: &BTreeSet<String>,
     routed: &HashSet<(String, String)>,
+    peers: BTreeSet<IpAddr>,
 ) -> Result<NetworkState> {
     let mut own = Vec::new();
     for subnet in subnets.iter().filter(|s| s.network_id == row.id) {
@@ -151,6 +155,7 @@ fn network(
         external: row.external,
         dhcp_here: dhcp.contains(&row.id),
         subnets: own,
+        tunnel_peers: peers.into_iter().collect(),
     })
 }
 
@@ -401,24 +406,46 @@ fn routers(
     Ok(rows.into_iter().map(state).collect())
 }
 
-/// Where the other hosts' tunnels end.
-fn tunnels(tx: &mut Tx, host: &str) -> Result<Vec<IpAddr>> {
-    let others = tx.select::<AgentRow>(all([
+/// Where the tunnels of the other hosts end that have a port of each network. An agent that is silent does not take its
+/// guests away; a host is left out when nothing of the network is there, or its agent is deleted.
+fn tunnel_peers(
+    tx: &mut Tx,
+    host: &str,
+    networks: &[NetworkRow],
+) -> Result<HashMap<String, BTreeSet<IpAddr>>> {
+    let tunnelled: Vec<&str> = networks
+        .iter()
+        .filter(|n| n.network_type == NetworkType::Vxlan.as_str())
+        .map(|n| n.id.as_str())
+        .collect();
+    let mut found: HashMap<String, BTreeSet<IpAddr>> = HashMap::new();
+    if tunnelled.is_empty() {
+        return Ok(found);
+    }
+    let elsewhere = tx.select::<PortPlaceRow>(all([
+        is_in("network_id", tunnelled),
         ne("host", host),
+        ne("host", ""),
+    ]))?;
+    let hosts: BTreeSet<&str> = elsewhere.iter().map(|p| p.host.as_str()).collect();
+    let agents = tx.select::<AgentRow>(all([
+        is_in("host", hosts),
         is_in("agent_type", agents::L2.iter().copied()),
     ]))?;
-    let mut found: Vec<IpAddr> = others
+    let ends: HashMap<&str, IpAddr> = agents
         .iter()
         .filter_map(|a| {
-            a.configurations
-                .0
-                .get("tunneling_ip")?
-                .as_str()?
-                .parse()
-                .ok()
+            let text = a.configurations.0.get("tunneling_ip")?.as_str()?;
+            Some((a.host.as_str(), text.parse().ok()?))
         })
         .collect();
-    found.sort();
-    found.dedup();
+    for place in &elsewhere {
+        if let Some(end) = ends.get(place.host.as_str()) {
+            found
+                .entry(place.network_id.clone())
+                .or_default()
+                .insert(*end);
+        }
+    }
     Ok(found)
 }

@@ -56,8 +56,6 @@ pub struct HostState {
     pub remote_groups: BTreeMap<String, Vec<IpNet>>,
     /// Routers scheduled to this host.
     pub routers: Vec<RouterState>,
-    /// Tunnel addresses of the other hosts.
-    pub tunnel_endpoints: Vec<IpAddr>,
 }
 
 base::str_enum! {
@@ -101,6 +99,9 @@ pub struct NetworkState {
     /// Its subnets.
     #[serde(default)]
     pub subnets: Vec<SubnetState>,
+    /// Tunnel addresses of the other hosts that have a port of it, if it travels in tunnels.
+    #[serde(default)]
+    pub tunnel_peers: Vec<IpAddr>,
 }
 
 /// A subnet.

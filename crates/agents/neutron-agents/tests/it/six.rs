@@ -110,7 +110,7 @@ async fn guests_number_themselves() {
             ];
             s.security_groups = vec![SecurityGroupState { id: group.clone(), stateful: true, rules }];
             s.routers = vec![router.clone()];
-            s.tunnel_endpoints = vec!["192.0.2.11".parse().unwrap(), "192.0.2.12".parse().unwrap()];
+            s.networks[0].tunnel_peers = vec!["192.0.2.11".parse().unwrap(), "192.0.2.12".parse().unwrap()];
         })
         .await;
     let (guest_a, guest_b) = (Guest::boot(&a).await, Guest::boot(&b).await);
@@ -152,10 +152,16 @@ async fn guests_number_themselves() {
 
     // Tunnels follow the hosts there are.
     let tunnel = IfName::vxlan(vni);
-    assert_eq!(link::tunnel_peers(&tunnel).await.unwrap().len(), 2);
-    server.want(&bus, |s| s.tunnel_endpoints.truncate(1)).await;
+    let peers = async || {
+        let mut entries = link::tunnel_entries().await.unwrap();
+        entries.remove(tunnel.as_str()).unwrap_or_default().peers
+    };
+    assert_eq!(peers().await.len(), 2);
+    server
+        .want(&bus, |s| s.networks[0].tunnel_peers.truncate(1))
+        .await;
     let start = Instant::now();
-    while link::tunnel_peers(&tunnel).await.unwrap() != ["192.0.2.11".parse::<IpAddr>().unwrap()] {
+    while peers().await != ["192.0.2.11".parse::<IpAddr>().unwrap()].into() {
         assert!(
             start.elapsed() < Duration::from_secs(10),
             "the tunnel still floods to a host that left"
