@@ -5,9 +5,9 @@ use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
 use crate::{fault, ports, schedule};
 use base::{Error, Json, Result, Timestamp, id};
 use neutron_types::rpc::AgentReport;
-use oslo_db::{Cond, Tx, all, any, eq, ge, is_in, lt};
+use oslo_db::{Cond, Tx, all, any, eq, ge, is_in, lt, set};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(crate) struct Agents;
 
@@ -35,6 +35,21 @@ pub(crate) fn alive(tx: &mut Tx, call: &Call, kind: &str) -> Result<Vec<AgentRow
         &[("host", base::Dir::Asc)],
         None,
     )
+}
+
+/// Those of `hosts` that can plug ports.
+pub(crate) fn wired<'a>(
+    tx: &mut Tx,
+    call: &Call,
+    hosts: impl Iterator<Item = &'a str>,
+) -> Result<HashSet<String>> {
+    let rows = tx.select::<AgentRow>(all([
+        is_in("host", hosts),
+        is_in("agent_type", L2.iter().copied()),
+        eq("admin_state_up", true),
+        ge("heartbeat_at", horizon(call)),
+    ]))?;
+    Ok(rows.into_iter().map(|a| a.host).collect())
 }
 
 pub(crate) fn l2_alive(tx: &mut Tx, call: &Call, host: &str) -> Result<bool> {
@@ -110,15 +125,20 @@ impl Noun for Agents {
         Err(Error::not_found("The resource could not be found."))
     }
 
-    fn update(tx: &mut Tx, call: &Call, mut row: AgentRow, changes: &Body) -> Result<()> {
+    fn update(tx: &mut Tx, call: &Call, row: AgentRow, changes: &Body) -> Result<()> {
+        // Only what was asked for: heartbeats write the same row all the time.
+        let mut values = Vec::new();
         if changes.contains_key("admin_state_up") {
-            row.admin_state_up = changes.flag("admin_state_up");
+            values.push(set("admin_state_up", changes.flag("admin_state_up")));
         }
         if changes.contains_key("description") {
-            row.description = changes.maybe_text("description");
+            values.push(set("description", changes.maybe_text("description")));
+        }
+        if !values.is_empty() {
+            tx.update::<AgentRow>(eq("id", row.id.as_str()), &values)?;
         }
         call.touch();
-        tx.upsert(&row, &["id"])
+        hand_over(tx, call)
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: AgentRow) -> Result<()> {
@@ -127,7 +147,7 @@ impl Noun for Agents {
         tx.delete::<L3BindingRow>(bound)?;
         tx.delete::<AgentRow>(eq("id", row.id.as_str()))?;
         call.touch();
-        Ok(())
+        hand_over(tx, call)
     }
 }
 
@@ -163,29 +183,37 @@ pub(crate) fn report(
                     heartbeat_at: call.now,
                 })?;
             }
-            Some(mut row) => {
+            Some(row) => {
                 let moved = row.configurations.0.get("tunneling_ip")
                     != report.configurations.get("tunneling_ip");
                 news |= !is_alive(call, &row) || report.start_flag || moved;
-                row.heartbeat_at = call.now;
-                row.configurations = Json(report.configurations.clone());
+                // Not the whole row: an administrator may be changing the rest at this moment.
+                let mut values = vec![
+                    set("heartbeat_at", call.now),
+                    set("configurations", Json(report.configurations.clone())),
+                ];
                 if zone.is_some() {
-                    row.availability_zone = zone;
+                    values.push(set("availability_zone", zone));
                 }
                 if report.start_flag {
-                    row.started_at = call.now;
+                    values.push(set("started_at", call.now));
                 }
-                tx.upsert(&row, &["id"])?;
+                tx.update::<AgentRow>(eq("id", row.id.as_str()), &values)?;
             }
         }
     }
     if news {
         rebind(tx, call, host)?;
-        let pending = schedule::pending(tx, call)?;
-        schedule::mend(tx, call, &pending)?;
+        hand_over(tx, call)?;
         call.touch();
     }
     Ok(news)
+}
+
+/// Work whose agent cannot do it goes to one that can, at once.
+fn hand_over(tx: &mut Tx, call: &Call) -> Result<()> {
+    let pending = schedule::pending(tx, call)?;
+    schedule::mend(tx, call, &pending).map(drop)
 }
 
 fn default_zone(agent_type: &str) -> Option<String> {

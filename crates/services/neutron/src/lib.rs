@@ -47,11 +47,12 @@ use oslo_http::{Api, ApiConfig, Authenticate, Endpoint};
 use oslo_limit::Limits;
 use oslo_messaging::{Bus, ServerHandle};
 use oslo_policy::Enforcer;
-use oslo_service::Supervisor;
+use oslo_service::{LeaderLock, Supervisor};
 use sdk::{Caller, Method, Sdk};
 use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The service's state.
 pub struct Neutron {
@@ -96,6 +97,9 @@ pub struct Built {
     pub rpc: ServerHandle,
 }
 
+/// How long a server that reconciles may be silent before another one does it.
+const LEADER_TTL: Duration = Duration::from_secs(30);
+
 const POLICY: &str = include_str!("../policy.yaml");
 
 /// Starts the service: migrations, RPC, reconcilers; the endpoint is the caller's to serve.
@@ -103,6 +107,9 @@ pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("neutron", db::MIGRATIONS).await?;
     deps.db
         .migrate("neutron-limits", oslo_limit::MIGRATIONS)
+        .await?;
+    deps.db
+        .migrate("neutron-leader", oslo_service::MIGRATIONS)
         .await?;
     let policy = Arc::new(Enforcer::new(POLICY, deps.policy_file)?);
     let state = Arc::new(Neutron {
@@ -126,9 +133,18 @@ pub async fn build(deps: Deps) -> Result<Built> {
     )?;
     let plugin = Arc::new(rpc::Plugin::new(Arc::clone(&state)));
     let rpc = PluginClient::serve(&deps.bus, &deps.server_name, plugin).await?;
+    // Of all servers one reconciles; the others take over when it is not heard of.
+    // One that is started again goes on at once, because its name is the same.
+    let lock = LeaderLock::new(
+        &state.db,
+        "neutron-reschedule",
+        &deps.server_name,
+        LEADER_TTL,
+        state.clock.clone(),
+    );
     deps.supervisor.reconcile(
         Arc::new(reconcile::Reschedule::new(Arc::clone(&state))),
-        None,
+        Some(lock),
     );
     Ok(Built {
         endpoint: Arc::new(api),

@@ -1,6 +1,9 @@
 //! Networks: sharing, provider attributes and the segments behind them.
 
-use crate::db::{DhcpBindingRow, NetworkRow, PortRow, RbacRow, SegmentRow, SubnetRow};
+use crate::db::{
+    DhcpBindingRow, FloatingIpRow, NetworkRow, PortRow, RbacRow, SegmentRow, SubnetRow,
+};
+use crate::floatingips::FloatingIps;
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
 use crate::{agents, fault, ports, revise, standard};
 use base::{Error, Json, Kind, Result, id};
@@ -269,6 +272,14 @@ impl Noun for Networks {
 
     fn delete(tx: &mut Tx, call: &Call, row: NetworkRow) -> Result<()> {
         let of_network = eq("network_id", row.id.as_str());
+        // Floating addresses that lead nowhere go with their network; others keep it.
+        let idle = all([
+            eq("floating_network_id", row.id.as_str()),
+            oslo_db::is_null("port_id"),
+        ]);
+        for floating in tx.select::<FloatingIpRow>(idle)? {
+            FloatingIps::delete(tx, call, floating)?;
+        }
         let ports = tx.select::<PortRow>(of_network.clone())?;
         let (own, used): (Vec<_>, Vec<_>) = ports
             .into_iter()

@@ -255,15 +255,27 @@ pub(crate) fn routes() -> Vec<Route<Neutron>> {
         "update_rbac_policy",
         "delete_rbac_policy"
     ));
-    rows.extend(resource!(
-        Rules,
-        "/v2.0/security-group-rules",
-        "get_security_group_rule",
-        "create_security_group_rule",
-        "update_security_group_rule",
-        "delete_security_group_rule"
-    ));
     rows.extend([
+        get(
+            "/v2.0/security-group-rules",
+            inside("get_security_group_rule"),
+            crud::list::<Rules>,
+        ),
+        post(
+            "/v2.0/security-group-rules",
+            inside("create_security_group_rule"),
+            crud::create::<Rules>,
+        ),
+        get(
+            "/v2.0/security-group-rules/{id}",
+            inside("get_security_group_rule"),
+            crud::show::<Rules>,
+        ),
+        delete(
+            "/v2.0/security-group-rules/{id}",
+            inside("delete_security_group_rule"),
+            crud::delete::<Rules>,
+        ),
         get(
             "/v2.0/security-groups",
             inside("get_security_group"),

@@ -1,6 +1,6 @@
 //! What agents ask and tell.
 
-use crate::db::{AllocationRow, FloatingIpRow, PortRow};
+use crate::db::{AgentRow, AllocationRow, FloatingIpRow, L3BindingRow, PortRow};
 use crate::noun::{Call, save, within};
 use crate::{Neutron, agents, host_state, ports};
 use async_trait::async_trait;
@@ -85,12 +85,16 @@ impl PluginApi for Plugin {
     async fn floatingips_status(
         &self,
         _: &RequestContext,
-        _: String,
+        host: String,
         statuses: Vec<FloatingIpStatus>,
     ) -> Result<()> {
         self.neutron
             .db
             .write(move |tx| {
+                // An agent that lost the router, and does not know it yet, has no say any more.
+                let agents = all([eq("host", host.as_str()), eq("agent_type", agents::L3)]);
+                let agents = within::<AgentRow>("agent_id", "id", agents);
+                let routers = within::<L3BindingRow>("router_id", "router_id", agents);
                 for told in &statuses {
                     if ["ACTIVE", "DOWN", "ERROR"].contains(&told.status.as_str()) {
                         // One that lost its port meanwhile stays down.
@@ -101,6 +105,7 @@ impl PluginApi for Plugin {
                         if told.status == "ACTIVE" {
                             cond.push(oslo_db::not_null("port_id"));
                         }
+                        cond.push(routers.clone());
                         tx.update::<FloatingIpRow>(
                             all(cond),
                             &[set("status", told.status.as_str())],

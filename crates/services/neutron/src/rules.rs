@@ -4,7 +4,7 @@ use crate::convert::PROTOCOLS;
 use crate::db::{GroupRow, PortGroupRow, RuleRow};
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
 use crate::{fault, groups, standard};
-use base::{Result, id};
+use base::{Error, Result, id};
 use ipnet::IpNet;
 use oslo_db::{Cond, Tx, all, eq, eq_or_null, is_in};
 use serde_json::json;
@@ -173,12 +173,9 @@ impl Noun for Rules {
         Ok(row.id)
     }
 
-    fn update(tx: &mut Tx, call: &Call, mut row: RuleRow, changes: &Body) -> Result<()> {
-        if changes.contains_key("description") {
-            row.description = changes.text("description");
-        }
-        crate::revise!(row, call);
-        crate::noun::save(tx, &row)
+    /// Not routed: a rule is what it was made.
+    fn update(_: &mut Tx, _: &Call, _: RuleRow, _: &Body) -> Result<()> {
+        Err(Error::not_found("The resource could not be found."))
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: RuleRow) -> Result<()> {
@@ -282,12 +279,12 @@ fn sensible(row: &RuleRow) -> Result<()> {
         },
         1 | 58 => {
             for (field, name, value) in [
-                ("port_range_min", "type", low),
-                ("port_range_max", "code", high),
+                ("port-range-min", "type", low),
+                ("port-range-max", "code", high),
             ] {
                 if let Some(value) = value.filter(|v| !(0..=255).contains(v)) {
                     let words = format!(
-                        "Invalid value for ICMP {field} ({name}) {value}. It must be 0 to 255."
+                        "Invalid value for ICMP {name} ({field}) {value}. It must be 0 to 255."
                     );
                     return Err(fault::refused("SecurityGroupInvalidIcmpValue", words));
                 }

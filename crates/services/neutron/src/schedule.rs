@@ -1,12 +1,15 @@
 //! Which agent serves which network and which router. Every function here is idempotent: it looks at what is
 //! wanted and at what is there, and mends the difference; reconcilers and API calls use the same ones.
 
-use crate::db::{AgentRow, DhcpBindingRow, L3BindingRow, NetworkRow, PortRow, SubnetRow};
+use crate::db::{
+    AgentRow, DhcpBindingRow, FloatingIpRow, L3BindingRow, NetworkRow, PortRow, RouterRow,
+    SubnetRow,
+};
 use crate::ipam::{self, Want};
 use crate::noun::Call;
 use crate::{agents, ports, subnets};
 use base::{Result, id};
-use oslo_db::{Tx, all, eq, everything as any_row, is_in};
+use oslo_db::{Tx, all, eq, everything as any_row, is_in, set};
 use serde_json::json;
 use std::collections::HashMap;
 
@@ -15,10 +18,15 @@ pub(crate) fn dhcp_device(host: &str, network: &str) -> String {
     format!("dhcp{}-{network}", id::named_id(host))
 }
 
-/// The best agent for a new job: alive, and with the least of them.
+/// The best agent for a new job: alive, on a host that can plug ports if there is one, and with the least of them.
 fn choose(tx: &mut Tx, call: &Call, kind: &str) -> Result<Option<AgentRow>> {
+    let mut candidates = agents::alive(tx, call, kind)?;
+    let wired = agents::wired(tx, call, candidates.iter().map(|a| a.host.as_str()))?;
+    if candidates.iter().any(|a| wired.contains(&a.host)) {
+        candidates.retain(|a| wired.contains(&a.host));
+    }
     let mut best: Option<(u64, AgentRow)> = None;
-    for agent in agents::alive(tx, call, kind)? {
+    for agent in candidates {
         let bound = eq("agent_id", agent.id.as_str());
         let load = if kind == agents::DHCP {
             tx.count::<DhcpBindingRow>(bound)?
@@ -34,6 +42,8 @@ fn choose(tx: &mut Tx, call: &Call, kind: &str) -> Result<Option<AgentRow>> {
 
 /// Makes the DHCP service of a network what its subnets want.
 pub(crate) fn dhcp(tx: &mut Tx, call: &Call, network: &str) -> Result<bool> {
+    // One at a time: two servers must not choose two agents.
+    tx.find_for_update::<NetworkRow>(eq("id", network))?;
     let subnets = subnets::of_network(tx, network)?;
     let served: Vec<&SubnetRow> = subnets.iter().filter(|s| s.enable_dhcp).collect();
     let port = tx.find::<PortRow>(all([
@@ -155,6 +165,8 @@ pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
     if legs.is_empty() {
         return Ok(false);
     }
+    // One at a time: two servers must not choose two agents.
+    tx.find_for_update::<RouterRow>(eq("id", router))?;
     let binding = tx.find::<L3BindingRow>(eq("router_id", router))?;
     let agent = match &binding {
         Some(binding) => tx.find::<AgentRow>(eq("id", binding.agent_id.as_str()))?,
@@ -179,6 +191,9 @@ pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
             },
             &["router_id"],
         )?;
+        // Until its new agent says otherwise.
+        let leading = all([eq("router_id", router), eq("status", "ACTIVE")]);
+        tx.update::<FloatingIpRow>(leading, &[set("status", "DOWN")])?;
     }
     let wired = agents::l2_alive(tx, call, &agent.host)?;
     for mut leg in legs {

@@ -99,8 +99,19 @@ impl House {
 
     /// With an operator's policy file.
     pub async fn ruled(url: &str, conf: Conf, policy_file: Option<PathBuf>) -> House {
-        let bus = Bus::in_process();
         let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
+        House::server("control", url, Bus::in_process(), clock, conf, policy_file).await
+    }
+
+    /// One of several servers that share a database and a bus.
+    pub async fn server(
+        name: &str,
+        url: &str,
+        bus: Bus,
+        clock: Clock,
+        conf: Conf,
+        policy_file: Option<PathBuf>,
+    ) -> House {
         let neighbour = |name| {
             Arc::new(Neighbour {
                 name,
@@ -122,7 +133,7 @@ impl House {
             clock: clock.clone(),
             supervisor: Arc::clone(&supervisor),
             policy_file,
-            server_name: "control".into(),
+            server_name: name.into(),
         })
         .await
         .unwrap();

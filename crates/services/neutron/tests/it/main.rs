@@ -4,4 +4,5 @@ mod house;
 mod networks;
 mod ports;
 mod routers;
+mod scaled;
 mod security;
