@@ -267,6 +267,10 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
                 policy_file: policy("nova"),
                 identity_uri: identity_uri.clone(),
                 host: host.clone(),
+                parts: nova::Parts {
+                    conductor: parts.has(Part::NovaConductor),
+                    scheduler: parts.has(Part::NovaScheduler),
+                },
             })
             .await
         }),
@@ -296,7 +300,7 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     if let Some(nova) = nova {
         endpoints.insert("metadata", nova::metadata::endpoint(nova.state.clone())?);
         endpoints.insert("compute", nova.endpoint);
-        rpc.push(nova.rpc);
+        rpc.extend(nova.rpc);
         if parts.has(Part::NovaNovncproxy) {
             console(&settings, &nova.state, &supervisor);
         }

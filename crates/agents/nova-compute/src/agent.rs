@@ -190,8 +190,9 @@ impl ComputeApi for ComputeAgent {
         let Some(length) = length.and_then(|l| usize::try_from(l).ok()) else {
             return Ok(log);
         };
-        let lines: Vec<&str> = log.split_inclusive('\n').collect();
-        Ok(lines[lines.len().saturating_sub(length)..].concat())
+        // COMPAT: what follows the last newline counts as a line, as upstream's split at newlines has it.
+        let lines: Vec<&str> = log.split('\n').collect();
+        Ok(lines[lines.len().saturating_sub(length)..].join("\n"))
     }
 
     async fn vnc_console(&self, _: &RequestContext, uuid: String) -> Result<ConsoleAddress> {

@@ -7,6 +7,8 @@ oslo_config::section! {
         pub service_down_time: u64 = 60,
         /// How many hosts are tried for one boot before it fails.
         pub max_attempts: u64 = 3,
+        /// Seconds that a boot waits for a scheduler that answers.
+        pub scheduler_wait: u64 = 60,
         /// Filters, in order.
         pub enabled_filters: Vec<String> = [
             "RetryFilter", "AvailabilityZoneFilter", "RamFilter", "DiskFilter", "CoreFilter", "ComputeFilter",

@@ -19,6 +19,8 @@ pub mod volume;
 use base::{Clock, Microversion, Result};
 use config::Conf;
 use nova_types::rpc::{ComputeClient, ConductorClient};
+use nova_types::scheduler::SchedulerClient;
+use oslo_context::RequestContext;
 use oslo_db::{Db, Migration};
 use oslo_http::{Api, ApiConfig, Authenticate, Endpoint, Schemas, VersionRange, Wording};
 use oslo_limit::Limits;
@@ -29,6 +31,7 @@ use oslo_taskflow::Engine;
 use sdk::Sdk;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use std::time::Duration;
 
 /// The oldest and newest microversion.
@@ -53,6 +56,8 @@ pub struct Nova {
     /// What runs its flows.
     pub engine: Engine,
     reported: rpc::Reported,
+    /// Where this process really serves consoles; 0 while it does not.
+    novnc_port: AtomicU16,
 }
 
 impl Nova {
@@ -67,6 +72,15 @@ impl Nova {
     pub fn down_after(&self) -> Duration {
         Duration::from_secs(self.conf.service_down_time)
     }
+}
+
+/// What of nova runs in this process, beside what it serves over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// Runs flows and reconcilers, and serves compute hosts.
+    pub conductor: bool,
+    /// Chooses hosts.
+    pub scheduler: bool,
 }
 
 /// What the binary hands over.
@@ -91,6 +105,8 @@ pub struct Deps {
     pub identity_uri: String,
     /// The name of this process among others (`host`).
     pub host: String,
+    /// What of it runs here.
+    pub parts: Parts,
 }
 
 /// What the binary gets.
@@ -99,8 +115,8 @@ pub struct Built {
     pub endpoint: Arc<dyn Endpoint>,
     /// The state, for the operator's commands.
     pub state: Arc<Nova>,
-    /// The conductor's RPC server; it stops when this is dropped.
-    pub rpc: ServerHandle,
+    /// The RPC servers of the conductor and the scheduler, if they are here; they stop when this is dropped.
+    pub rpc: Vec<ServerHandle>,
 }
 
 /// Every table this service needs.
@@ -108,14 +124,46 @@ pub fn migrations() -> Vec<Migration> {
     let mut all = db::MIGRATIONS.to_vec();
     all.extend_from_slice(oslo_limit::MIGRATIONS);
     all.extend_from_slice(oslo_taskflow::MIGRATIONS);
+    all.extend_from_slice(oslo_service::MIGRATIONS);
     all
 }
 
-/// Migrates, starts the conductor's RPC, the flow engine and the reconcilers, and returns the HTTP surface.
+/// How long the flows of a conductor that is not heard of stay where they are.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// An engine of flows; where no conductor is, it only submits them, and tells one over the bus.
+fn engine(deps: &Deps) -> Engine {
+    // Telling many times in a row is telling once.
+    let told = Arc::new(tokio::sync::Notify::new());
+    if !deps.parts.conductor {
+        let (bus, told) = (deps.bus.clone(), Arc::clone(&told));
+        deps.supervisor.spawn("nova wake a conductor", move |stop| {
+            let (conductor, told) = (ConductorClient::new(&bus), Arc::clone(&told));
+            async move {
+                loop {
+                    tokio::select! {
+                        () = told.notified() => {}
+                        () = stop.cancelled() => return Ok(()),
+                    }
+                    if let Err(error) = conductor.wake(&RequestContext::internal()).await {
+                        tracing::debug!("left to the conductors' own look: {error}");
+                    }
+                }
+            }
+        });
+    }
+    Engine::builder(deps.db.clone(), &format!("nova-conductor@{}", deps.host))
+        .lease(LEASE)
+        .wake_elsewhere(Arc::new(move || told.notify_one()))
+        .build()
+}
+
+/// Migrates, starts the parts that run here, and returns the HTTP surface.
 pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("nova", &migrations()).await?;
     deps.db.write(db::addresses::fill).await?;
     let limits = instance::quota::limits(&deps.conf);
+    let engine = engine(&deps);
     let nova = Arc::new(Nova {
         db: deps.db.clone(),
         bus: deps.bus.clone(),
@@ -123,14 +171,22 @@ pub async fn build(deps: Deps) -> Result<Built> {
         conf: deps.conf,
         clock: deps.clock,
         limits,
-        engine: Engine::builder(deps.db.clone(), &format!("nova-conductor@{}", deps.host)).build(),
+        engine,
         reported: rpc::Reported::default(),
+        novnc_port: AtomicU16::new(0),
     });
     flows::register(&nova);
-    nova.engine.start();
-    let conductor = Arc::new(rpc::Conductor(Arc::clone(&nova)));
-    let rpc = ConductorClient::serve(&deps.bus, &deps.host, conductor).await?;
-    periodic::start(&deps.supervisor, &nova, &deps.host);
+    let mut rpc = Vec::new();
+    if deps.parts.scheduler {
+        let manager = Arc::new(scheduler::Manager(Arc::clone(&nova)));
+        rpc.push(SchedulerClient::serve(&deps.bus, &deps.host, manager).await?);
+    }
+    if deps.parts.conductor {
+        nova.engine.start();
+        let conductor = Arc::new(rpc::Conductor(Arc::clone(&nova)));
+        rpc.push(ConductorClient::serve(&deps.bus, &deps.host, conductor).await?);
+    }
+    periodic::start(&deps.supervisor, &nova, &deps.host, deps.parts);
 
     let policy = Arc::new(Enforcer::new(
         include_str!("../policy.yaml"),

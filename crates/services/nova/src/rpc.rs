@@ -1,15 +1,18 @@
 //! What compute hosts may tell us. A host has no database: it says what it is, and asks what should be on it.
 
 use crate::Nova;
-use crate::db::{compute_nodes, instances, services};
-use crate::instance::status::VmState;
+use crate::db::{actions, compute_nodes, instances, services};
+use crate::flows::power::ChangePower;
+use crate::instance::status::{TaskState, VmState};
 use async_trait::async_trait;
+use base::id::new_request_id;
 use base::{Cell, Kind, Result};
-use nova_types::rpc::{ConductorApi, HostReport, PowerState};
+use nova_types::rpc::{ConductorApi, HostReport, PowerAction, PowerState};
 use oslo_context::RequestContext;
 use placement_types::Inventory;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What placement was told of each host, so that it is told again only when something changed.
 #[derive(Default)]
@@ -51,8 +54,12 @@ impl ConductorApi for Conductor {
                 Some(PowerState::NoState) if settled => Some(PowerState::Shutdown),
                 other => other,
             };
-            if let Some(state) = state {
-                sync_power(nova, row, state).await?;
+            match state {
+                Some(PowerState::Running) if row.vm_state == VmState::Stopped => {
+                    stop_again(nova, row).await?;
+                }
+                Some(state) => sync_power(nova, row, state).await?,
+                None => {}
             }
         }
         Ok(rows.into_iter().map(|r| r.id).collect())
@@ -71,6 +78,52 @@ impl ConductorApi for Conductor {
             None => Ok(()),
         }
     }
+
+    async fn wake(&self, _ctx: &RequestContext) -> Result<()> {
+        self.0.engine.wake();
+        Ok(())
+    }
+}
+
+/// A report may be as old as this when it is looked at.
+const REPORT_AGE: Duration = Duration::from_secs(20);
+
+/// A guest runs that should not: somebody started it by hand, or its host was away when it was stopped. As upstream, it
+/// is stopped, by the same flow that stops it for its owner.
+async fn stop_again(nova: &Arc<Nova>, row: &instances::InstanceRow) -> Result<()> {
+    let now = nova.clock.now();
+    if row.task_state.is_some() || row.updated_at.is_some_and(|t| now.since(t) < REPORT_AGE) {
+        return Ok(());
+    }
+    let (id, engine) = (row.id.clone(), nova.engine.clone());
+    let flow = ChangePower {
+        instance_id: id.clone(),
+        request_id: new_request_id(),
+        action: PowerAction::Stop {
+            timeout_s: nova.conf.shutdown_timeout,
+        },
+    };
+    let stopping = nova.db.write(move |tx| {
+        let set = [
+            ("task_state", instances::task(Some(TaskState::PoweringOff))),
+            ("updated_at", Some(now).to_cell()),
+        ];
+        let taken = instances::transition(tx, &id, &[VmState::Stopped], &[None], &set)?;
+        if taken {
+            let ctx = RequestContext::internal_for(&flow.request_id);
+            actions::start(tx, &ctx, &id, "stop", now)?;
+            engine.submit(tx, &flow)?;
+        }
+        Ok(taken)
+    });
+    if stopping.await? {
+        tracing::warn!(
+            server.id = row.id,
+            "the guest runs and should not: it is stopped"
+        );
+        nova.engine.wake();
+    }
+    Ok(())
 }
 
 /// Brings `vm_state` in line with what the hypervisor says, when nothing is being done to the instance.

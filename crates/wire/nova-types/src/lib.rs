@@ -1,3 +1,4 @@
-//! Compute: the contract between nova and its compute hosts.
+//! Compute: the contracts between nova's processes.
 
 pub mod rpc;
+pub mod scheduler;

@@ -302,12 +302,14 @@ oslo_messaging::interface! {
 }
 
 oslo_messaging::interface! {
-    /// The conductor, as compute hosts see it.
+    /// The conductor, as compute hosts and nova's API see it.
     pub trait ConductorApi, client ConductorClient, topic "conductor", exchange "nova", version "3.0" {
         /// At start and every 10 s. Answers the ids of all instances that belong on the host; a guest that is missing
         /// from two answers in a row is an orphan and may be removed.
         call fn report_host(&self, report: HostReport) -> Vec<String>;
         /// A guest's power changed by itself (it shut down, it crashed).
         cast fn power_state_changed(&self, host: String, uuid: String, state: PowerState);
+        /// There is a new flow to run. Only to be quicker: conductors look by themselves each second.
+        cast fn wake(&self);
     }
 }

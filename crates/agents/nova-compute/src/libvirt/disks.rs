@@ -2,8 +2,8 @@
 
 use super::LibvirtDriver;
 use super::folder::Folder;
-use super::images::Base;
-use base::{Error, Result};
+use super::images::{Base, fits};
+use base::Result;
 use host_imagefmt::{Format, create};
 use host_libvirt::{Disk, DiskSource};
 use host_privsep::Program;
@@ -18,7 +18,7 @@ impl LibvirtDriver {
         if let Some(image) = &spec.image
             && !folder.root_disk().exists()
         {
-            let base = self.images.get(image).await?;
+            let base = self.images.get(image, room(spec)).await?;
             let size = root_size(spec, &base)?;
             let fresh = folder.path().join("disk.new");
             let backing = Some((base.path.as_path(), base.format));
@@ -99,19 +99,15 @@ impl LibvirtDriver {
     }
 }
 
+/// How large the flavor wants the root disk; nothing: as large as the image.
+fn room(spec: &InstanceSpec) -> Option<u64> {
+    Some(spec.flavor.root_gb << 30).filter(|bytes| *bytes > 0)
+}
+
 fn root_size(spec: &InstanceSpec, base: &Base) -> Result<u64> {
-    let wanted = spec.flavor.root_gb << 30;
-    if wanted == 0 {
-        return Ok(base.virtual_size);
-    }
-    if base.virtual_size > wanted {
-        let words = "Flavor's disk is too small for requested image. Flavor disk is \
-            {wanted} bytes, image is {size} bytes.";
-        let words = words.replace("{wanted}", &wanted.to_string());
-        let words = words.replace("{size}", &base.virtual_size.to_string());
-        return Err(Error::bad_request(words).class("FlavorDiskSmallerThanImage"));
-    }
-    Ok(wanted)
+    let room = room(spec);
+    fits(base.virtual_size, room)?;
+    Ok(room.unwrap_or(base.virtual_size))
 }
 
 async fn empty(folder: &Folder, name: &str, size: u64) -> Result<PathBuf> {

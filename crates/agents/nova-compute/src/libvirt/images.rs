@@ -53,14 +53,16 @@ impl ImageCache {
     }
 
     /// The image, downloaded if it is not here yet.
-    pub(super) async fn get(&self, image: &ImageSpec) -> Result<Base> {
+    /// `room` is the size of the disk that it shall fit into, if there is one: a larger image is refused before it is
+    /// written out.
+    pub(super) async fn get(&self, image: &ImageSpec, room: Option<u64>) -> Result<Base> {
         if image.id.is_empty() || image.id.contains(['/', '.']) {
             return Err(Error::bad_request(format!("'{}' is no image id", image.id)));
         }
         let _turn = self.locks.hold(&image.id).await;
         let path = self.folder.join(&image.id);
         if !path.exists() {
-            self.fetch(image, &path).await?;
+            self.fetch(image, &path, room).await?;
         }
         // Its age counts from the last use.
         let now = std::fs::File::open(&path).and_then(|f| f.set_modified(SystemTime::now()));
@@ -82,7 +84,7 @@ impl ImageCache {
         })
     }
 
-    async fn fetch(&self, image: &ImageSpec, path: &Path) -> Result<()> {
+    async fn fetch(&self, image: &ImageSpec, path: &Path, room: Option<u64>) -> Result<()> {
         let (part, converted) = (
             self.folder.join(format!("{}.part", image.id)),
             self.folder.join(format!("{}.converted", image.id)),
@@ -90,7 +92,7 @@ impl ImageCache {
         for left in [&part, &converted] {
             let _ = fs::remove_file(left).await;
         }
-        let outcome = self.fetch_into(image, &part, &converted, path).await;
+        let outcome = self.fetch_into(image, &part, &converted, path, room).await;
         for left in [&part, &converted] {
             let _ = fs::remove_file(left).await;
         }
@@ -103,6 +105,7 @@ impl ImageCache {
         part: &Path,
         converted: &Path,
         path: &Path,
+        room: Option<u64>,
     ) -> Result<()> {
         self.source.download(&image.id, part).await?;
         if let Some(wanted) = image.sha512.clone() {
@@ -126,6 +129,7 @@ impl ImageCache {
             );
             return Err(Error::bad_request(words).class("ImageUnacceptable"));
         }
+        fits(seen.virtual_size, room)?;
         let raw = matches!(seen.format, Format::Raw | Format::Gpt | Format::Iso);
         let ready = match (raw, seen.format, self.force_raw) {
             (true, ..) | (_, Format::Qcow2, false) => part,
@@ -168,6 +172,17 @@ impl ImageCache {
     }
 }
 
+/// Refuses an image that is larger than the disk it is for.
+pub(super) fn fits(virtual_size: u64, room: Option<u64>) -> Result<()> {
+    let Some(room) = room.filter(|room| *room < virtual_size) else {
+        return Ok(());
+    };
+    let words = format!(
+        "Flavor's disk is too small for requested image. Flavor disk is {room} bytes, image is {virtual_size} bytes."
+    );
+    Err(Error::bad_request(words).class("FlavorDiskSmallerThanImage"))
+}
+
 fn sha512(path: &Path) -> Result<String> {
     let mut file = std::fs::File::open(path)?;
     let mut hash = Sha512::new();
@@ -177,5 +192,54 @@ fn sha512(path: &Path) -> Result<String> {
             0 => return Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect()),
             n => hash.update(&buffer[..n]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+
+    /// A glance whose only image is sparse and huge.
+    struct Huge(Privsep);
+
+    #[async_trait]
+    impl ImageSource for Huge {
+        async fn download(&self, _: &str, path: &Path) -> Result<()> {
+            host_imagefmt::create(&self.0, path, Format::Qcow2, 2 << 40, None).await
+        }
+    }
+
+    #[tokio::test]
+    async fn an_image_too_large_for_its_disk_is_refused_before_it_is_written_out() {
+        let privsep = Privsep::new();
+        if !privsep.has(host_privsep::Program::QemuImg) {
+            println!("skipped: needs qemu-img");
+            return;
+        }
+        let name = format!("nova-compute-images-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        let conf = ComputeConf {
+            instances_path: folder.clone(),
+            ..ComputeConf::default()
+        };
+        // The recorder does nothing: a conversion would show in what it heard.
+        let (recorder, heard) = Privsep::recorder();
+        let source = Arc::new(Huge(privsep));
+        let cache = ImageCache::new(&conf, recorder, source).unwrap();
+        let image = ImageSpec {
+            id: "image-1".into(),
+            disk_format: "qcow2".into(),
+            ..ImageSpec::default()
+        };
+        let refused = cache.get(&image, Some(1 << 30)).await.err().unwrap();
+        assert_eq!(refused.error_class(), Some("FlavorDiskSmallerThanImage"));
+        assert!(heard.calls().is_empty());
+        let left = std::fs::read_dir(folder.join("_base")).unwrap().count();
+        assert_eq!(left, 0, "nothing stays in the cache");
+        // Where the disk is large enough, the conversion is what comes next.
+        let _ = cache.get(&image, Some(4 << 40)).await;
+        assert_eq!(heard.calls().len(), 1);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -65,9 +65,13 @@ async fn the_life_of_an_instance() {
             "{action:?}"
         );
     }
-    let console = compute.console_output(ctx, id(), Some(2)).await.unwrap();
-    assert_eq!(console.lines().count(), 2);
-    assert!(console.contains("a-server login:"));
+    for (length, lines) in [(0, 1), (1, 1), (3, 3), (5, 5)] {
+        let console = compute.console_output(ctx, id(), Some(length)).await;
+        let console = console.unwrap();
+        assert_eq!(console.split('\n').count(), lines, "{length}: {console:?}");
+        assert_eq!(console.contains("a-server login:"), length > 1);
+        assert_eq!(console.is_empty(), length < 2);
+    }
     assert!(
         compute
             .console_output(ctx, id(), None)

@@ -42,6 +42,10 @@ impl ConductorApi for Conductor {
         self.changes.lock().unwrap().push((uuid, state));
         Ok(())
     }
+
+    async fn wake(&self, _: &RequestContext) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A glance with one image: a file.

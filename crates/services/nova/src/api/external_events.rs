@@ -1,10 +1,11 @@
 //! `POST /os-server-external-events`: neutron and cinder say that something changed.
 
-use crate::db::block_devices;
 use crate::db::instances::InstanceRow;
+use crate::db::{actions, block_devices};
 use crate::periodic::heal;
 use crate::{Nova, volume};
 use base::{Cell, Error, Result};
+use oslo_context::RequestContext;
 use oslo_db::{all, is_in, is_null};
 use oslo_http::{Reply, Req};
 use serde_json::{Value, json};
@@ -48,7 +49,7 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
             Some(server) => {
                 match name {
                     "network-changed" => drop(rewired.insert(id, server)),
-                    "volume-extended" => extended(&nova, server, event).await?,
+                    "volume-extended" => extended(&nova, &req.ctx, server, event).await?,
                     // Boots poll their ports, so a lost event costs nothing: nothing waits for these.
                     _ => {}
                 }
@@ -80,7 +81,12 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
 }
 
 /// A volume of the server grew: its guest is told.
-async fn extended(nova: &Nova, row: &InstanceRow, event: &Value) -> Result<()> {
+async fn extended(
+    nova: &Nova,
+    ctx: &RequestContext,
+    row: &InstanceRow,
+    event: &Value,
+) -> Result<()> {
     let Some(host) = row.host.clone() else {
         return Ok(());
     };
@@ -106,8 +112,27 @@ async fn extended(nova: &Nova, row: &InstanceRow, event: &Value) -> Result<()> {
     if !found {
         return Ok(());
     }
-    let ctx = oslo_context::RequestContext::internal();
-    nova.compute(&host)
-        .extend_volume(&ctx, id, volume, size as u64)
-        .await
+    let ctx = RequestContext {
+        request_id: ctx.request_id.clone(),
+        user_id: ctx.user_id.clone(),
+        project_id: ctx.project_id.clone(),
+        ..RequestContext::internal()
+    };
+    let started = nova.clock.now();
+    let compute = nova.compute(&host);
+    let outcome = compute
+        .extend_volume(&ctx, id.clone(), volume, size as u64)
+        .await;
+    let failure = outcome.as_ref().err().map(|e| e.message().to_string());
+    let now = nova.clock.now();
+    nova.db
+        .write(move |tx| {
+            let (host, why) = (Some(host.as_str()), failure.as_deref());
+            let (request, name) = (&ctx.request_id, "compute_extend_volume");
+            actions::start(tx, &ctx, &id, "extend_volume", started)?;
+            actions::event(tx, &id, request, name, host, started, now, why)?;
+            actions::finish(tx, &id, request, now, why)
+        })
+        .await?;
+    outcome
 }

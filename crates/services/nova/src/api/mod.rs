@@ -14,6 +14,7 @@ pub mod instance_actions;
 pub mod interfaces;
 pub mod keypairs;
 pub mod limits;
+mod names;
 pub mod projects;
 pub mod quota_class_sets;
 pub mod quota_sets;

@@ -2,6 +2,7 @@
 
 use super::values::{text, wrapped};
 use crate::Nova;
+use crate::config::Conf;
 use crate::console::tickets;
 use crate::instance;
 use crate::instance::status::VmState;
@@ -9,6 +10,7 @@ use base::{Error, Result};
 use oslo_http::{Reply, Req};
 use serde_json::json;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 fn unavailable(console_type: &str) -> Error {
     Error::bad_request(format!("Unavailable console type {console_type}."))
@@ -32,11 +34,18 @@ async fn novnc(nova: &Nova, req: &Req) -> Result<String> {
         other => other?,
     };
     let token = tickets::issue(nova, &instance, "novnc", &address).await?;
-    Ok(format!(
-        "{}?path=%3Ftoken%3D{}",
-        nova.conf.novncproxy_base_url,
-        token.expose()
-    ))
+    Ok(format!("{}?path=%3Ftoken%3D{}", page(nova), token.expose()))
+}
+
+/// noVNC's page, as the operator says; where nobody said anything and the proxy is in this process, where it listens.
+fn page(nova: &Nova) -> String {
+    let said = &nova.conf.novncproxy_base_url;
+    match nova.novnc_port.load(Ordering::SeqCst) {
+        port if port != 0 && *said == Conf::default().novncproxy_base_url => {
+            said.replace(":6080/", &format!(":{port}/"))
+        }
+        _ => said.clone(),
+    }
 }
 
 /// `POST /servers/{server_id}/remote-consoles` (2.6).

@@ -1,5 +1,6 @@
 //! List, show, update, delete; addresses and groups.
 
+use super::names;
 use super::security_groups::views as group_views;
 use super::views::server::{self, Lens, brief, core, full, with_group};
 use crate::Nova;
@@ -10,7 +11,7 @@ use crate::db::services::ServiceRow;
 use crate::instance::{self, status};
 use crate::network;
 use base::{Cell, Error, Page, Result, Timestamp};
-use oslo_db::{Cond, all, any, contains, eq, ge, is_in, is_null, not, not_null};
+use oslo_db::{Cond, all, any, eq, ge, is_in, is_null, not, not_null};
 use oslo_http::{PagingRules, Reply, Req, is_true, next_link, parse_paging};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -189,6 +190,10 @@ async fn select(nova: &Nova, req: &Req, all_rule: &str) -> Result<Page<InstanceR
         conds.push(any(wanted));
     }
     conds.extend(plain_filters(req)?);
+    if let Some(pattern) = q.get("name") {
+        let scope = all(conds.clone());
+        conds.push(names::matching(nova, scope, pattern).await?);
+    }
     conds.extend(address_and_tag_filters(req));
     let paging = parse_paging(q, &RULES)?;
     let cond = all(conds);
@@ -226,15 +231,6 @@ fn address_and_tag_filters(req: &Req) -> Vec<Cond> {
 fn plain_filters(req: &Req) -> Result<Vec<Cond>> {
     let q = &req.query;
     let mut conds = Vec::new();
-    if let Some(name) = q.get("name") {
-        // Upstream hands this to the database as a regular expression; plain words and anchors are what clients send.
-        let plain = name.trim_start_matches('^').trim_end_matches('$');
-        conds.push(if name.starts_with('^') && name.ends_with('$') {
-            eq("display_name", plain)
-        } else {
-            contains("display_name", plain)
-        });
-    }
     for (name, column) in [
         ("image", "image_ref"),
         ("flavor", "flavor_id"),
@@ -302,6 +298,22 @@ pub async fn show(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     Reply::ok(&json!({"server": view(&nova, &req, &row).await?}))
 }
 
+/// A server may be pinned to the zone that it is in, or to none.
+fn pinnable(row: &InstanceRow, zone: Option<&str>) -> Result<()> {
+    if zone.is_none() || zone == row.availability_zone.as_deref() {
+        return Ok(());
+    }
+    let (zone, own) = (
+        zone.unwrap_or_default(),
+        row.availability_zone.as_deref().unwrap_or_default(),
+    );
+    let words = format!(
+        "Cannot pin instance {} to availability zone '{zone}': it is in availability zone '{own}'.",
+        row.id
+    );
+    Err(Error::conflict(words))
+}
+
 /// `PUT /servers/{id}`.
 pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = instance::get(&nova, &req.ctx, req.param("server_id")).await?;
@@ -338,6 +350,12 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     }
     if let Some(Some(v)) = text("OS-DCF:diskConfig") {
         set.push(("disk_config", v.to_cell()));
+    }
+    if req.at_least(2, 104)
+        && let Some(zone) = text("pinned_availability_zone")
+    {
+        pinnable(&row, zone.as_deref())?;
+        set.push(("requested_zone", zone.to_cell()));
     }
     let id = row.id.clone();
     let (ctx, key) = (Arc::clone(&req.ctx), id.clone());

@@ -9,6 +9,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +36,7 @@ pub async fn serve_novnc(
     stop: CancellationToken,
 ) -> Result<SocketAddr> {
     let (listener, address) = oslo_http::bind(listen).await?;
+    nova.novnc_port.store(address.port(), Ordering::SeqCst);
     tokio::spawn(accept(nova, listener, stop));
     Ok(address)
 }

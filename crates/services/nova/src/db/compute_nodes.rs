@@ -27,6 +27,26 @@ oslo_db::table! {
         pub uptime_s: i64,
         pub created_at: Timestamp,
         pub updated_at: Option<Timestamp>,
+        pub clock_skew_ms: i64,
+    }
+}
+
+/// A clock that is further off than this is told of.
+const SKEW_MS: i64 = 5_000;
+
+/// How far the host's clock is ahead, in milliseconds. The way of the report counts as the host being behind, which is
+/// little: a report that is late by seconds is refused by its sender.
+fn skew_ms(r: &HostReport, now: Timestamp) -> i64 {
+    (r.reported_at.0 - now.0) / 1000
+}
+
+/// Says once that a clock is off, and once that it is right again.
+fn tell_skew(host: &str, before: i64, now: i64) {
+    let seconds = now as f64 / 1000.0;
+    match (before.abs() > SKEW_MS, now.abs() > SKEW_MS) {
+        (false, true) => tracing::warn!(host, "the clock of this host is off by {seconds:.1} s"),
+        (true, false) => tracing::info!(host, "the clock of this host is right again"),
+        _ => {}
     }
 }
 
@@ -69,7 +89,10 @@ pub fn report(
         uptime_s: r.uptime_s as i64,
         created_at: found.as_ref().map_or(now, |f| f.created_at),
         updated_at: Some(now),
+        clock_skew_ms: skew_ms(r, now),
     };
+    let before = found.as_ref().map_or(0, |f| f.clock_skew_ms);
+    tell_skew(&row.host, before, row.clock_skew_ms);
     match found {
         None => tx.insert(&row)?,
         Some(_) => {
@@ -87,6 +110,7 @@ pub fn report(
                 ("driver", row.driver.to_cell()),
                 ("uptime_s", row.uptime_s.to_cell()),
                 ("updated_at", now.to_cell()),
+                ("clock_skew_ms", row.clock_skew_ms.to_cell()),
             ];
             tx.update::<ComputeNodeRow>(eq("id", row.id.as_str()), &values)?;
         }

@@ -31,4 +31,8 @@ pub const MIGRATIONS: &[Migration] = &[
         id: "2026-11-25-nova-addresses",
         sql: include_str!("../../migrations/2026-11-25-addresses.sql"),
     },
+    Migration {
+        id: "2026-11-25-nova-clock-skew",
+        sql: include_str!("../../migrations/2026-11-25-clock-skew.sql"),
+    },
 ];

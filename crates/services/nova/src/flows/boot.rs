@@ -71,14 +71,10 @@ impl Flow for BootServer {
 
     fn reverted(&self, nova: Arc<Nova>, error: Error) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            give_up(
-                &nova,
-                &self.instance_id,
-                &self.request_id,
-                &error,
-                Some(VmState::Error),
-            )
-            .await
+            let state = Some(VmState::Error);
+            give_up(&nova, &self.instance_id, &self.request_id, &error, state).await?;
+            // Once more: a scheduler that was slow to answer may have claimed until it saw the state.
+            scheduler::release(&nova, &self.instance_id, &self.request_id).await
         })
     }
 }
@@ -90,17 +86,22 @@ async fn schedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     for _ in 0..GROUP_ATTEMPTS {
         let started = nova.clock.now();
         let instance = wanted(&nova, &flow.instance_id).await?;
+        if instance.host.is_some() {
+            // An earlier try got so far.
+            return Ok(());
+        }
         let (row, base) = (instance.clone(), flow.spec.clone());
         let request = nova
             .db
             .read(move |tx| scheduler::request_spec(tx, &row, &base))
             .await?;
-        let chosen = scheduler::select_destination(&nova, &request, &flow.request_id).await?;
+        let chosen = scheduler::select(&nova, request, &flow.request_id).await?;
         let host = chosen.host.clone();
         if place(flow, &nova, instance, chosen, started).await? {
             tracing::info!(server.id = flow.instance_id, host, "scheduled");
             return Ok(());
         }
+        scheduler::release(&nova, &flow.instance_id, &flow.request_id).await?;
     }
     Err(Error::unavailable(
         "The members of the server group keep getting in each other's way.",
@@ -108,7 +109,7 @@ async fn schedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
 }
 
 /// Writes the choice down. False: another member of the server group was placed since the filters looked, and with it
-/// the group's rule would not hold; the next choice takes the claim's place.
+/// the group's rule would not hold.
 async fn place(
     flow: &BootServer,
     nova: &Arc<Nova>,
@@ -354,6 +355,10 @@ pub(super) async fn release_volumes(
 }
 
 async fn spawn(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
+    if wanted(&nova, &flow.instance_id).await?.host.is_none() {
+        // An earlier try gave its host back, and got no further.
+        reschedule(flow, &nova).await?;
+    }
     loop {
         let Err(error) = spawn_here(flow, &nova).await else {
             return Ok(());

@@ -1,27 +1,39 @@
-//! Reconcilers: without input, safe to run twice.
+//! Reconcilers: without input, safe to run twice. Conductors run them, one of all conductors at a time.
 
 mod expire;
 pub(crate) mod heal;
 mod heartbeat;
 mod reservations;
 
-use crate::Nova;
-use oslo_service::Supervisor;
+use crate::{Nova, Parts};
+use oslo_service::{LeaderLock, Reconciler, Supervisor};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Starts them all.
-pub(crate) fn start(supervisor: &Supervisor, nova: &Arc<Nova>, host: &str) {
-    supervisor.reconcile(
-        Arc::new(heartbeat::Heartbeat {
-            nova: Arc::clone(nova),
-            host: host.to_string(),
-        }),
-        None,
-    );
-    supervisor.reconcile(Arc::new(heal::HealNetworkInfo(Arc::clone(nova))), None);
-    supervisor.reconcile(Arc::new(reservations::Reservations(Arc::clone(nova))), None);
-    supervisor.reconcile(
+/// A leader that is not heard of for so long is replaced.
+const TTL: Duration = Duration::from_secs(30);
+
+/// Starts those of the parts that run here.
+pub(crate) fn start(supervisor: &Supervisor, nova: &Arc<Nova>, host: &str, parts: Parts) {
+    let heartbeat = heartbeat::Heartbeat {
+        nova: Arc::clone(nova),
+        host: host.to_string(),
+        parts,
+    };
+    supervisor.reconcile(Arc::new(heartbeat), None);
+    if !parts.conductor {
+        return;
+    }
+    let all: [Arc<dyn Reconciler>; 3] = [
+        Arc::new(heal::HealNetworkInfo(Arc::clone(nova))),
+        Arc::new(reservations::Reservations(Arc::clone(nova))),
         Arc::new(expire::ExpireConsoleTokens(Arc::clone(nova))),
-        None,
-    );
+    ];
+    for reconciler in all {
+        // The next life of this conductor leads at once: it has the same name.
+        let owner = format!("nova-conductor@{host}");
+        let (name, clock) = (reconciler.name().to_string(), nova.clock.clone());
+        let lock = LeaderLock::new(&nova.db, &name, &owner, TTL, clock);
+        supervisor.reconcile(reconciler, Some(lock));
+    }
 }

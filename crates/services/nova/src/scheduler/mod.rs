@@ -5,109 +5,67 @@
 
 mod filters;
 pub mod hosts;
+mod server;
 mod weighers;
 
 pub use hosts::Host;
+pub use nova_types::scheduler::{Destination, RequestSpec};
+pub(crate) use server::{Manager, select};
 
 use crate::Nova;
 use crate::db::instances::InstanceRow;
 use crate::db::scheduling::SchedulingRow;
 use base::{Error, Json, Kind, Result};
-use nova_types::rpc::FlavorSpec;
 use oslo_http::percent_encode;
 use oslo_scheduling::{Filter, Outcome, Rejected, Weigher};
-use placement_types::Resources;
+use placement_types::{AllocationRequest, Resources};
 use sdk::{Consumer, PlacementClient};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a boot wants of a host.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct RequestSpec {
-    /// The instance.
-    pub instance_id: String,
-    /// Its project.
-    pub project_id: String,
-    /// Its user.
-    pub user_id: String,
-    /// Its size.
-    pub flavor: FlavorSpec,
-    /// Whether the root disk lives on the host (not on a volume).
-    pub local_root: bool,
-    /// Image properties.
-    pub image_properties: BTreeMap<String, String>,
-    /// The zone asked for.
-    pub zone: Option<String>,
-    /// The host asked for (administrators).
-    pub force_host: Option<String>,
-    /// Hosts that failed already.
-    pub tried: Vec<String>,
-    /// Policy of the server group.
-    pub group_policy: Option<String>,
-    /// Members of the group per host, this instance excluded.
-    pub group_hosts: BTreeMap<String, u64>,
-    /// `max_server_per_host` of the group.
-    pub group_max_per_host: u64,
-    /// Scheduler hints.
-    pub hints: Map<String, Value>,
-}
+/// Hosts may fill up between the look and the claim; then the scheduler looks again so many times.
+const LOOKS: usize = 5;
 
-impl RequestSpec {
-    /// GiB of disk on the host.
-    pub fn disk_gb(&self) -> u64 {
-        let root = if self.local_root {
-            self.flavor.root_gb
-        } else {
-            0
-        };
-        root + self.flavor.ephemeral_gb + self.flavor.swap_mb.div_ceil(1024)
-    }
+/// Placement's word for a consumer that is not as its writer thought.
+const CHANGED: &str = "placement.concurrent_update";
 
-    fn resources(&self) -> Resources {
-        let all = [
-            ("VCPU", i64::from(self.flavor.vcpus)),
-            ("MEMORY_MB", self.flavor.memory_mb as i64),
-            ("DISK_GB", self.disk_gb() as i64),
-        ];
-        let wanted = all.into_iter().filter(|(_, n)| *n > 0);
-        Resources {
-            resources: wanted.map(|(k, n)| (k.to_string(), n)).collect(),
-        }
-    }
-}
-
-/// A claimed host.
-#[derive(Clone, Debug)]
-pub struct Destination {
-    /// `CONF.host`.
-    pub host: String,
-    /// The hypervisor's node.
-    pub node: String,
-    /// Its zone.
-    pub zone: String,
-}
+/// An earlier claim of the instance stands in the way.
+pub(crate) const HAS_ALLOCATIONS: &str = "ConsumerHasAllocations";
 
 /// Chooses and claims. Nothing but the claim is changed; the caller writes the instance's host.
-pub async fn select_destination(
+pub(crate) async fn select_destination(
     nova: &Nova,
     spec: &RequestSpec,
     request_id: &str,
 ) -> Result<Destination> {
     let placement = nova.sdk.for_request(request_id).placement();
-    let providers = candidates(&placement, spec).await?;
-    let (hosts, seen) = {
-        let now = nova.clock.now();
-        let down = std::time::Duration::from_secs(nova.conf.service_down_time);
-        let default_zone = nova.conf.default_availability_zone.clone();
-        let hosts = nova
-            .db
-            .read(move |tx| hosts::load(tx, now, down, &default_zone))
-            .await?;
-        let seen = hosts.len();
-        (hosts, seen)
-    };
+    for look in 1.. {
+        let (outcome, seen, chosen) = choose(nova, &placement, spec).await?;
+        let full = chosen.is_none() && !outcome.survivors.is_empty();
+        if full && look < LOOKS {
+            tracing::debug!(server.id = spec.instance_id, "all were full by the claim");
+            continue;
+        }
+        remember(nova, spec, request_id, &outcome, chosen.as_ref()).await?;
+        return chosen.ok_or_else(|| no_valid_host(&outcome, seen));
+    }
+    unreachable!("a range without end")
+}
+
+/// One look at all hosts, and the best of them that can be claimed.
+async fn choose(
+    nova: &Nova,
+    placement: &PlacementClient,
+    spec: &RequestSpec,
+) -> Result<(Outcome, usize, Option<Destination>)> {
+    let providers = candidates(placement, spec).await?;
+    let (now, down) = (nova.clock.now(), nova.down_after());
+    let default_zone = nova.conf.default_availability_zone.clone();
+    let hosts = nova
+        .db
+        .read(move |tx| hosts::load(tx, now, down, &default_zone))
+        .await?;
+    let seen = hosts.len();
     let (candidates, rest): (Vec<Host>, Vec<Host>) = hosts
         .into_iter()
         .partition(|h| providers.contains(&h.provider_id));
@@ -124,27 +82,36 @@ pub async fn select_destination(
             filter: "placement".into(),
             reason: lacking.clone(),
         }));
-    let mut chosen = None;
     for survivor in &outcome.survivors {
         let Some(host) = candidates.iter().find(|h| h.name() == survivor.host) else {
             continue;
         };
-        if claim(&placement, spec, &host.provider_id).await? {
-            chosen = Some(Destination {
+        if claim(placement, spec, &host.provider_id).await? {
+            let chosen = Destination {
                 host: host.host.clone(),
                 node: host.node.clone(),
                 zone: host.zone.clone(),
-            });
-            break;
+            };
+            return Ok((outcome, seen, Some(chosen)));
         }
     }
-    remember(nova, spec, request_id, &outcome, chosen.as_ref()).await?;
-    chosen.ok_or_else(|| no_valid_host(&outcome, seen))
+    Ok((outcome, seen, None))
+}
+
+fn resources(spec: &RequestSpec) -> Resources {
+    let all = [
+        ("VCPU", i64::from(spec.flavor.vcpus)),
+        ("MEMORY_MB", spec.flavor.memory_mb as i64),
+        ("DISK_GB", spec.disk_gb() as i64),
+    ];
+    let wanted = all.into_iter().filter(|(_, n)| *n > 0);
+    Resources {
+        resources: wanted.map(|(k, n)| (k.to_string(), n)).collect(),
+    }
 }
 
 fn describe_lack(spec: &RequestSpec) -> String {
-    let wants: Vec<String> = spec
-        .resources()
+    let wants: Vec<String> = resources(spec)
         .resources
         .iter()
         .map(|(k, n)| format!("{n} {k}"))
@@ -201,8 +168,7 @@ async fn remember(
 
 /// The providers that have room, by placement.
 async fn candidates(placement: &PlacementClient, spec: &RequestSpec) -> Result<BTreeSet<String>> {
-    let resources: Vec<String> = spec
-        .resources()
+    let resources: Vec<String> = resources(spec)
         .resources
         .iter()
         .map(|(k, n)| format!("{k}:{n}"))
@@ -238,7 +204,8 @@ async fn candidates(placement: &PlacementClient, spec: &RequestSpec) -> Result<B
         .collect())
 }
 
-/// Claims room on a provider. False: somebody else took it. A claim that an earlier, interrupted try made is replaced.
+/// Claims room on a provider. False: somebody else took it. The instance holds nothing else then, or this is an error:
+/// a message that comes late, when another claim was made for the same boot, must not take that one's place.
 async fn claim(placement: &PlacementClient, spec: &RequestSpec, provider: &str) -> Result<bool> {
     let consumer = Consumer {
         id: &spec.instance_id,
@@ -246,9 +213,17 @@ async fn claim(placement: &PlacementClient, spec: &RequestSpec, provider: &str) 
         user_id: &spec.user_id,
         consumer_type: "INSTANCE",
     };
-    let wanted = BTreeMap::from([(provider.to_string(), spec.resources())]);
-    match placement.replace_allocations(consumer, &wanted).await {
+    let allocations = BTreeMap::from([(provider.to_string(), resources(spec))]);
+    let wanted = AllocationRequest {
+        allocations,
+        mappings: BTreeMap::new(),
+    };
+    match placement.claim(consumer, &wanted).await {
         Ok(()) => Ok(true),
+        Err(e) if e.kind() == Kind::Conflict && e.error_class() == Some(CHANGED) => {
+            let words = format!("Instance {} holds another claim.", spec.instance_id);
+            Err(Error::conflict(words).class(HAS_ALLOCATIONS))
+        }
         Err(e) if e.kind() == Kind::Conflict => Ok(false),
         Err(e) => Err(e),
     }

@@ -118,7 +118,7 @@ pub struct Cloud {
     bus: Bus,
     screens: Arc<Screens>,
     hosts: Vec<ServerHandle>,
-    _rpc: ServerHandle,
+    _rpc: Vec<ServerHandle>,
     _supervisor: Arc<Supervisor>,
 }
 
@@ -147,6 +147,10 @@ impl Cloud {
             policy_file: None,
             identity_uri: "http://127.0.0.1:5000/".into(),
             host: "controller".into(),
+            parts: nova::Parts {
+                conductor: true,
+                scheduler: true,
+            },
         };
         let Built {
             endpoint,
