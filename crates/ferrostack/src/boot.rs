@@ -18,7 +18,7 @@ use oslo_service::Supervisor;
 use sdk::{Http, InProcess, KeystoneTokens, Sdk, ServiceCredentials};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,6 +46,21 @@ pub struct Cloud {
     stop: CancellationToken,
     listeners: TaskTracker,
     _rpc: Vec<ServerHandle>,
+}
+
+/// The databases of this process, for what is common to them.
+struct Databases<'a> {
+    settings: &'a Settings,
+    open: Mutex<BTreeMap<&'static str, Db>>,
+}
+
+impl Databases<'_> {
+    async fn open(&self, service: &'static str) -> Result<Db> {
+        let db = database(self.settings, service).await?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.insert(service, db.clone());
+        Ok(db)
+    }
 }
 
 /// A service's database, SQLite below the state directory or MariaDB.
@@ -171,13 +186,18 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         Some(folder.join(format!("{service}.yaml")))
     };
 
+    let databases = Databases {
+        settings: &settings,
+        open: Mutex::default(),
+    };
+
     // Identity first: everybody else logs in there.
     let everywhere = urls.iter().map(|(s, u)| (s.to_string(), u.clone()));
     let elsewhere = Arc::new(Http::new(everywhere.collect())?);
     let neighbours = InProcess::starting().or(elsewhere);
     let keystone = when(parts.has(Part::Keystone), async {
         let deps = keystone::Deps {
-            db: database(&settings, "keystone").await?,
+            db: databases.open("keystone").await?,
             conf: settings.keystone.clone(),
             clock: clock.clone(),
             policy_file: policy("keystone"),
@@ -223,7 +243,7 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     let (placement, glance, neutron, nova, cinder) = tokio::try_join!(
         when(parts.has(Part::Placement), async {
             placement::build(placement::Deps {
-                db: database(&settings, "placement").await?,
+                db: databases.open("placement").await?,
                 auth: Arc::clone(&auth),
                 conf: settings.placement.clone(),
                 clock: clock.clone(),
@@ -232,7 +252,7 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         }),
         when(parts.has(Part::Glance), async {
             glance::build(glance::Deps {
-                db: database(&settings, "glance").await?,
+                db: databases.open("glance").await?,
                 auth: Arc::clone(&auth),
                 conf: settings.glance.clone(),
                 clock: clock.clone(),
@@ -243,7 +263,7 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         }),
         when(parts.has(Part::NeutronServer), async {
             neutron::build(neutron::Deps {
-                db: database(&settings, "neutron").await?,
+                db: databases.open("neutron").await?,
                 bus: bus.clone(),
                 sdk: sdk("neutron"),
                 auth: Arc::clone(&auth),
@@ -257,7 +277,7 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         }),
         when(parts.any(NOVA), async {
             nova::build(nova::Deps {
-                db: database(&settings, "nova").await?,
+                db: databases.open("nova").await?,
                 bus: bus.clone(),
                 sdk: sdk("nova"),
                 auth: Arc::clone(&auth),
@@ -276,7 +296,7 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         }),
         when(parts.any(CINDER), async {
             cinder::build(cinder::Deps {
-                db: database(&settings, "cinder").await?,
+                db: databases.open("cinder").await?,
                 bus: bus.clone(),
                 sdk: sdk("cinder"),
                 auth: Arc::clone(&auth),
@@ -317,6 +337,20 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         neighbours.register(service, Arc::clone(endpoint));
     }
     neighbours.completed();
+    let databases = databases
+        .open
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    for endpoint in endpoints.values() {
+        let service = endpoint.name().trim_end_matches("-metadata");
+        if let (Some(health), Some(db)) = (endpoint.health(), databases.get(service)) {
+            let db = db.clone();
+            health.probe(move || {
+                let db = db.clone();
+                async move { db.ping().await }
+            });
+        }
+    }
 
     let stop = CancellationToken::new();
     let listeners = TaskTracker::new();
@@ -484,8 +518,12 @@ impl Cloud {
         Ok(())
     }
 
-    /// Takes no more requests, lets running ones end, gives flows back. Guests and networks stay.
+    /// Tells load balancers, takes no more requests, lets running ones end, gives flows back. Guests and networks stay.
     pub async fn stop(self) {
+        for endpoint in self.endpoints.values() {
+            endpoint.health().inspect(|health| health.leave());
+        }
+        tokio::time::sleep(Duration::from_secs(self.settings.drain_seconds())).await;
         self.stop.cancel();
         self.listeners.close();
         let _ = tokio::time::timeout(Duration::from_secs(10), self.listeners.wait()).await;

@@ -48,6 +48,9 @@ oslo_config::section! {
         pub volume_port: u16 = 8776,
         /// noVNC.
         pub novnc_port: u16 = 6080,
+        /// How many seconds `/healthcheck` says 503 before the APIs stop, so that load balancers go elsewhere first.
+        /// Without it: 2 if there are `[cluster] controllers`, else 0.
+        pub drain: Option<u64> = None,
         /// Certificate chain (PEM); with `tls_key`, every API speaks TLS.
         pub tls_certificate: Option<PathBuf> = None,
         /// Private key (PEM).
@@ -157,6 +160,12 @@ impl Settings {
         };
         config.finish()?;
         Ok(settings)
+    }
+
+    /// How long the APIs go on when load balancers were told that they end.
+    pub fn drain_seconds(&self) -> u64 {
+        let balanced = !self.cluster.controllers.is_empty();
+        self.api.drain.unwrap_or(if balanced { 2 } else { 0 })
     }
 
     /// Every option of every section, for the generated reference.

@@ -7,7 +7,7 @@ use crate::faults::{FaultContext, FaultStyle};
 use crate::request::percent_decode;
 use crate::route::{Access, BodyKind, Route, RouteInfo};
 use crate::schema::{OperationSchemas, Schemas};
-use crate::{Body, Query, Reply, Req};
+use crate::{Body, Health, Query, Reply, Req};
 use base::{Error, Kind, Microversion, Result, id};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -32,6 +32,10 @@ pub trait Endpoint: Send + Sync + 'static {
     fn routes(&self) -> Vec<RouteInfo>;
     /// The service's name, `nova`.
     fn name(&self) -> &'static str;
+    /// What `/healthcheck` says, if the service has it.
+    fn health(&self) -> Option<&Health> {
+        None
+    }
 }
 
 /// Token to context; `oslo-auth` implements it, keystone has its own.
@@ -72,6 +76,8 @@ pub struct ApiConfig {
     pub auth_first: bool,
     /// The identity service's public address, for `WWW-Authenticate`.
     pub identity_uri: String,
+    /// Whether `/things/` is `/things`, as keystone and neutron have it. Elsewhere an empty id is no collection.
+    pub trailing_slash: bool,
 }
 
 impl ApiConfig {
@@ -86,6 +92,7 @@ impl ApiConfig {
             strict_content_type: true,
             auth_first: true,
             identity_uri: "http://127.0.0.1:5000/".into(),
+            trailing_slash: false,
         }
     }
 }
@@ -112,6 +119,7 @@ pub struct Api<S> {
     tree: Node,
     auth: Arc<dyn Authenticate>,
     policy: Arc<Enforcer>,
+    health: Health,
 }
 
 struct Matched {
@@ -183,6 +191,7 @@ impl<S: Send + Sync + 'static> Api<S> {
             tree,
             auth,
             policy,
+            health: Health::default(),
         })
     }
 
@@ -197,12 +206,26 @@ impl<S: Send + Sync + 'static> Api<S> {
             segments.push(percent_decode(segment, false)?);
         }
         let mut values = Vec::new();
-        Ok(
-            walk(&self.tree, &segments, &mut values).map(|rows| Matched {
-                rows: rows.to_vec(),
-                values,
-            }),
-        )
+        let found = walk(&self.tree, &segments, &mut values);
+        // An empty part is an empty value, which no parameter takes; the rest of a path may hold anything.
+        let takes_rest = |rows: &[usize]| self.rows[rows[0]].route.path.ends_with("*}");
+        let found =
+            found.filter(|rows| takes_rest(rows) || !self.has_empty_part(path, segments.len()));
+        Ok(found.map(|rows| Matched {
+            rows: rows.to_vec(),
+            values,
+        }))
+    }
+
+    /// Slashes before the path are forgiven (clients join URLs carelessly), and one behind a version's root.
+    fn has_empty_part(&self, path: &str, parts: usize) -> bool {
+        let path = path.trim_start_matches('/');
+        let (inner, trailing) = match path.strip_suffix('/') {
+            Some(inner) => (inner, true),
+            None => (path, false),
+        };
+        trailing && parts > 1 && !self.config.trailing_slash
+            || inner.split('/').count() > parts.max(1)
     }
 
     fn negotiate(&self, headers: &HeaderMap) -> Result<Microversion> {
@@ -445,6 +468,10 @@ impl<S: Send + Sync + 'static> Api<S> {
     }
 
     async fn serve(&self, request: http::Request<Body>) -> Reply {
+        let healthy = self.health.answer(request.method(), request.uri().path());
+        if let Some(reply) = healthy.await {
+            return reply;
+        }
         let started = Instant::now();
         let request_id = id::new_request_id();
         let method = request.method().clone();
@@ -598,5 +625,9 @@ impl<S: Send + Sync + 'static> Endpoint for Api<S> {
 
     fn name(&self) -> &'static str {
         self.config.name
+    }
+
+    fn health(&self) -> Option<&Health> {
+        Some(&self.health)
     }
 }

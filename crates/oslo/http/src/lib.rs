@@ -17,6 +17,7 @@
 mod body;
 mod dispatch;
 pub mod faults;
+mod health;
 mod paging;
 mod patience;
 mod reply;
@@ -27,6 +28,7 @@ mod server;
 
 pub use body::Body;
 pub use dispatch::{Api, ApiConfig, Authenticate, Endpoint, VersionRange};
+pub use health::Health;
 pub use paging::{PagingRules, next_link, page_link, parse_paging};
 pub use reply::Reply;
 pub use request::{Query, Req, is_true, percent_decode, percent_encode};

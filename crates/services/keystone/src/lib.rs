@@ -218,6 +218,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
     let mut config = ApiConfig::new("keystone", oslo_http::faults::wrapped);
     config.strict_content_type = false;
     config.auth_first = false;
+    config.trailing_slash = true;
     config.request_id_headers = &["x-openstack-request-id"];
     if let Some(public) = &state.conf.keystone.public_endpoint {
         config.identity_uri = public.clone();

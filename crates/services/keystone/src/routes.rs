@@ -10,7 +10,6 @@ use oslo_http::{PUBLIC, Route, delete, get, inside, patch, post, put};
 pub(crate) fn routes() -> Vec<Route<Keystone>> {
     vec![
         get("/", PUBLIC, versions::all),
-        get("/healthcheck", PUBLIC, versions::health),
         get("/v3", PUBLIC, versions::show),
         // tokens
         post("/v3/auth/tokens", PUBLIC, tokens::create),

@@ -123,6 +123,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
     });
     let mut config = ApiConfig::new("neutron", oslo_http::faults::typed);
     config.identity_uri = state.conf.www_authenticate_uri.clone();
+    config.trailing_slash = true;
     let api = Api::new(
         Arc::clone(&state),
         config,

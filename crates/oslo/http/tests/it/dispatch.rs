@@ -272,12 +272,35 @@ async fn request_ids() {
 #[tokio::test]
 async fn literal_paths_win_over_parameters_and_rest_paths_take_slashes() {
     assert_eq!(
-        call("GET", "/v1/toys/detail/", &[MEMBER], "").await.status,
+        call("GET", "/v1/toys/detail", &[MEMBER], "").await.status,
         201,
-        "a trailing slash does not matter"
     );
     assert_eq!(
         call("PUT", "/v1/file/a/b/c", &[], "12345").await.json["bytes"],
         5
     );
+}
+
+#[tokio::test]
+async fn an_empty_part_is_no_id_and_no_collection() {
+    for (method, path, expected) in [
+        ("GET", "/v1/toys", 200),
+        ("GET", "//v1/toys", 200),
+        ("GET", "/v1/toys/", 404),
+        ("DELETE", "/v1/toys/", 404),
+        ("DELETE", "/v1/toys", 405),
+        ("GET", "/v1//toys", 404),
+        ("POST", "/v1/toys//action", 404),
+        ("PUT", "/v1/file/a//b", 200),
+        ("PUT", "/v1/file/a/", 200),
+        ("GET", "/", 300),
+    ] {
+        let body = if method == "POST" {
+            r#"{"wind": {}}"#
+        } else {
+            ""
+        };
+        let answer = call(method, path, &[MEMBER], body).await;
+        assert_eq!(answer.status, expected, "{method} {path}");
+    }
 }

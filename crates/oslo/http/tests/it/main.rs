@@ -1,6 +1,7 @@
 //! The front of the house, through a small service: matching, versions, actions, rules, bodies, faults, sockets.
 
 mod dispatch;
+mod health;
 mod server;
 
 use base::{Error, Microversion, Result};

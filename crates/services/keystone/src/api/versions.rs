@@ -1,4 +1,4 @@
-//! The version documents, and the health check.
+//! The version documents.
 
 use crate::Keystone;
 use crate::api::base_url;
@@ -28,14 +28,4 @@ pub(crate) async fn all(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 /// `GET /v3`
 pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     Reply::ok(&json!({"version": v3(&base_url(&keystone, &req))}))
-}
-
-/// `GET /healthcheck`
-pub(crate) async fn health(keystone: Arc<Keystone>, _req: Req) -> Result<Reply> {
-    keystone.db.ping().await?;
-    Ok(Reply::text(
-        200,
-        "text/plain; charset=UTF-8",
-        "OK".to_string(),
-    ))
 }
