@@ -42,10 +42,12 @@ pub fn start(bus: &Bus, conf: &NeutronAgentsConf, supervisor: &Supervisor) -> Re
 }
 
 async fn run(bus: Bus, settings: Settings, cancel: CancellationToken) -> Result<()> {
-    let driver: Arc<dyn Driver> = if settings.fake {
-        Arc::new(fake::FakeDriver::new(settings.clone())?)
+    let (_alone, driver): (_, Arc<dyn Driver>) = if settings.fake {
+        (None, Arc::new(fake::FakeDriver::new(settings.clone())?))
     } else {
-        Arc::new(bridge::BridgeDriver::new(settings.clone())?)
+        let alone = owned::claim(&settings.state_path)?;
+        let driver = bridge::BridgeDriver::new(settings.clone())?;
+        (Some(alone), Arc::new(driver))
     };
     let wake = Arc::new(Notify::new());
     let listener = Arc::new(Listener { wake: wake.clone() });

@@ -1,9 +1,11 @@
 //! What the agents made on this host: written before it is made, so that a killed agent's successor, and `teardown`, find it.
 
-use base::Result;
+use base::{Error, Result};
 use host_netns::{IfName, Namespace, daemon};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// The list, and the file that holds it.
@@ -22,6 +24,21 @@ pub struct List {
     pub links: BTreeSet<IfName>,
     /// Devices of the operator's that are in the external bridge because of us.
     pub borrowed: BTreeSet<IfName>,
+}
+
+/// Makes this process the only one whose agents look after the host: of two, each would remove what the other makes. Ends
+/// with the process or the returned value.
+pub fn claim(state_path: &Path) -> Result<Flock<File>> {
+    std::fs::create_dir_all(state_path)?;
+    let path = state_path.join("lock");
+    let file = File::options().create(true).append(true).open(&path)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
+        Error::conflict(format!(
+            "neutron's agents of this host run in another process ({}: {e}); name them all in one: --service \
+             neutron-linuxbridge-agent,neutron-dhcp-agent,neutron-l3-agent,neutron-metadata-agent",
+            path.display()
+        ))
+    })
 }
 
 impl Owned {

@@ -3,6 +3,8 @@
 
 mod fake;
 mod guest;
+mod hosts;
+mod machine;
 mod real;
 mod server;
 mod six;

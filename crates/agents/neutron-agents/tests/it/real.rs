@@ -11,7 +11,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-fn rule(direction: &str, more: serde_json::Value) -> RuleState {
+pub fn rule(direction: &str, more: serde_json::Value) -> RuleState {
     let mut value = serde_json::json!({"direction": direction, "ip_version": 4});
     value
         .as_object_mut()
@@ -21,8 +21,8 @@ fn rule(direction: &str, more: serde_json::Value) -> RuleState {
 }
 
 /// A nova that answers with the headers it was sent.
-async fn nova() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+pub async fn nova(at: &str) -> String {
+    let listener = tokio::net::TcpListener::bind(at).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -50,7 +50,7 @@ async fn a_network_and_its_end() {
         tag: format!("test-{short}"),
         external_bridge: format!("brx-{short}"),
         external_bridge_cidr: vec![format!("{}/24", outside(1))],
-        nova_metadata_url: format!("http://{}", nova().await),
+        nova_metadata_url: format!("http://{}", nova("127.0.0.1:0").await),
         metadata_proxy_shared_secret: "sesame".into(),
         resync_interval: 3600,
         ..conf("real")

@@ -6,7 +6,7 @@ use neutron_agents::NeutronAgentsConf;
 use neutron_types::rpc::*;
 use oslo_context::RequestContext;
 use oslo_messaging::{Bus, ServerHandle};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ pub struct Told {
     pub floating: Vec<FloatingIpStatus>,
     pub agents: BTreeSet<String>,
     pub state: HostState,
+    /// States of hosts that are not all alike.
+    pub hosts: BTreeMap<String, HostState>,
     pub owners: Vec<(MetadataSource, IpAddr, MetadataOwner)>,
 }
 
@@ -28,7 +30,7 @@ impl PluginApi for Server {
     async fn host_state(
         &self,
         _: &RequestContext,
-        _host: String,
+        host: String,
         known: Option<i64>,
     ) -> Result<HostState> {
         let told = self.0.lock().unwrap();
@@ -40,7 +42,9 @@ impl PluginApi for Server {
                 ..HostState::default()
             });
         }
-        Ok(told.state.clone())
+        let mut state = told.hosts.get(&host).unwrap_or(&told.state).clone();
+        state.revision = revision;
+        Ok(state)
     }
 
     async fn ports_up(&self, _: &RequestContext, _host: String, ports: Vec<String>) -> Result<()> {
@@ -116,6 +120,16 @@ impl Server {
             .fanout()
             .state_changed(&RequestContext::internal(), revision)
             .await;
+    }
+
+    /// Hosts are to be something else from now on.
+    pub async fn want_hosts(
+        &self,
+        bus: &Bus,
+        change: impl FnOnce(&mut BTreeMap<String, HostState>),
+    ) {
+        change(&mut self.0.lock().unwrap().hosts);
+        self.want(bus, |_| ()).await;
     }
 
     pub async fn until(&self, what: &str, seen: impl Fn(&Told) -> bool) {

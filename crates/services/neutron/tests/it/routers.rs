@@ -296,3 +296,85 @@ async fn routes_lead_to_neighbours() {
             .enable_snat
     );
 }
+
+/// A router's agent dies: another one takes it over, and what the old one says of it counts no more.
+#[tokio::test]
+async fn a_router_moves_away_from_a_dead_agent() {
+    let w = world().await;
+    let house = &w.house;
+    w.router("add_router_interface", json!({"subnet_id": w.subnet}))
+        .await;
+    let port = house.port("alice-p1", json!({"network_id": w.net})).await;
+    let body = json!({"floatingip": {"floating_network_id": w.external, "port_id": port["id"]}});
+    let made = house.post("alice-p1", "/v2.0/floatingips", body).await;
+    let id = text(&made["floatingip"]["id"]);
+    let told = async |host: &str, status: &str| {
+        let status = neutron_types::rpc::FloatingIpStatus {
+            id: id.clone(),
+            status: status.into(),
+        };
+        let ctx = oslo_context::RequestContext::internal();
+        let told = house.plugin();
+        told.floatingips_status(&ctx, host.into(), vec![status])
+            .await
+            .unwrap();
+        let path = format!("/v2.0/floatingips/{id}");
+        house.get("alice-p1", &path).await["floatingip"]["status"].clone()
+    };
+    assert_eq!(told("node1", "ACTIVE").await, "ACTIVE");
+
+    house.clock.advance(std::time::Duration::from_secs(100));
+    house.agents("node22").await;
+    let state = house.state("node22").await;
+    assert_eq!(state.routers[0].floating_ips[0].id, id);
+    assert!(state.routers[0].gateway.is_some());
+    // Both legs of the router, and the DHCP server of its network.
+    assert_eq!(state.ports.len(), 3);
+    let old = house.state("node1").await;
+    assert!(old.routers.is_empty() && old.ports.is_empty());
+    assert_eq!(told("node1", "ACTIVE").await, "DOWN", "it is not there");
+    assert_eq!(told("node22", "ACTIVE").await, "ACTIVE");
+    assert_eq!(told("node1", "ERROR").await, "ACTIVE");
+    // It returns, and finds no work that is another's now.
+    house.agents("node1").await;
+    assert!(house.state("node1").await.routers.is_empty());
+    assert_eq!(house.state("node22").await.routers.len(), 1);
+}
+
+/// An external network takes the floating addresses along that lead nowhere, and is kept by the others.
+#[tokio::test]
+async fn a_network_goes_with_its_idle_floating_addresses() {
+    let w = world().await;
+    let house = &w.house;
+    let flat = json!({"router:external": true});
+    let other = house.network("admin", flat).await;
+    let body = json!({"network_id": other, "cidr": "198.51.100.0/24", "ip_version": 4, "enable_dhcp": false});
+    house
+        .post("admin", "/v2.0/subnets", json!({"subnet": body}))
+        .await;
+    let ip = json!({"floatingip": {"floating_network_id": other}});
+    let made = house.post("alice-p1", "/v2.0/floatingips", ip).await;
+    let path = format!("/v2.0/floatingips/{}", text(&made["floatingip"]["id"]));
+    house
+        .delete("admin", &format!("/v2.0/networks/{other}"))
+        .await;
+    let gone = house.refused("alice-p1", "GET", &path, None).await;
+    assert_eq!(gone.1, "FloatingIPNotFound");
+    let ports = format!("/v2.0/ports?network_id={other}");
+    assert_eq!(house.get("admin", &ports).await["ports"], json!([]));
+
+    w.router("add_router_interface", json!({"subnet_id": w.subnet}))
+        .await;
+    let port = house.port("alice-p1", json!({"network_id": w.net})).await;
+    let ip = json!({"floatingip": {"floating_network_id": w.external, "port_id": port["id"]}});
+    house.post("alice-p1", "/v2.0/floatingips", ip).await;
+    let kept = house
+        .refused(
+            "admin",
+            "DELETE",
+            &format!("/v2.0/networks/{}", w.external),
+            None,
+        )
+        .await;
+    assert_eq!((kept.0, kept.1.as_str()), (409, "NetworkInUse"));
+}

@@ -114,6 +114,27 @@ async fn rules_are_sensible_and_said_once() {
             .1,
         "SecurityGroupMultipleRemoteEntites"
     );
+    // The words of upstream, which clients look for.
+    for (low, high, words) in [
+        (json!(1), json!(256), "Invalid value for ICMP code"),
+        (json!(300), json!(1), "Invalid value for ICMP type"),
+        (
+            json!(null),
+            json!(6),
+            "ICMP type (port-range-min) is missing",
+        ),
+    ] {
+        let rule = json!({"protocol": "icmp", "port_range_min": low, "port_range_max": high});
+        let refused = bad(rule).await;
+        assert!(refused.0 == 400 && refused.2.contains(words), "{refused:?}");
+    }
+    // A rule is what it was made: it can go, and not change.
+    let one = format!("{path}/{}", text(&made["id"]));
+    let change = json!({"security_group_rule": {"description": "d"}});
+    assert_eq!(
+        house.call("alice-p1", "PUT", &one, Some(change)).await.0,
+        405
+    );
     let foreign = house
         .refused("bob-p2", "POST", path, Some(rule(json!({}))))
         .await;
