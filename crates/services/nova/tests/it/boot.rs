@@ -4,14 +4,14 @@ use crate::harness::Cloud;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-async fn flavor(cloud: &Cloud) -> String {
+pub async fn flavor(cloud: &Cloud) -> String {
     let body = json!({"flavor": {"name": "m1.tiny", "vcpus": 1, "ram": 64, "disk": 1}});
     let made = cloud.post("admin", "2.1", "/v2.1/flavors", body).await;
     made["flavor"]["id"].as_str().unwrap().to_string()
 }
 
 /// Asks for servers; the ids of all that came of it.
-async fn boot(cloud: &Cloud, who: &str, flavor: &str, count: u64, hints: Value) -> Vec<String> {
+pub async fn boot(cloud: &Cloud, who: &str, flavor: &str, count: u64, hints: Value) -> Vec<String> {
     let body = json!({
         "server": {"name": "web", "flavorRef": flavor, "imageRef": base::new_id(), "networks": "none",
             "min_count": count, "max_count": count, "return_reservation_id": true},

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use nova::db::instances::{CachedAddress, CachedPort, InstanceRow};
 use nova::db::{compute_nodes, services};
 use nova::instance::status::VmState;
-use nova::{Built, Nova};
+use nova::{Built, Nova, Parts};
 use nova_types::rpc::{
     ComputeApi, ComputeClient, ConsoleAddress, FlavorSpec, HostReport, InstanceSpec, PortSpec,
     PowerAction, PowerState, VolumeSpec,
@@ -19,8 +19,8 @@ use oslo_messaging::{Bus, ServerHandle};
 use oslo_service::Supervisor;
 use sdk::Sdk;
 use serde_json::Value;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// `admin`; `alice` and `anna` in project p1; `bob` in p2.
@@ -50,10 +50,23 @@ impl Authenticate for Names {
     }
 }
 
-/// A compute host whose guests all show their screen at one port, and which may be out of order.
+/// A compute host whose guests all show their screen at one port, and which may be out of order, or not get on.
 struct Screens {
     port: AtomicU16,
     broken: AtomicBool,
+    held: AtomicBool,
+    powers: Mutex<Vec<(String, PowerAction)>>,
+}
+
+impl Screens {
+    fn new(broken: bool) -> Arc<Screens> {
+        Arc::new(Screens {
+            port: AtomicU16::new(5900),
+            broken: AtomicBool::new(broken),
+            held: AtomicBool::new(false),
+            powers: Mutex::default(),
+        })
+    }
 }
 
 #[async_trait]
@@ -65,13 +78,25 @@ impl ComputeApi for Screens {
         if self.broken.load(Ordering::SeqCst) {
             return Err(Error::internal("the hypervisor is out of order"));
         }
+        while self.held.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         Ok(PowerState::Running)
     }
     async fn destroy_instance(&self, _: &RequestContext, _: String, _: bool) -> Result<()> {
         Ok(())
     }
-    async fn power(&self, _: &RequestContext, _: String, _: PowerAction) -> Result<PowerState> {
-        Ok(PowerState::Running)
+    async fn power(
+        &self,
+        _: &RequestContext,
+        uuid: String,
+        action: PowerAction,
+    ) -> Result<PowerState> {
+        self.powers.lock().unwrap().push((uuid, action));
+        Ok(match action {
+            PowerAction::Stop { .. } => PowerState::Shutdown,
+            _ => PowerState::Running,
+        })
     }
     async fn attach_volume(&self, _: &RequestContext, _: String, _: VolumeSpec) -> Result<()> {
         Ok(())
@@ -115,11 +140,81 @@ pub struct Cloud {
     pub endpoint: Arc<dyn Endpoint>,
     pub clock: Clock,
     pub neighbours: Neighbours,
-    bus: Bus,
+    pub bus: Bus,
     screens: Arc<Screens>,
     hosts: Vec<ServerHandle>,
-    _rpc: Vec<ServerHandle>,
-    _supervisor: Arc<Supervisor>,
+    conf: nova::config::Conf,
+    _first: Process,
+}
+
+/// A process of nova beside the first one.
+pub struct Process {
+    nova: Arc<Nova>,
+    rpc: Vec<ServerHandle>,
+    supervisor: Arc<Supervisor>,
+}
+
+impl Process {
+    /// Ends as a SIGKILL would.
+    pub async fn kill(self) {
+        drop(self.rpc);
+        self.nova.engine.kill().await;
+        self.supervisor.stop(Duration::ZERO).await;
+    }
+}
+
+pub const ALL: Parts = Parts {
+    conductor: true,
+    scheduler: true,
+};
+pub const API: Parts = Parts {
+    conductor: false,
+    scheduler: false,
+};
+pub const CONDUCTOR: Parts = Parts {
+    conductor: true,
+    scheduler: false,
+};
+pub const SCHEDULER: Parts = Parts {
+    conductor: false,
+    scheduler: true,
+};
+
+async fn start(
+    db: &Db,
+    bus: &Bus,
+    neighbours: &Neighbours,
+    conf: &nova::config::Conf,
+    clock: &Clock,
+    host: &str,
+    parts: Parts,
+) -> (Arc<dyn Endpoint>, Process) {
+    let supervisor = Arc::new(Supervisor::new());
+    let deps = nova::Deps {
+        db: db.clone(),
+        bus: bus.clone(),
+        sdk: Sdk::new(Arc::new(neighbours.transport()), Default::default()),
+        auth: Arc::new(Names),
+        conf: conf.clone(),
+        clock: clock.clone(),
+        supervisor: Arc::clone(&supervisor),
+        policy_file: None,
+        identity_uri: "http://127.0.0.1:5000/".into(),
+        host: host.into(),
+        parts,
+    };
+    let Built {
+        endpoint,
+        state,
+        rpc,
+        ..
+    } = nova::build(deps).await.unwrap();
+    let process = Process {
+        nova: state,
+        rpc,
+        supervisor,
+    };
+    (endpoint, process)
 }
 
 pub const SECRET: &str = "metadata-secret";
@@ -127,63 +222,63 @@ pub const SECRET: &str = "metadata-secret";
 impl Cloud {
     /// A cloud with one compute host, `host1`, which has just reported.
     pub async fn new() -> Cloud {
+        Cloud::of(ALL, |_| ()).await
+    }
+
+    /// The same, whose first process is these parts of nova.
+    pub async fn of(parts: Parts, change: impl FnOnce(&mut nova::config::Conf)) -> Cloud {
         let db = Db::open("sqlite::memory:").await.unwrap();
         let bus = Bus::in_process();
         let clock = Clock::manual(Timestamp::parse("2026-11-23T12:00:00Z").unwrap());
-        let supervisor = Arc::new(Supervisor::new());
         let neighbours = Neighbours::default();
-        let conf = nova::config::Conf {
+        let mut conf = nova::config::Conf {
             metadata_proxy_shared_secret: SECRET.into(),
             ..Default::default()
         };
-        let deps = nova::Deps {
-            db,
-            bus: bus.clone(),
-            sdk: Sdk::new(Arc::new(neighbours.transport()), Default::default()),
-            auth: Arc::new(Names),
-            conf,
-            clock: clock.clone(),
-            supervisor: Arc::clone(&supervisor),
-            policy_file: None,
-            identity_uri: "http://127.0.0.1:5000/".into(),
-            host: "controller".into(),
-            parts: nova::Parts {
-                conductor: true,
-                scheduler: true,
-            },
-        };
-        let Built {
-            endpoint,
-            state,
-            rpc,
-            ..
-        } = nova::build(deps).await.unwrap();
-        let screens = Arc::new(Screens {
-            port: AtomicU16::new(5900),
-            broken: AtomicBool::new(false),
-        });
+        change(&mut conf);
+        let (endpoint, first) =
+            start(&db, &bus, &neighbours, &conf, &clock, "controller", parts).await;
+        let screens = Screens::new(false);
         let host = ComputeClient::serve(&bus, "host1", Arc::clone(&screens))
             .await
             .unwrap();
         let cloud = Cloud {
             neighbours,
             bus,
-            nova: state,
+            nova: Arc::clone(&first.nova),
             endpoint,
             clock,
             screens,
             hosts: vec![host],
-            _rpc: rpc,
-            _supervisor: supervisor,
+            conf,
+            _first: first,
         };
         cloud.heartbeat("host1").await;
         cloud
     }
 
-    /// What a host's report leaves in the database.
-    pub async fn heartbeat(&self, host: &str) {
-        let (host, now) = (host.to_string(), self.clock.now());
-        let report = HostReport {
+    /// Another process of nova, on the same database and bus.
+    pub async fn process(&self, host: &str, parts: Parts) -> Process {
+        let (db, bus, clock) = (&self.nova.db, &self.bus, &self.clock);
+        start(db, bus, &self.neighbours, &self.conf, clock, host, parts)
+            .await
+            .1
+    }
+
+    /// Guests do not start before this is taken back.
+    pub fn hold(&self, held: bool) {
+        self.screens.held.store(held, Ordering::SeqCst);
+    }
+
+    /// What the first host was told to do to guests.
+    pub fn powers(&self) -> Vec<(String, PowerAction)> {
+        self.screens.powers.lock().unwrap().clone()
+    }
+
+    /// What a host would report.
+    pub fn report(&self, host: &str) -> HostReport {
+        HostReport {
+            host: host.to_string(),
             hypervisor_hostname: format!("{host}.example"),
             hypervisor_type: "QEMU".into(),
             hypervisor_version: 7002000,
@@ -195,9 +290,14 @@ impl Cloud {
             cpu_info: serde_json::json!({"arch": "x86_64"}),
             driver: "fake".into(),
             uptime_s: 90061,
-            host: host.clone(),
+            reported_at: self.clock.now(),
             ..HostReport::default()
-        };
+        }
+    }
+
+    /// What a host's report leaves in the database.
+    pub async fn heartbeat(&self, host: &str) {
+        let (report, host, now) = (self.report(host), host.to_string(), self.clock.now());
         let node = self
             .nova
             .db
@@ -212,11 +312,7 @@ impl Cloud {
 
     /// Another compute host, on which guests start or do not.
     pub async fn host(&mut self, name: &str, broken: bool) {
-        let screens = Screens {
-            port: AtomicU16::new(5900),
-            broken: AtomicBool::new(broken),
-        };
-        let host = ComputeClient::serve(&self.bus, name, Arc::new(screens));
+        let host = ComputeClient::serve(&self.bus, name, Screens::new(broken));
         self.hosts.push(host.await.unwrap());
         self.heartbeat(name).await;
     }

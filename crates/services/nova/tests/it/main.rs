@@ -11,3 +11,4 @@ mod lists;
 mod metadata;
 mod neighbours;
 mod quotas;
+mod spread;

@@ -15,8 +15,9 @@ const SUBNET: &str = "66666666-2222-4333-8444-555555555555";
 struct State {
     /// What was asked: `network GET /v2.0/ports?device_id=…`.
     asked: Vec<String>,
-    /// Placement's providers, each with endless room.
+    /// Placement's providers, each with endless room unless `room` says for how many.
     providers: Vec<String>,
+    room: Option<usize>,
     /// Placement's allocations by consumer.
     allocations: BTreeMap<String, Value>,
     /// Whether neutron answers. Until then the healer leaves alone what tests write into rows.
@@ -51,6 +52,25 @@ impl Neighbours {
         if !state.providers.iter().any(|p| p == id) {
             state.providers.push(id.to_string());
         }
+    }
+
+    /// From now on each host has room for so many guests.
+    pub fn room(&self, guests: usize) {
+        self.0.lock().unwrap().room = Some(guests);
+    }
+
+    /// The consumers that hold something of each provider.
+    pub fn consumers(&self) -> BTreeMap<String, Vec<String>> {
+        let state = self.0.lock().unwrap();
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (consumer, held) in &state.allocations {
+            for provider in held.as_object().unwrap().keys() {
+                all.entry(provider.clone())
+                    .or_default()
+                    .push(consumer.clone());
+            }
+        }
+        all
     }
 
     /// The providers that a consumer holds something of.
@@ -206,11 +226,24 @@ fn network(
     }
 }
 
+/// Whether a provider has no room for one more, `consumer` aside.
+fn full(state: &State, provider: &str, consumer: &str) -> bool {
+    let others = state.allocations.iter().filter(|(c, _)| *c != consumer);
+    let here = others.filter(|(_, held)| held.get(provider).is_some());
+    state.room.is_some_and(|room| here.count() >= room)
+}
+
+fn conflict(code: &str) -> (u16, Value) {
+    let error = json!({"status": 409, "title": "Conflict", "detail": "conflict", "code": code});
+    (409, json!({"errors": [error]}))
+}
+
 fn placement(state: &mut State, method: &Method, path: &[&str], body: &Value) -> (u16, Value) {
     match (method, path) {
         (_, ["allocation_candidates"]) => {
             let way = |p: &String| json!({"allocations": {p: {"resources": {"VCPU": 1}}}});
-            let ways: Vec<Value> = state.providers.iter().map(way).collect();
+            let free = state.providers.iter().filter(|p| !full(state, p, ""));
+            let ways: Vec<Value> = free.map(way).collect();
             (
                 200,
                 json!({"allocation_requests": ways, "provider_summaries": {}}),
@@ -227,12 +260,27 @@ fn placement(state: &mut State, method: &Method, path: &[&str], body: &Value) ->
         }
         (&Method::PUT, ["allocations", consumer]) => {
             let held = body["allocations"].clone();
+            let generation = state.allocations.get(*consumer).map(|_| 1);
+            if body["consumer_generation"].as_i64() != generation {
+                return conflict("placement.concurrent_update");
+            }
+            let mut wanted = held.as_object().unwrap().keys();
+            if wanted.any(|p| full(state, p, consumer)) {
+                return conflict("placement.undefined_code");
+            }
             state.allocations.insert(consumer.to_string(), held);
             (204, Value::Null)
         }
         (_, ["allocations", consumer]) => {
             state.allocations.remove(*consumer);
             (204, Value::Null)
+        }
+        (_, ["resource_providers", id]) => (
+            200,
+            json!({"uuid": id, "name": "host1.example", "generation": 1}),
+        ),
+        (_, ["resource_providers", _, what]) => {
+            (200, json!({"resource_provider_generation": 1, *what: {}}))
         }
         _ => (200, Value::Object(Map::new())),
     }
