@@ -4,8 +4,8 @@
 
 use crate::config::Settings;
 use crate::driver::{Applied, Driver};
-use crate::owned::Owned;
-use crate::plan::{Plan, Tunnel, plan};
+use crate::owned::{self, List, Owned};
+use crate::plan::{Bridge, Leg, Plan, Tunnel, plan};
 use crate::{dhcp, l3};
 use async_trait::async_trait;
 use base::{Error, Result};
@@ -85,10 +85,12 @@ impl Driver for BridgeDriver {
         if let Err(e) = borrow(&mut memory.owned, &plan, &links, &self.settings).await {
             applied.problems.push(e.to_string());
         }
-        if let Err(e) = tunnels(&plan).await {
-            applied.problems.push(format!("tunnels: {e}"));
+        if self.settings.l2 {
+            if let Err(e) = tunnels(&plan).await {
+                applied.problems.push(format!("tunnels: {e}"));
+            }
+            filters(&mut memory, &mut plan.firewall, &self.settings, everything).await?;
         }
-        filters(&mut memory, &mut plan.firewall, &self.settings, everything).await?;
         remove_unwanted(
             &mut memory,
             &plan,
@@ -98,23 +100,25 @@ impl Driver for BridgeDriver {
             &mut applied,
         )
         .await;
-        memory.owned.save()?;
         links = self::links(None).await?;
-        for dhcp in &plan.dhcp {
+        let ready = |leg: &Leg| links.contains_key(leg.bridge.as_str());
+        for dhcp in plan.dhcp.iter().filter(|_| self.settings.dhcp) {
+            if !ready(&dhcp.leg) {
+                applied.incomplete = true;
+                continue;
+            }
             match dhcp::ensure(dhcp, &links, &self.settings).await {
                 Ok(()) => drop(applied.up.insert(dhcp.leg.port.to_string())),
                 Err(e) => applied
                     .problems
                     .push(format!("DHCP of network {}: {e}", dhcp.network)),
             }
-            if dhcp.metadata {
-                applied.metadata.push((
-                    dhcp.namespace.clone(),
-                    MetadataSource::Network(dhcp.network.to_string()),
-                ));
-            }
         }
-        for router in &plan.routers {
+        for router in plan.routers.iter().filter(|_| self.settings.l3) {
+            if !router.legs.iter().all(ready) {
+                applied.incomplete = true;
+                continue;
+            }
             let result = l3::ensure(router, &links, &self.settings).await;
             let status = match (&result, router.on) {
                 (Ok(()), true) => "ACTIVE",
@@ -133,14 +137,13 @@ impl Driver for BridgeDriver {
                     .extend(router.legs.iter().map(|l| l.port.to_string())),
                 Err(e) => applied.problems.push(format!("router {}: {e}", router.id)),
             }
-            if self.settings.metadata && router.on {
-                applied.metadata.push((
-                    router.namespace.clone(),
-                    MetadataSource::Router(router.id.to_string()),
-                ));
-            }
         }
-        guests(&plan, &links, &mut applied).await;
+        if self.settings.metadata {
+            metadata(&plan, &mut applied);
+        }
+        if self.settings.l2 {
+            guests(&plan, &links, &mut applied).await;
+        }
         Ok(applied)
     }
 
@@ -166,7 +169,9 @@ fn is_foreign(links: &Links, name: &IfName, settings: &Settings) -> bool {
 
 async fn bridges(plan: &Plan, links: &Links, settings: &Settings) -> Result<()> {
     let mut batch = Batch::new();
-    for bridge in plan.bridges.values() {
+    // Networks' bridges are the layer 2 agent's alone, so that it never takes one away that another agent counts on.
+    let ours = |b: &&Bridge| settings.l2 || (settings.l3 && b.external);
+    for bridge in plan.bridges.values().filter(ours) {
         let name = &bridge.name;
         let now = links.get(name.as_str());
         if now.is_none() {
@@ -213,7 +218,8 @@ async fn bridges(plan: &Plan, links: &Links, settings: &Settings) -> Result<()> 
         }
     }
     batch.run(None).await?;
-    if plan.bridges.contains_key(&settings.external_bridge) && settings.external_masquerade {
+    let outside = settings.l3 && plan.bridges.contains_key(&settings.external_bridge);
+    if outside && settings.external_masquerade {
         masquerade(settings).await?;
     }
     Ok(())
@@ -283,6 +289,10 @@ async fn tunnels(plan: &Plan) -> Result<()> {
 /// Puts the operator's interface into the external bridge, and takes out what is no longer to be there.
 async fn borrow(owned: &mut Owned, plan: &Plan, links: &Links, settings: &Settings) -> Result<()> {
     let bridge = plan.bridges.get(&settings.external_bridge);
+    // The layer 3 agent's bridge may be there for reasons that this process does not see.
+    if bridge.is_none() && !settings.l3 {
+        return Ok(());
+    }
     let wanted = settings
         .external_interface
         .as_ref()
@@ -290,7 +300,9 @@ async fn borrow(owned: &mut Owned, plan: &Plan, links: &Links, settings: &Settin
     let old: Vec<IfName> = owned.list.borrowed.iter().cloned().collect();
     for name in old.iter().filter(|n| Some(*n) != wanted) {
         give_back(name, links, settings).await?;
-        owned.list.borrowed.remove(name);
+        owned.change(|list| {
+            list.borrowed.remove(name);
+        })?;
     }
     let Some(name) = wanted else { return Ok(()) };
     let Some(now) = links.get(name.as_str()) else {
@@ -314,8 +326,9 @@ async fn borrow(owned: &mut Owned, plan: &Plan, links: &Links, settings: &Settin
     }
     let mut batch = Batch::new();
     if !inside {
-        owned.list.borrowed.insert(name.clone());
-        owned.save()?;
+        owned.change(|list| {
+            list.borrowed.insert(name.clone());
+        })?;
         batch.set_master(name, &settings.external_bridge);
     }
     batch.set_up(name);
@@ -401,13 +414,19 @@ async fn remove_unwanted(
     applied: &mut Applied,
 ) {
     let namespaces = plan.namespaces();
+    let mine = |name: &str| {
+        (settings.dhcp && name.starts_with("qdhcp-"))
+            || (settings.l3 && name.starts_with("qrouter-"))
+    };
     let stale: Vec<_> = memory
         .owned
         .list
         .namespaces
         .difference(&namespaces)
+        .filter(|n| mine(n.as_str()))
         .cloned()
         .collect();
+    let (mut spaces_gone, mut links_gone) = (BTreeSet::new(), BTreeSet::new());
     for namespace in stale {
         let name = namespace.as_str();
         let result = async {
@@ -420,7 +439,7 @@ async fn remove_unwanted(
             ns::delete(&namespace).await
         };
         match result.await {
-            Ok(()) => drop(memory.owned.list.namespaces.remove(&namespace)),
+            Ok(()) => drop(spaces_gone.insert(namespace)),
             Err(e) => applied.problems.push(format!("removing {name}: {e}")),
         }
     }
@@ -432,9 +451,11 @@ async fn remove_unwanted(
         .map(|b| b.name.as_str())
         .collect();
     let wanted: BTreeSet<&IfName> = plan.guests.iter().map(|g| &g.tap).chain(made).collect();
+    let alias = settings.tag.alias();
     let mut batch = Batch::new();
     for link in links
         .values()
+        .filter(|l| settings.l2 && l.alias.as_deref() != Some(&alias))
         .filter(|l| l.master.as_deref().is_some_and(|m| bridges.contains(m)))
     {
         if let Ok(name) = IfName::parse(&link.name)
@@ -448,11 +469,22 @@ async fn remove_unwanted(
     if let Err(e) = batch.run(None).await {
         applied.problems.push(format!("unplugging: {e}"));
     }
-    let alias = settings.tag.alias();
     let tagged = links
         .values()
         .filter(|l| l.alias.as_deref() == Some(&alias))
         .filter_map(|l| IfName::parse(&l.name).ok());
+    // Beside other agents only what is certainly this one's: they may know more of the network than is known here.
+    let others = ["dhcp", "l3"].iter();
+    let alone = !others
+        .into_iter()
+        .any(|a| !settings.here().contains(a) && owned::is_elsewhere(&settings.state_path, a));
+    let removes = |name: &IfName| {
+        let text = name.as_str();
+        alone
+            || text.starts_with("brq")
+            || text.starts_with("vxlan-")
+            || link::index(name).is_none()
+    };
     let stale: BTreeSet<IfName> = memory
         .owned
         .list
@@ -460,13 +492,22 @@ async fn remove_unwanted(
         .iter()
         .cloned()
         .chain(tagged)
-        .filter(|n| !made.contains(n))
+        .filter(|n| settings.l2 && !made.contains(n) && removes(n))
         .collect();
     for name in stale {
         match delete_link(&name).await {
-            Ok(()) => drop(memory.owned.list.links.remove(&name)),
+            Ok(()) => drop(links_gone.insert(name)),
             Err(e) => applied.problems.push(format!("removing {name}: {e}")),
         }
+    }
+    let written = memory.owned.change(|list| {
+        list.namespaces.retain(|n| !spaces_gone.contains(n));
+        list.links.retain(|n| !links_gone.contains(n));
+    });
+    if let Err(e) = written {
+        applied
+            .problems
+            .push(format!("the list of what was made: {e}"));
     }
 }
 
@@ -481,6 +522,22 @@ async fn delete_link(name: &IfName) -> Result<()> {
         Err(_) if link::index(name).is_none() => Ok(()),
         other => other,
     }
+}
+
+/// Where metadata must be served: in namespaces that are there, this process's or another's.
+fn metadata(plan: &Plan, applied: &mut Applied) {
+    let networks = plan.dhcp.iter().filter(|d| d.metadata).map(|d| {
+        let source = MetadataSource::Network(d.network.to_string());
+        (d.namespace.clone(), source)
+    });
+    let routers = plan.routers.iter().filter(|r| r.on).map(|r| {
+        let source = MetadataSource::Router(r.id.to_string());
+        (r.namespace.clone(), source)
+    });
+    let (there, absent): (Vec<_>, Vec<_>) =
+        networks.chain(routers).partition(|(n, _)| ns::exists(n));
+    applied.incomplete |= !absent.is_empty();
+    applied.metadata = there;
 }
 
 async fn guests(plan: &Plan, links: &Links, applied: &mut Applied) {
@@ -541,5 +598,5 @@ pub async fn teardown(settings: &Settings) -> Result<()> {
     tables.push((Family::Ip, settings.tag.table()));
     let tables: Vec<(Family, &str)> = tables.iter().map(|(f, n)| (*f, n.as_str())).collect();
     nft::delete(&tables).await?;
-    owned.save()
+    owned.change(|list| *list = List::default())
 }

@@ -54,10 +54,16 @@ oslo_config::section! {
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub host: String,
+    /// This process is the layer 2 agent.
     pub l2: bool,
+    /// This process is the DHCP agent.
     pub dhcp: bool,
+    /// This process is the layer 3 agent.
     pub l3: bool,
+    /// This process is the metadata agent.
     pub metadata: bool,
+    /// Metadata is served on this host, by this process or another.
+    pub metadata_on_host: bool,
     pub fake: bool,
     pub state_path: PathBuf,
     pub tag: Tag,
@@ -74,6 +80,32 @@ pub struct Settings {
     pub forwarders: Vec<IpAddr>,
     pub metadata_address: String,
     pub metadata_secret: Secret,
+}
+
+impl Settings {
+    /// For a process that is only these of the host's agents.
+    pub fn only(mut self, agents: &[&str]) -> Settings {
+        let is = |name: &str| agents.contains(&name);
+        self.l2 &= is("l2");
+        self.dhcp &= is("dhcp");
+        self.l3 &= is("l3");
+        self.metadata &= is("metadata");
+        self
+    }
+
+    /// The agents that this process is.
+    pub fn here(&self) -> Vec<&'static str> {
+        let all = [
+            ("l2", self.l2),
+            ("dhcp", self.dhcp),
+            ("l3", self.l3),
+            ("metadata", self.metadata),
+        ];
+        all.into_iter()
+            .filter(|(_, is)| *is)
+            .map(|(n, _)| n)
+            .collect()
+    }
 }
 
 impl NeutronAgentsConf {
@@ -112,6 +144,7 @@ impl NeutronAgentsConf {
             dhcp: runs("dhcp"),
             l3: runs("l3"),
             metadata: runs("metadata"),
+            metadata_on_host: runs("metadata"),
             fake: match self.l2_driver.as_str() {
                 "fake" => true,
                 "bridge" => false,

@@ -17,6 +17,8 @@ pub struct Applied {
     pub floating: Vec<FloatingIpStatus>,
     /// Where metadata must be served.
     pub metadata: Vec<(Namespace, MetadataSource)>,
+    /// Another process of this host has not made all of it yet; the next pass looks again.
+    pub incomplete: bool,
     /// What went wrong; the next pass tries again.
     pub problems: Vec<String>,
 }

@@ -38,14 +38,14 @@ impl Driver for FakeDriver {
             problems: plan.problems.clone(),
             ..Applied::default()
         };
-        applied.up.extend(
-            plan.guests
-                .iter()
-                .filter(|g| g.enabled)
-                .map(|g| g.port.to_string()),
-        );
-        applied.up.extend(plan.legs().map(|l| l.port.to_string()));
-        for router in &plan.routers {
+        let (l2, dhcp, l3) = (self.settings.l2, self.settings.dhcp, self.settings.l3);
+        let guests = plan.guests.iter().filter(|g| l2 && g.enabled);
+        applied.up.extend(guests.map(|g| g.port.to_string()));
+        let servers = plan.dhcp.iter().filter(|_| dhcp);
+        applied.up.extend(servers.map(|d| d.leg.port.to_string()));
+        for router in plan.routers.iter().filter(|_| l3) {
+            let legs = router.legs.iter().map(|l| l.port.to_string());
+            applied.up.extend(legs);
             let status = if router.on { "ACTIVE" } else { "DOWN" };
             let statuses = router.floating.iter().map(|id| FloatingIpStatus {
                 id: id.clone(),

@@ -18,7 +18,7 @@ pub async fn ensure(router: &Router, links: &Links, settings: &Settings) -> Resu
     let forward =
         ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|k| (k.to_string(), forwards));
     ns::sysctl(namespace, forward.into()).await?;
-    if settings.metadata {
+    if settings.metadata_on_host {
         let lo = IfName::parse("lo")?;
         let inner = crate::bridge::links(Some(namespace)).await?;
         if inner

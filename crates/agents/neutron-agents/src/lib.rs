@@ -34,7 +34,20 @@ use tokio::sync::Notify;
 /// Starts the agents as a worker of `supervisor`, which also ends them. Networks go on without them: what is on the host
 /// stays until [`teardown`].
 pub fn start(bus: &Bus, conf: &NeutronAgentsConf, supervisor: &Supervisor) -> Result<()> {
-    let (bus, settings) = (bus.clone(), conf.settings()?);
+    start_some(bus, conf, &["l2", "dhcp", "l3", "metadata"], supervisor)
+}
+
+/// The same for a process that is only some of the host's agents; the others may run beside it.
+pub fn start_some(
+    bus: &Bus,
+    conf: &NeutronAgentsConf,
+    agents: &[&str],
+    supervisor: &Supervisor,
+) -> Result<()> {
+    let (bus, settings) = (bus.clone(), conf.settings()?.only(agents));
+    if settings.here().is_empty() {
+        return Ok(());
+    }
     supervisor.spawn("neutron-agents", move |cancel| {
         run(bus.clone(), settings.clone(), cancel)
     });
@@ -45,7 +58,7 @@ async fn run(bus: Bus, settings: Settings, cancel: CancellationToken) -> Result<
     let (_alone, driver): (_, Arc<dyn Driver>) = if settings.fake {
         (None, Arc::new(fake::FakeDriver::new(settings.clone())?))
     } else {
-        let alone = owned::claim(&settings.state_path)?;
+        let alone = owned::claim(&settings.state_path, &settings.here())?;
         let driver = bridge::BridgeDriver::new(settings.clone())?;
         (Some(alone), Arc::new(driver))
     };

@@ -47,8 +47,9 @@ impl Metadata {
         }
     }
 
-    /// Listens in exactly these namespaces.
-    pub async fn ensure(&mut self, wanted: &[(Namespace, MetadataSource)]) {
+    /// Listens in exactly these namespaces. Whether it does: where an address is not there yet, it cannot.
+    pub async fn ensure(&mut self, wanted: &[(Namespace, MetadataSource)]) -> bool {
+        let mut complete = true;
         self.listeners.retain(|namespace, (inode, task)| {
             let keep = !task.is_finished()
                 && inode_of(namespace) == Some(*inode)
@@ -64,9 +65,13 @@ impl Metadata {
             }
             match self.listen(namespace, source).await {
                 Ok(listener) => drop(self.listeners.insert(namespace.clone(), listener)),
-                Err(e) => tracing::warn!(namespace = %namespace, "no metadata for now: {e}"),
+                Err(e) => {
+                    tracing::warn!(namespace = %namespace, "no metadata for now: {e}");
+                    complete = false;
+                }
             }
         }
+        complete
     }
 
     async fn listen(

@@ -150,11 +150,7 @@ pub fn plan(state: &HostState, settings: &Settings) -> Plan {
             }
         }
     }
-    for network in state
-        .networks
-        .iter()
-        .filter(|n| settings.dhcp && n.dhcp_here)
-    {
+    for network in state.networks.iter().filter(|n| n.dhcp_here) {
         match world.dhcp(network) {
             Ok(Some(dhcp)) => plan.dhcp.push(dhcp),
             Ok(None) => {}
@@ -163,7 +159,7 @@ pub fn plan(state: &HostState, settings: &Settings) -> Plan {
                 .push(format!("DHCP of network {}: {e}", network.id)),
         }
     }
-    for router in state.routers.iter().filter(|_| settings.l3) {
+    for router in &state.routers {
         match world.router(router, &mut plan.problems) {
             Ok(router) => plan.routers.push(router),
             Err(e) => plan.problems.push(format!("router {}: {e}", router.id)),
@@ -311,7 +307,7 @@ impl World<'_> {
                 device: leg_device.to_string(),
             });
         }
-        let metadata = self.settings.metadata
+        let metadata = self.settings.metadata_on_host
             && served
                 .iter()
                 .any(|s| s.isolated && own(s).is_some_and(|a| a.is_ipv4()));
@@ -347,7 +343,7 @@ impl World<'_> {
             .iter()
             .map(|r| (r.destination, r.nexthop))
             .collect();
-        if own.is_ipv4() && self.settings.metadata {
+        if own.is_ipv4() && self.settings.metadata_on_host {
             let via = if subnet.isolated {
                 Some(own)
             } else {

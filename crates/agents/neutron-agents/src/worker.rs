@@ -128,12 +128,13 @@ impl Worker {
         for problem in &applied.problems {
             tracing::warn!("{problem}");
         }
-        self.metadata.ensure(&applied.metadata).await;
+        let listens = self.metadata.ensure(&applied.metadata).await;
         if everything {
             // The server may have been told by an agent that is no more, or forgotten: say it all again.
             self.reported = Reported::default();
         }
-        let outcome = (!applied.problems.is_empty(), !applied.missing.is_empty());
+        let again = !listens || applied.incomplete || !applied.problems.is_empty();
+        let outcome = (again, !applied.missing.is_empty());
         if let Err(e) = self.tell(applied).await {
             tracing::warn!("the server was not told: {e}");
             return Ok((true, outcome.1));

@@ -21,7 +21,7 @@ pub struct Machine {
 /// Runs `ip`, on the machine that the caller is on.
 pub async fn ip(words: &str) -> String {
     let command = Privsep::new().command(Program::Ip);
-    let output = command.args(&words.split(' ').collect::<Vec<_>>()).run();
+    let output = command.args(words.split(' ').collect::<Vec<_>>()).run();
     output
         .await
         .unwrap_or_else(|e| panic!("ip {words}: {e}"))
