@@ -3,6 +3,7 @@
 use crate::dispatch::{Dispatcher, Endpoint};
 use crate::envelope::Request;
 use crate::in_process::InProcess;
+use crate::measure::{self, Meter, Side};
 use crate::notify::{self, Notification, NotificationHandler, Priority};
 use crate::server::ServerHandle;
 use crate::target::Target;
@@ -36,6 +37,9 @@ impl Default for Options {
         }
     }
 }
+
+/// How long a call that is sent again waits for a server to come back.
+const AFTER_A_BREAK: Duration = Duration::from_secs(30);
 
 /// The bus. Clones are the same bus.
 #[derive(Clone)]
@@ -105,6 +109,20 @@ impl Bus {
                 "{method} is a call and cannot fan out"
             )));
         }
+        let meter = Meter::begin(Side::Call);
+        let outcome = self.exchange(ctx, target, method, args, timeout).await;
+        meter.end(method, &outcome);
+        outcome
+    }
+
+    async fn exchange(
+        &self,
+        ctx: &RequestContext,
+        target: &Target,
+        method: &str,
+        args: Value,
+        timeout: Duration,
+    ) -> Result<Value> {
         let transport = &self.inner.transport;
         let msg_id = base::new_hex_id();
         let mut waiting = transport.replies().expect(&msg_id);
@@ -115,10 +133,22 @@ impl Bus {
         let route = route(target);
         let patience = self.inner.options.patience.min(timeout);
         let exchange = async {
-            transport.send(&route, body, patience).await?;
-            match (&mut waiting.receiver).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Error::internal("the table of calls lost a call")),
+            let mut patience = patience;
+            loop {
+                let renewed = transport.renewed();
+                transport.send(&route, body.clone(), patience).await?;
+                tokio::select! {
+                    outcome = &mut waiting.receiver => {
+                        let lost = |_| Error::internal("the table of calls lost a call");
+                        return outcome.map_err(lost)?;
+                    }
+                    // A broker that died took the request with it, or not: it is asked again in the same words, and a
+                    // server that had them already knows them by their id. Servers need a moment to come back, too.
+                    () = renewed => {
+                        tracing::info!(msg_id, method, "asked again: the connection to the broker is a new one");
+                        patience = AFTER_A_BREAK.min(timeout);
+                    }
+                }
             }
         };
         match tokio::time::timeout(timeout, exchange).await {
@@ -146,10 +176,10 @@ impl Bus {
         args: Value,
     ) -> Result<()> {
         let body = request(ctx, target, method, args).encode()?;
-        self.inner
-            .transport
-            .send(&route(target), body, self.inner.options.patience)
-            .await
+        let (route, patience) = (route(target), self.inner.options.patience);
+        let sent = self.inner.transport.send(&route, body, patience).await;
+        measure::cast(method, target.fanout, &sent);
+        sent
     }
 
     /// Tells all servers of the topic.
@@ -219,6 +249,7 @@ impl Bus {
             }
             Err(error) => Err(error),
         };
+        measure::notification(&sent);
         if let Err(error) = sent {
             tracing::warn!(request.id = %ctx.request_id, %error, "the notification {event_type} was lost");
         }

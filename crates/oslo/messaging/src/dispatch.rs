@@ -1,6 +1,7 @@
 //! From bytes to a handler and back: duplicates, versions, panics, spans. The same for both transports.
 
 use crate::envelope::{Reply, Request};
+use crate::measure::{self, Meter, Side};
 use crate::seen::Seen;
 use async_trait::async_trait;
 use base::{Error, Kind, Result};
@@ -98,11 +99,12 @@ impl Accept for Endpoint {
             ..
         } = request;
         let span = tracing::info_span!("rpc", request.id = %ctx.request_id, rpc.method = %method);
-        let began = std::time::Instant::now();
+        let (meter, began) = (Meter::begin(Side::Serve), std::time::Instant::now());
         let outcome = self
             .run(ctx, &method, version.as_deref(), args)
             .instrument(span.clone())
             .await;
+        meter.end(measure::served_name(&method, &outcome), &outcome);
         let _entered = span.enter();
         // For `ferrostack trace`, which shows what of a request was done elsewhere, and how long it took.
         let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);

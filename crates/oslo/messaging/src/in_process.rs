@@ -5,6 +5,7 @@ use crate::server::{Runner, ServerHandle};
 use crate::transport::{Replies, Route, Sources, Transport, nobody};
 use async_trait::async_trait;
 use base::Result;
+use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -136,7 +137,7 @@ impl Transport for InProcess {
         accept: Arc<dyn Accept>,
         concurrency: usize,
     ) -> Result<ServerHandle> {
-        let runner = Runner::new(accept, concurrency);
+        let runner = Runner::new(sources.topic(), accept, concurrency);
         let tasks = runner.tasks.clone();
         let id = {
             let mut exchanges = self.lock();
@@ -171,6 +172,10 @@ impl Transport for InProcess {
                 .unwrap_or_else(PoisonError::into_inner)
                 .leave(id);
         }))
+    }
+
+    fn renewed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
     }
 
     fn reply_queue(&self) -> &str {

@@ -11,6 +11,7 @@ mod envelope;
 mod failure;
 mod in_process;
 mod interface;
+mod measure;
 mod notify;
 mod rabbit;
 mod seen;

@@ -15,6 +15,7 @@ use crate::server::{Runner, ServerHandle};
 use crate::transport::{Replies, Route, Sources, Transport, nobody};
 use async_trait::async_trait;
 use base::{Error, Result};
+use futures::future::BoxFuture;
 use lapin::ExchangeKind;
 use link::Link;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,7 +102,13 @@ impl Shared {
                 _ => return Err(self.unreachable()),
             };
             let Some(link) = link else { continue };
-            match link.publish(parcel, &self.config).await {
+            let published = link.publish(parcel, &self.config);
+            // A broker that is out of memory or gone takes messages and says nothing.
+            let Ok(published) = tokio::time::timeout_at(deadline, published).await else {
+                return Err(Error::unavailable("The message broker does not answer.")
+                    .log("it did not confirm a message in time"));
+            };
+            match published {
                 Ok(routed) => return Ok(routed),
                 Err(error) if Instant::now() >= deadline || link::is_refusal(&error) => {
                     return Err(
@@ -125,10 +132,19 @@ impl Shared {
             mandatory: true,
             body: &answer.body,
         };
-        match self.publish(&parcel).await {
-            Ok(true) => {}
-            Ok(false) => tracing::debug!(msg_id = %answer.msg_id, "the caller is gone"),
-            Err(error) => tracing::error!(msg_id = %answer.msg_id, %error, "an answer was lost"),
+        // The caller's queue may be missing for a moment: after a restart of the broker each declares its own.
+        let deadline = Instant::now() + self.config.caller_patience;
+        loop {
+            match self.publish(&parcel).await {
+                Ok(true) => return,
+                Ok(false) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Ok(false) => return tracing::debug!(msg_id = %answer.msg_id, "the caller is gone"),
+                Err(error) => {
+                    return tracing::error!(msg_id = %answer.msg_id, %error, "an answer was lost");
+                }
+            }
         }
     }
 }
@@ -186,7 +202,7 @@ impl Transport for Rabbit {
         accept: Arc<dyn Accept>,
         concurrency: usize,
     ) -> Result<ServerHandle> {
-        let runner = Runner::new(accept, concurrency);
+        let runner = Runner::new(sources.topic(), accept, concurrency);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (ready, is_ready) = oneshot::channel();
@@ -198,6 +214,23 @@ impl Transport for Rabbit {
             Ok(Ok(())) => Ok(handle),
             _ => Err(self.shared.unreachable()),
         }
+    }
+
+    fn renewed(&self) -> BoxFuture<'static, ()> {
+        let mut link = self.shared.link.subscribe();
+        let before = link.borrow_and_update().clone();
+        Box::pin(async move {
+            while link.changed().await.is_ok() {
+                let now = link.borrow_and_update().clone();
+                let same = |old: &Arc<Link>, new: &Arc<Link>| Arc::ptr_eq(old, new);
+                match (&before, &now) {
+                    (_, None) => {}
+                    (Some(old), Some(new)) if same(old, new) => {}
+                    (_, Some(_)) => return,
+                }
+            }
+            std::future::pending().await
+        })
     }
 
     fn reply_queue(&self) -> &str {

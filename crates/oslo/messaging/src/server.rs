@@ -1,6 +1,7 @@
 //! A server on the bus: how it runs handlers, and how it stops.
 
 use crate::dispatch::{Accept, Answer};
+use crate::measure::UnderWay;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -45,14 +46,16 @@ impl Drop for ServerHandle {
 /// Runs handlers in tasks of their own, only so many at once.
 #[derive(Clone)]
 pub(crate) struct Runner {
+    topic: Arc<str>,
     accept: Arc<dyn Accept>,
     permits: Arc<Semaphore>,
     pub tasks: TaskTracker,
 }
 
 impl Runner {
-    pub(crate) fn new(accept: Arc<dyn Accept>, concurrency: usize) -> Runner {
+    pub(crate) fn new(topic: &str, accept: Arc<dyn Accept>, concurrency: usize) -> Runner {
         Runner {
+            topic: topic.into(),
             accept,
             permits: Arc::new(Semaphore::new(concurrency.max(1))),
             tasks: TaskTracker::new(),
@@ -68,11 +71,13 @@ impl Runner {
         F: Future<Output = ()> + Send,
     {
         let (accept, permits) = (self.accept.clone(), self.permits.clone());
+        let waiting = UnderWay::waiting(&self.topic);
         self.tasks.spawn(async move {
             // The semaphore is never closed.
             let Ok(_permit) = permits.acquire_owned().await else {
                 return;
             };
+            drop(waiting);
             let answer = accept.accept(&body).await;
             done(answer).await;
         });

@@ -5,6 +5,7 @@ use crate::envelope::Reply;
 use crate::server::ServerHandle;
 use async_trait::async_trait;
 use base::{Error, Result};
+use futures::future::BoxFuture;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,13 @@ pub(crate) struct Sources {
     pub fanout: Option<String>,
 }
 
+impl Sources {
+    /// What they have in common.
+    pub(crate) fn topic(&self) -> &str {
+        self.queues.first().map_or("", String::as_str)
+    }
+}
+
 /// In-process or RabbitMQ.
 #[async_trait]
 pub(crate) trait Transport: Send + Sync + 'static {
@@ -42,6 +50,9 @@ pub(crate) trait Transport: Send + Sync + 'static {
         accept: Arc<dyn Accept>,
         concurrency: usize,
     ) -> Result<ServerHandle>;
+    /// Resolves when what carries the bytes has been lost and is there again, counted from this very call: whatever was on
+    /// its way may be gone.
+    fn renewed(&self) -> BoxFuture<'static, ()>;
     /// Where answers to this process go.
     fn reply_queue(&self) -> &str;
     /// The calls that wait.

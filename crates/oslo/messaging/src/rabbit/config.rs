@@ -13,10 +13,19 @@ pub struct RabbitConfig {
     /// Whether topics survive a restart of the broker (upstream's `amqp_durable_queues`). All processes that share
     /// a broker must agree.
     pub durable: bool,
+    /// Whether topics are quorum queues, which every broker of a cluster keeps (upstream's `rabbit_quorum_queue`). They
+    /// are durable. All processes that share a broker must agree.
+    pub quorum: bool,
+    /// How often a quorum queue gives one message to servers that die with it; 0 is without end (upstream's
+    /// `rabbit_quorum_delivery_limit`).
+    pub delivery_limit: u32,
     /// How long queues of answers and fan-outs outlive their process (upstream's `rabbit_transient_queues_ttl`).
     pub transient_ttl: Duration,
     /// How long a message waits for a broker that is away.
     pub broker_patience: Duration,
+    /// How long an answer waits for the queue of a caller who has lost it (upstream's
+    /// `kombu_missing_consumer_retry_timeout`).
+    pub caller_patience: Duration,
     tls: OwnedTLSConfig,
 }
 
@@ -41,8 +50,11 @@ impl RabbitConfig {
         Ok(RabbitConfig {
             urls: hosts.split(',').map(url).collect(),
             durable: false,
+            quorum: false,
+            delivery_limit: 0,
             transient_ttl: Duration::from_secs(1800),
             broker_patience: Duration::from_secs(30),
+            caller_patience: Duration::from_secs(10),
             tls: OwnedTLSConfig::default(),
         })
     }
@@ -76,6 +88,11 @@ impl RabbitConfig {
             }
         };
         Ok(self)
+    }
+
+    /// Whether what is declared is to survive the broker.
+    pub(super) fn lasting(&self) -> bool {
+        self.durable || self.quorum
     }
 
     pub(super) fn tls(&self) -> OwnedTLSConfig {

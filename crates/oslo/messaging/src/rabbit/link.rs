@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A broker whose machine is gone does not refuse, it says nothing: the next one is tried after this.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// One life of the connection.
 pub(crate) struct Link {
@@ -42,7 +44,11 @@ async fn live(shared: &Shared, connection: Connection) -> lapin::Result<()> {
         .confirm_select(ConfirmSelectOptions::default())
         .await?;
     let queue = &shared.reply_queue;
-    let options = QueueDeclareOptions::default();
+    // Answers that wait here when the broker is started again are not lost with it.
+    let options = QueueDeclareOptions {
+        durable: shared.config.lasting(),
+        ..QueueDeclareOptions::default()
+    };
     channel
         .queue_declare(queue.as_str().into(), options, transient(&shared.config))
         .await?;
@@ -147,7 +153,12 @@ async fn open(
     tls: OwnedTLSConfig,
 ) -> lapin::Result<Connection> {
     let runtime = lapin::runtime::default_runtime()?;
-    Connection::connect_with_config(url, properties, tls, runtime).await
+    let connect = Connection::connect_with_config(url, properties, tls, runtime);
+    let silent = || std::io::Error::from(std::io::ErrorKind::TimedOut);
+    match tokio::time::timeout(CONNECT, connect).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(silent().into()),
+    }
 }
 
 /// Connects to the first broker that answers, for as long as it takes.
@@ -180,7 +191,7 @@ pub(super) async fn exchange(
 ) -> lapin::Result<()> {
     let fanout = *kind == ExchangeKind::Fanout;
     let options = ExchangeDeclareOptions {
-        durable: config.durable && !fanout,
+        durable: config.lasting() && !fanout,
         auto_delete: fanout,
         ..ExchangeDeclareOptions::default()
     };
@@ -197,11 +208,11 @@ pub(super) async fn queue(
     config: &RabbitConfig,
 ) -> lapin::Result<()> {
     let options = QueueDeclareOptions {
-        durable: config.durable,
+        durable: config.lasting(),
         ..QueueDeclareOptions::default()
     };
     channel
-        .queue_declare(name.into(), options, FieldTable::default())
+        .queue_declare(name.into(), options, topic_arguments(config))
         .await?;
     let bind = QueueBindOptions::default();
     channel
@@ -213,6 +224,20 @@ pub(super) async fn queue(
             FieldTable::default(),
         )
         .await
+}
+
+/// The arguments of a topic's queue.
+fn topic_arguments(config: &RabbitConfig) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    if config.quorum {
+        let kind = AMQPValue::LongString("quorum".into());
+        arguments.insert("x-queue-type".into(), kind);
+        if config.delivery_limit > 0 {
+            let limit = AMQPValue::LongLongInt(i64::from(config.delivery_limit));
+            arguments.insert("x-delivery-limit".into(), limit);
+        }
+    }
+    arguments
 }
 
 /// The arguments of a queue that goes some time after its process.

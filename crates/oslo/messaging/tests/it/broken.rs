@@ -58,6 +58,40 @@ fn rabbitmq_gives_a_dead_servers_work_to_another() {
     });
 }
 
+/// A request that waited in a queue that the broker lost is made again, and one that is worked on is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_forgets_a_request_and_it_is_made_again() {
+    let mut broker = RabbitMq::start().await.unwrap();
+    let options = Options {
+        concurrency: 1,
+        ..Options::default()
+    };
+    let server_bus = Bus::rabbit(RabbitConfig::parse(&broker.url()).unwrap(), options).unwrap();
+    let bus = rabbit(&broker);
+    let target = Target::topic("nova", "forgotten").server("a");
+    let (echo, mut seen) = echo("a");
+    let gate = echo.gate.clone();
+    let _server = server_bus.serve(&target, echo).await.unwrap();
+    let ask = || {
+        let (bus, target) = (bus.clone(), target.clone());
+        tokio::spawn(async move { bus.call(&ctx(), &target, "wait", json!({})).await })
+    };
+    let first = ask();
+    assert_eq!(next(&mut seen).await, "a:wait");
+    let second = ask();
+    // The broker has confirmed it when this, behind it in the same connection, has been refused.
+    let nobody = Target::topic("nova", "nobody");
+    assert!(bus.call(&ctx(), &nobody, "who", json!({})).await.is_err());
+    broker.kill();
+    broker.restart().await.unwrap();
+    gate.notify_one();
+    assert_eq!(first.await.unwrap().unwrap(), "waited");
+    assert_eq!(next(&mut seen).await, "a:wait");
+    gate.notify_one();
+    assert_eq!(second.await.unwrap().unwrap(), "waited");
+    assert!(seen.try_recv().is_err(), "each once");
+}
+
 /// What is not acknowledged when the broker goes comes again; whoever works on it already does not begin anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rabbitmq_delivers_again_and_it_is_done_once() {
