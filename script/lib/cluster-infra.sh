@@ -46,7 +46,7 @@ infra_memcached() {
 }
 
 infra_haproxy() {
-  on controller1 "$binary" haproxy --config /var/lib/ferrostack/config.toml | sed "s,/healthcheck,/," >"$base/infra/haproxy.cfg" || return 1
+  on controller1 "$binary" haproxy --config /var/lib/ferrostack/config.toml >"$base/infra/haproxy.cfg" || return 1
   daemon infra haproxy haproxy -W -db -f "$base/infra/haproxy.cfg"
   infra_wait HAProxy 5 on infra bash -c 'exec 3<>/dev/tcp/172.30.1.1/5000' 2>/dev/null
 }
