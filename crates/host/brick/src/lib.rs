@@ -3,8 +3,15 @@
 //! Answers to os-brick. The protocols that are known are listed in [`Source`]; a volume of another type is
 //! refused in words that name it.
 
-use base::{Error, Result};
-use serde_json::Value;
+mod daemon;
+mod target;
+
+pub use target::{Export, Target};
+
+use base::{Error, Result, Secret};
+use daemon::Daemons;
+use host_privsep::Privsep;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// How a volume's bytes are reached.
@@ -20,6 +27,8 @@ pub enum Source {
         port: u16,
         /// The export's name.
         export: String,
+        /// The name and key with which the export is asked for, over TLS.
+        psk: Option<(String, Secret)>,
     },
 }
 
@@ -46,24 +55,123 @@ impl LocalDevice {
     }
 }
 
-/// Makes the volume reachable from this host. Repeating it is harmless.
-pub async fn connect(connection_info: &Value) -> Result<LocalDevice> {
-    let device = parse(connection_info)?;
-    if let Some(path) = device.path() {
-        let path = path.to_path_buf();
-        let meta = tokio::fs::metadata(&path).await.map_err(|e| {
-            Error::not_found("The volume's data was not found on this host.")
-                .log(format!("{}: {e}", path.display()))
-        })?;
-        let block = std::os::unix::fs::FileTypeExt::is_block_device(&meta.file_type());
-        return Ok(LocalDevice { block, ..device });
-    }
-    Ok(device)
+/// This host's end of its volumes.
+///
+/// A hypervisor speaks no TLS with keys of its own per volume, so each volume that comes over TLS has a storage daemon on
+/// this host too: it asks the export with its key and gives the hypervisor a Unix socket. It outlives us, and whatever
+/// happens at the other end, it asks again until the export is back: guests wait.
+#[derive(Clone)]
+pub struct Brick {
+    daemons: Daemons,
 }
 
-/// Undoes [`connect`]. Nothing stays behind for the types known today: their bytes are opened by the hypervisor.
-pub async fn disconnect(connection_info: &Value) -> Result<()> {
-    parse(connection_info).map(drop)
+impl Brick {
+    /// Keeps its daemons' papers in `folder`; `owner` is this host's name.
+    pub fn new(folder: &Path, owner: &str, privsep: Privsep) -> Brick {
+        Brick {
+            daemons: Daemons::new(folder, "proxy", owner, privsep),
+        }
+    }
+
+    /// Starts again what ended by itself, for as long as this exists. Needs a runtime.
+    pub fn keep(&self) {
+        self.daemons.keep(proxy);
+    }
+
+    /// Makes the volume reachable from this host. Repeating it is harmless.
+    pub async fn connect(&self, connection_info: &Value) -> Result<LocalDevice> {
+        let device = parse(connection_info)?;
+        if let Some(path) = device.path() {
+            let path = path.to_path_buf();
+            let meta = tokio::fs::metadata(&path).await.map_err(|e| {
+                Error::not_found("The volume's data was not found on this host.")
+                    .log(format!("{}: {e}", path.display()))
+            })?;
+            let block = std::os::unix::fs::FileTypeExt::is_block_device(&meta.file_type());
+            return Ok(LocalDevice { block, ..device });
+        }
+        let Source::Nbd {
+            port,
+            export,
+            psk: Some((user, key)),
+            host,
+        } = &device.source
+        else {
+            return Ok(device);
+        };
+        let record = json!({"host": host, "port": port, "export": export, "user": user,
+            "read_only": device.read_only});
+        self.daemons
+            .ensure(user, &record, (user, key), proxy)
+            .await?;
+        let source = Source::Nbd {
+            host: self.daemons.socket(user).display().to_string(),
+            port: 0,
+            export: export.clone(),
+            psk: None,
+        };
+        Ok(LocalDevice { source, ..device })
+    }
+
+    /// Undoes [`Brick::connect`]. Repeating it is harmless.
+    pub async fn disconnect(&self, connection_info: &Value) -> Result<()> {
+        match parse(connection_info)?.source {
+            Source::Nbd {
+                psk: Some((user, _)),
+                ..
+            } => self.daemons.end(&user).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How long guests wait for an export that is away, in seconds; longer than a storage host takes to come back.
+pub const RECONNECT_DELAY: u32 = 3600;
+
+/// The daemon between an export and the hypervisor.
+fn proxy(place: &daemon::Place, record: &Value) -> Result<daemon::Start> {
+    let text = |key: &str| record[key].as_str().unwrap_or("").replace(',', ",,");
+    let writable = if record["read_only"] == true {
+        "off"
+    } else {
+        "on"
+    };
+    let (folder, socket) = (place.folder.display(), place.socket.display());
+    let socket_file = place.socket.clone();
+    // What an earlier daemon left would keep the next one from listening.
+    let _ = std::fs::remove_file(socket_file);
+    Ok(daemon::Start {
+        args: [
+            "--object".to_string(),
+            format!("tls-creds-psk,id=tls0,endpoint=client,dir={folder},username={}", text("user")),
+            "--blockdev".to_string(),
+            format!(
+                "driver=nbd,node-name=far,server.type=inet,server.host={},server.port={},export={},tls-creds=tls0,\
+                 reconnect-delay={RECONNECT_DELAY},open-timeout=5,read-only={}",
+                text("host"),
+                record["port"],
+                text("export"),
+                if writable == "on" { "off" } else { "on" }
+            ),
+            "--nbd-server".to_string(),
+            format!("addr.type=unix,addr.path={socket}"),
+            "--export".to_string(),
+            format!(
+                "type=nbd,id={},node-name=far,name={},writable={writable}",
+                place.mark,
+                text("export")
+            ),
+        ]
+        .into_iter()
+        .map(Into::into)
+        .collect(),
+        file: None,
+    })
+}
+
+/// What may stand in a file of keys and in an option of QEMU.
+fn plain(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
 /// The size of the volume now, bytes; asked after cinder has extended it.
@@ -104,10 +212,23 @@ pub fn parse(connection_info: &Value) -> Result<LocalDevice> {
                 return Err(missing("port"));
             }
             let export = text("export").unwrap_or("").to_string();
+            let psk = match (text("tls_username"), text("tls_psk")) {
+                (Some(user), Some(key)) => Some((user.to_string(), Secret::new(key))),
+                _ => None,
+            };
+            if psk
+                .as_ref()
+                .is_some_and(|(user, key)| !plain(user) || !plain(key.expose()))
+            {
+                return Err(Error::bad_request(
+                    "the key of the volume's export is no key",
+                ));
+            }
             Source::Nbd {
                 host: host.into(),
                 port: port.unwrap_or(0),
                 export,
+                psk,
             }
         }
         other => {
@@ -139,12 +260,13 @@ mod tests {
     async fn files_are_found_or_missed() {
         let path = std::env::temp_dir().join(format!("brick-{}", std::process::id()));
         let info = json!({"driver_volume_type": "local", "data": {"path": path, "format": "raw"}});
-        assert!(connect(&info).await.unwrap_err().is_not_found());
+        let brick = Brick::new(&std::env::temp_dir(), "h", Privsep::new());
+        assert!(brick.connect(&info).await.unwrap_err().is_not_found());
         std::fs::write(&path, [0; 1024]).unwrap();
-        let device = connect(&info).await.unwrap();
+        let device = brick.connect(&info).await.unwrap();
         assert_eq!(device.path(), Some(path.as_path()));
         assert_eq!(size(&device).await.unwrap(), Some(1024));
-        disconnect(&info).await.unwrap();
+        brick.disconnect(&info).await.unwrap();
         std::fs::remove_file(path).unwrap();
     }
 
@@ -158,6 +280,7 @@ mod tests {
             json!({"driver_volume_type": "local", "data": {"path": "/a/../etc/shadow"}}),
             json!({"driver_volume_type": "local", "data": {"path": "/a", "format": "vmdk"}}),
             json!({"driver_volume_type": "nbd", "data": {"host": "h"}}),
+            json!({"driver_volume_type": "nbd", "data": {"host": "h", "port": 1, "tls_username": "../x", "tls_psk": "0"}}),
         ] {
             assert_eq!(
                 parse(&info).unwrap_err().kind(),

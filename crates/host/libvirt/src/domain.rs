@@ -150,12 +150,15 @@ fn nbd(host: &str, port: u16, export: &str) -> Element {
     let source = Element::new("source")
         .attr("protocol", "nbd")
         .attr("name", export);
-    source.with(match host.starts_with('/') {
+    // Longer than any daemon needs to come back: the guest waits rather than sees its disk fail.
+    let reconnect = Element::new("reconnect").attr("delay", 3600);
+    let source = source.with(match host.starts_with('/') {
         true => Element::new("host")
             .attr("transport", "unix")
             .attr("socket", host),
         false => Element::new("host").attr("name", host).attr("port", port),
-    })
+    });
+    source.with(reconnect)
 }
 
 impl Nic {

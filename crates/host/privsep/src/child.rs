@@ -5,6 +5,7 @@
 use crate::program::PATH;
 use crate::{Limits, Output, Program};
 use base::{Error, Kind, Result};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -13,9 +14,11 @@ use nix::unistd::{Pid, setsid};
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
@@ -27,6 +30,8 @@ pub(crate) struct Place {
     pub limits: Option<Limits>,
     pub binds: Vec<(PathBuf, PathBuf)>,
     pub env: Vec<(String, OsString)>,
+    /// Open files that it gets, under the numbers they have here.
+    pub files: Vec<Arc<OwnedFd>>,
 }
 
 /// The same, prepared so that the child needs no memory of its own.
@@ -34,6 +39,7 @@ struct Prepared {
     netns: Option<File>,
     limits: Option<Limits>,
     binds: Vec<(CString, CString)>,
+    files: Vec<Arc<OwnedFd>>,
 }
 
 impl Place {
@@ -54,6 +60,7 @@ impl Place {
             netns,
             limits: self.limits,
             binds: binds.collect::<Result<_>>()?,
+            files: self.files.clone(),
         })
     }
 }
@@ -77,6 +84,9 @@ impl Prepared {
                     none,
                 )?;
             }
+        }
+        for file in &self.files {
+            fcntl(file.as_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
         if let Some(limits) = self.limits {
             limit(libc::RLIMIT_CPU, limits.cpu_seconds)?;

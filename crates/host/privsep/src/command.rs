@@ -4,6 +4,7 @@ use crate::child::{self, Place};
 use crate::{Program, Recorder};
 use base::{Error, Kind, Result};
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -146,6 +147,12 @@ impl Command {
     /// Lets it see folder `from` at `to`, in a mount namespace of its own; later mounts of the host still reach it.
     pub fn bind(mut self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Command {
         self.place.binds.push((from.into(), to.into()));
+        self
+    }
+
+    /// Lets it have an open file (a listening socket, say) under the number that the file has here.
+    pub fn file(mut self, file: OwnedFd) -> Command {
+        self.place.files.push(Arc::new(file));
         self
     }
 

@@ -83,11 +83,13 @@ impl LibvirtDriver {
 
     /// A volume as a disk; `target` was chosen by the caller.
     pub(super) async fn volume_disk(&self, volume: &VolumeSpec, target: String) -> Result<Disk> {
-        let device = host_brick::connect(&volume.connection_info).await?;
+        let device = self.brick.connect(&volume.connection_info).await?;
         let source = match device.source {
             host_brick::Source::Path(path) if device.block => DiskSource::Block(path),
             host_brick::Source::Path(path) => DiskSource::File(path),
-            host_brick::Source::Nbd { host, port, export } => DiskSource::Nbd(host, port, export),
+            host_brick::Source::Nbd {
+                host, port, export, ..
+            } => DiskSource::Nbd(host, port, export),
         };
         Ok(Disk {
             source,

@@ -19,6 +19,7 @@ use crate::driver::{HostFacts, VirtDriver};
 use async_trait::async_trait;
 use base::Result;
 use folder::Folder;
+use host_brick::Brick;
 use host_libvirt::{Cdrom, DaemonConf, DomainSpec, GuestState, Hypervisor, Nic};
 use host_privsep::Privsep;
 use images::ImageCache;
@@ -35,6 +36,7 @@ use std::time::Duration;
 pub struct LibvirtDriver {
     hypervisor: Hypervisor,
     privsep: Privsep,
+    brick: Brick,
     images: ImageCache,
     instances_path: PathBuf,
     vnc_listen: String,
@@ -56,8 +58,12 @@ impl LibvirtDriver {
         };
         let hypervisor = Hypervisor::start(privsep.clone(), daemon).await?;
         let images = ImageCache::new(conf, privsep.clone(), source)?;
+        let nbd = conf.libvirt_path.join("nbd");
+        let brick = Brick::new(&nbd, &conf.host, privsep.clone());
+        brick.keep();
         let driver = LibvirtDriver {
             hypervisor,
+            brick,
             privsep,
             images,
             instances_path: conf.instances_path.clone(),
@@ -177,8 +183,10 @@ impl VirtDriver for LibvirtDriver {
     async fn destroy(&self, uuid: &str, delete_disks: bool) -> Result<()> {
         let folder = self.folder(uuid);
         let mut taps: BTreeSet<String> = BTreeSet::new();
+        let mut volumes = Vec::new();
         if let Some(spec) = folder.read().await? {
             taps.extend(spec.ports.iter().map(PortSpec::tap));
+            volumes = spec.volumes;
         }
         match self.hypervisor.taps(uuid).await {
             Ok(found) => taps.extend(found.into_iter().map(|(tap, _)| tap)),
@@ -187,6 +195,9 @@ impl VirtDriver for LibvirtDriver {
         }
         self.switch_off(uuid).await?;
         self.hypervisor.undefine(uuid).await?;
+        for volume in volumes {
+            self.brick.disconnect(&volume.connection_info).await?;
+        }
         for tap in taps {
             taps::remove(&self.privsep, &tap).await?;
         }

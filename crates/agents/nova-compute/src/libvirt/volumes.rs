@@ -35,7 +35,7 @@ impl LibvirtDriver {
         self.hypervisor.detach_disk(uuid, volume_id).await?;
         let spec = self.spec(uuid).await?;
         if let Some(volume) = spec.volumes.iter().find(|v| v.volume_id == volume_id) {
-            host_brick::disconnect(&volume.connection_info).await?;
+            self.brick.disconnect(&volume.connection_info).await?;
         }
         self.folder(uuid)
             .change(|spec| spec.volumes.retain(|v| v.volume_id != volume_id))

@@ -2,6 +2,7 @@
 
 mod fake;
 mod libvirt;
+mod nbd;
 
 use async_trait::async_trait;
 use base::{Error, Result};
