@@ -7,6 +7,9 @@ oslo_config::section! {
         pub service_down_time: u64 = 60,
         /// How many hosts are tried for one boot before it fails.
         pub max_attempts: u64 = 3,
+        /// Where notifications of what happens to servers go: `messagingv2` (the bus, queue `notifications.info`; somebody
+        /// must read them there) or `noop`.
+        pub notification_driver: String = "noop".to_string(),
         /// Seconds that a boot waits for a scheduler that answers.
         pub scheduler_wait: u64 = 60,
         /// Filters, in order.

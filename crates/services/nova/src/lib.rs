@@ -10,6 +10,7 @@ pub mod image;
 pub mod instance;
 pub mod metadata;
 pub mod network;
+mod notifications;
 pub mod periodic;
 mod routes;
 pub mod rpc;

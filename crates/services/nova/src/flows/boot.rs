@@ -8,6 +8,7 @@ use crate::db::{actions, block_devices};
 use crate::image;
 use crate::instance::status::{TaskState, VmState};
 use crate::network::{self, NewPort, RequestedNetwork};
+use crate::notifications::{self, Phase};
 use crate::scheduler::{self, RequestSpec};
 use crate::{Nova, volume};
 use base::{Cell, Error, Json, Kind, Result, Secret, Timestamp};
@@ -363,6 +364,10 @@ async fn spawn(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         let Err(error) = spawn_here(flow, &nova).await else {
             return Ok(());
         };
+        if let Ok(instance) = wanted(&nova, &flow.instance_id).await {
+            let phase = Phase::Error(&error);
+            notifications::create(&nova, &instance, &flow.request_id, phase).await;
+        }
         let gone = error.error_class() == Some("UnexpectedDeletingTaskStateError");
         let tried = flow.spec.tried.len() as u64 + 1;
         let id = flow.instance_id.clone();
@@ -427,6 +432,7 @@ async fn spawn_here(flow: &mut BootServer, nova: &Arc<Nova>) -> Result<()> {
     let started = nova.clock.now();
     let instance = wanted(nova, &flow.instance_id).await?;
     let host = super::host_of(&instance)?.to_string();
+    notifications::create(nova, &instance, &flow.request_id, Phase::Start).await;
     let now = nova.clock.now();
     let id = flow.instance_id.clone();
     nova.db
@@ -586,5 +592,8 @@ async fn finish(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         })
         .await?;
     tracing::info!(server.id = flow.instance_id, "active");
+    if let Ok(instance) = wanted(&nova, &flow.instance_id).await {
+        notifications::create(&nova, &instance, &flow.request_id, Phase::End).await;
+    }
     Ok(())
 }

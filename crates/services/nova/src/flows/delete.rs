@@ -4,6 +4,7 @@ use super::give_up;
 use crate::Nova;
 use crate::db::{actions, addresses, instances};
 use crate::instance::status::VmState;
+use crate::notifications::{self, Phase};
 use crate::{network, scheduler};
 use base::{Cell, Error, Kind, Result};
 use oslo_context::RequestContext;
@@ -47,6 +48,9 @@ impl Flow for DeleteServer {
         Box::pin(async move {
             // The task is `deleting`, which `give_up` leaves to its owner: us.
             let id = self.instance_id.clone();
+            if let Ok(Some(row)) = instance(self, &nova).await {
+                notifications::delete(&nova, &row, &self.request_id, Phase::Error(&error)).await;
+            }
             nova.db
                 .write(move |tx| {
                     instances::update(tx, &id, &[("task_state", instances::task(None))])
@@ -70,7 +74,11 @@ async fn instance(flow: &DeleteServer, nova: &Nova) -> Result<Option<instances::
 }
 
 async fn destroy(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
-    let Some(host) = instance(flow, &nova).await?.and_then(|i| i.host) else {
+    let Some(row) = instance(flow, &nova).await? else {
+        return Ok(());
+    };
+    notifications::delete(&nova, &row, &flow.request_id, Phase::Start).await;
+    let Some(host) = row.host else {
         return Ok(());
     };
     let name = host.clone();
@@ -157,5 +165,13 @@ async fn forget(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
         })
         .await?;
     tracing::info!(server.id = flow.instance_id, "deleted");
+    let id = flow.instance_id.clone();
+    let gone = nova
+        .db
+        .read(move |tx| tx.find::<instances::InstanceRow>(oslo_db::eq("id", &id)));
+    if let Some(mut row) = gone.await? {
+        row.network_info.0.clear();
+        notifications::delete(&nova, &row, &flow.request_id, Phase::End).await;
+    }
     Ok(())
 }

@@ -83,6 +83,67 @@ async fn addresses_and_tags_are_asked_of_the_database() {
 }
 
 #[tokio::test]
+async fn names_are_regular_expressions() {
+    let cloud = Cloud::new().await;
+    for name in [
+        "db-1", "db-2", "web-1", "web-10", "web.1", "Web", "100%", "a_b",
+    ] {
+        cloud.server(|s| s.display_name = name.into()).await;
+    }
+    cloud
+        .server(|s| {
+            s.display_name = "web-2".into();
+            s.project_id = "p2".into();
+        })
+        .await;
+    for (filter, wanted) in [
+        ("name=web", "web-1 web-10 web.1"),
+        ("name=%5Eweb-1$", "web-1"),
+        ("name=%5Eweb", "web-1 web-10 web.1"),
+        ("name=1$", "db-1 web-1 web.1"),
+        ("name=%5E(db%7Cweb)-%5B0-9%5D$", "db-1 db-2 web-1"),
+        ("name=web.1", "web-1 web-10 web.1"),
+        ("name=web%5C.1", "web.1"),
+        ("name=%5E.eb$", "Web"),
+        ("name=%5E%5BA-Z%5D", "Web"),
+        ("name=%25", "100%"),
+        ("name=a_b", "a_b"),
+        ("name=nothing", ""),
+        ("name=(a%2B)%2B$", ""),
+    ] {
+        assert_eq!(all(&cloud, filter).await.join(" "), wanted, "{filter}");
+    }
+    let path = "/v2.1/servers?name=%5Bweb";
+    let (status, words) = cloud.refused("alice", "2.1", "GET", path, None).await;
+    assert_eq!(status, 400);
+    assert!(words.contains("'[web'"), "{words}");
+}
+
+#[tokio::test]
+async fn a_server_is_unpinned_from_its_zone_and_pinned_to_it_again() {
+    let cloud = Cloud::new().await;
+    let row = cloud
+        .server(|s| s.requested_zone = Some("nova".into()))
+        .await;
+    let path = format!("/v2.1/servers/{}", row.id);
+    let put = async |zone: Value| {
+        let body = json!({"server": {"pinned_availability_zone": zone}});
+        cloud.ask("alice", "2.104", "PUT", &path, Some(body)).await
+    };
+    for zone in [Value::Null, Value::Null, json!("nova"), json!("nova")] {
+        let (status, answer) = put(zone.clone()).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["server"]["pinned_availability_zone"], zone);
+        let shown = cloud.get("alice", "2.104", &path).await;
+        assert_eq!(shown["server"]["pinned_availability_zone"], zone);
+        assert_eq!(shown["server"]["OS-EXT-AZ:availability_zone"], "nova");
+    }
+    assert_eq!(put(json!("moon")).await.0, 409);
+    let shown = cloud.get("alice", "2.104", &path).await;
+    assert_eq!(shown["server"]["pinned_availability_zone"], "nova");
+}
+
+#[tokio::test]
 async fn an_address_that_changed_is_found_and_the_old_one_is_not() {
     let cloud = Cloud::new().await;
     let mut ids = Vec::new();

@@ -10,5 +10,6 @@ mod keypairs;
 mod lists;
 mod metadata;
 mod neighbours;
+mod notifications;
 mod quotas;
 mod spread;

@@ -2,6 +2,7 @@
 
 use crate::harness::Cloud;
 use nova::db::actions;
+use nova::db::block_devices::BlockDeviceRow;
 use oslo_context::RequestContext;
 use serde_json::json;
 use std::time::Duration;
@@ -343,4 +344,57 @@ async fn the_usage_of_a_project_without_a_name_is_nobodys() {
         let (status, body) = cloud.ask("admin", "2.1", "GET", path, None).await;
         assert_eq!(status, expected, "{path}: {body}");
     }
+}
+
+#[tokio::test]
+async fn a_volume_that_grew_is_in_the_action_log() {
+    let cloud = Cloud::new().await;
+    let server = cloud.server(|_| ()).await;
+    let (id, volume) = (server.id.clone(), base::new_id());
+    let device = BlockDeviceRow {
+        id: base::new_id(),
+        instance_id: id.clone(),
+        volume_id: volume.clone(),
+        attachment_id: None,
+        device_name: "/dev/vdb".into(),
+        boot_index: None,
+        delete_on_termination: false,
+        tag: None,
+        size_gb: 1,
+        connection_info: None,
+        created_at: cloud.clock.now(),
+    };
+    cloud
+        .nova
+        .db
+        .write(move |tx| tx.insert(&device))
+        .await
+        .unwrap();
+    let event = json!({"events": [{"name": "volume-extended", "server_uuid": id, "tag": volume}]});
+    let path = "/v2.1/os-server-external-events";
+    let answer = cloud.post("admin", "2.51", path, event).await;
+    assert_eq!(answer["events"][0]["code"], 200);
+    let path = format!("/v2.1/servers/{id}/os-instance-actions");
+    let list = cloud.get("alice", "2.62", &path).await;
+    let action = &list["instanceActions"][0];
+    assert_eq!(action["action"], "extend_volume");
+    let path = format!("{path}/{}", action["request_id"].as_str().unwrap());
+    let one = cloud.get("admin", "2.62", &path).await["instanceAction"].clone();
+    let event = &one["events"][0];
+    assert_eq!(
+        (&event["event"], &event["result"], &event["host"]),
+        (
+            &json!("compute_extend_volume"),
+            &json!("Success"),
+            &json!("host1")
+        )
+    );
+    assert!(event["finish_time"].is_string() && one["message"].is_null());
+    let sizes = cloud
+        .nova
+        .db
+        .read(|tx| tx.select::<BlockDeviceRow>(oslo_db::everything()))
+        .await
+        .unwrap();
+    assert_eq!(sizes[0].size_gb, 7);
 }

@@ -263,10 +263,7 @@ pub fn full(
     if lens.extended {
         set("OS-EXT-SRV-ATTR:host", json!(i.host));
         set("OS-EXT-SRV-ATTR:hypervisor_hostname", json!(i.node));
-        set(
-            "OS-EXT-SRV-ATTR:instance_name",
-            json!(format!("instance-{}", &i.id[..8])),
-        );
+        set("OS-EXT-SRV-ATTR:instance_name", json!(instance_name(i)));
         if lens.at(3) {
             set("OS-EXT-SRV-ATTR:reservation_id", json!(i.reservation_id));
             set("OS-EXT-SRV-ATTR:launch_index", json!(i.launch_index));
@@ -302,4 +299,9 @@ pub fn with_group(mut server: Value, lens: &Lens<'_>, i: &InstanceRow) -> Value 
         server["server_groups"] = json!(i.server_group_id.iter().collect::<Vec<_>>());
     }
     server
+}
+
+/// The name that administrators see of the guest on its host.
+pub(crate) fn instance_name(i: &InstanceRow) -> String {
+    format!("instance-{}", &i.id[..8])
 }
