@@ -5,6 +5,7 @@ use crate::adapters::{self, Images};
 use crate::config::Settings;
 use crate::join::Desk;
 use crate::listen::Ports;
+use crate::metrics::{self, Metrics};
 use crate::parts::{Part, Parts};
 use crate::secrets::Secrets;
 use base::{Clock, Error, Result, Secret};
@@ -17,7 +18,7 @@ use oslo_messaging::{Bus, ServerHandle};
 use oslo_service::Supervisor;
 use sdk::{Http, InProcess, KeystoneTokens, Sdk, ServiceCredentials};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,8 @@ pub struct Cloud {
     pub cinder: Option<Arc<cinder::Cinder>>,
     /// Who runs the workers.
     pub supervisor: Arc<Supervisor>,
+    /// Where Prometheus finds its numbers, if it is to.
+    pub metrics_url: Option<String>,
     stop: CancellationToken,
     listeners: TaskTracker,
     _rpc: Vec<ServerHandle>,
@@ -63,23 +66,44 @@ impl Databases<'_> {
     }
 }
 
-/// A service's database, SQLite below the state directory or MariaDB.
-pub async fn database(settings: &Settings, service: &str) -> Result<Db> {
-    let template = settings.database.connection.expose();
-    if template.is_empty() {
-        let path = settings
-            .default
-            .state_path
-            .join("db")
-            .join(format!("{service}.sqlite"));
-        return Db::open(&format!("sqlite://{}", path.display())).await;
-    }
-    let url = template.replace("%s", service);
-    oslo_db::create_database(&url).await?;
-    Db::open(&url).await
+/// Where a service's database is, SQLite below the state directory or MariaDB.
+enum Place {
+    File(PathBuf),
+    Server(String),
 }
 
-fn prepare(settings: &Settings) -> Result<()> {
+fn place(settings: &Settings, service: &str) -> Place {
+    let template = settings.database.connection.expose();
+    if template.is_empty() {
+        let folder = settings.default.state_path.join("db");
+        return Place::File(folder.join(format!("{service}.sqlite")));
+    }
+    Place::Server(template.replace("%s", service))
+}
+
+/// A service's database, made if it is missing.
+pub async fn database(settings: &Settings, service: &str) -> Result<Db> {
+    match place(settings, service) {
+        Place::File(path) => Db::open(&format!("sqlite://{}", path.display())).await,
+        Place::Server(url) => {
+            oslo_db::create_database(&url).await?;
+            Db::open_with(&url, settings.database_options()).await
+        }
+    }
+}
+
+/// A service's database, if there is one; on a server it may turn out that there is none.
+pub(crate) async fn existing_database(settings: &Settings, service: &str) -> Result<Option<Db>> {
+    match place(settings, service) {
+        Place::File(path) if !path.exists() => Ok(None),
+        Place::File(_) => database(settings, service).await.map(Some),
+        Place::Server(url) => Db::open_with(&url, settings.database_options())
+            .await
+            .map(Some),
+    }
+}
+
+pub(crate) fn prepare(settings: &Settings) -> Result<()> {
     let state = &settings.default.state_path;
     for dir in [
         "",
@@ -159,6 +183,11 @@ pub async fn start(settings: Settings) -> Result<Cloud> {
 pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     let mut settings = settings.derive()?;
     prepare(&settings)?;
+    let recorder = settings
+        .metrics
+        .port
+        .map(|_| metrics::record())
+        .transpose()?;
     let secrets = match parts.need_database() {
         true => Secrets::load_or_make(&settings.default.state_path)?,
         // A host of agents joined a cloud, or is of no use.
@@ -347,7 +376,7 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
             let db = db.clone();
             health.probe(move || {
                 let db = db.clone();
-                async move { db.ping().await }
+                async move { db.answers().await }
             });
         }
     }
@@ -364,6 +393,22 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         listeners.spawn(serve);
     }
 
+    let mut metrics_url = None;
+    if let (Some(recorder), Some(port)) = (recorder, settings.metrics.port) {
+        let address = format!("{}:{port}", settings.metrics.bind_host);
+        let (listener, address) = oslo_http::bind(&address).await?;
+        metrics_url = Some(format!("http://{address}/metrics"));
+        let keeper = recorder.clone();
+        supervisor.spawn("metrics", move |stop| Metrics::upkeep(keeper.clone(), stop));
+        let endpoint = Arc::new(Metrics::new(recorder, databases, Arc::clone(&supervisor)));
+        listeners.spawn(oslo_http::serve(
+            listener,
+            endpoint,
+            ServerOptions::default(),
+            stop.clone(),
+        ));
+    }
+
     // Agents last: they report to services that answer.
     rpc.extend(agents(&settings, &parts, &bus, &supervisor, sdk("nova")).await?);
     Ok(Cloud {
@@ -375,6 +420,7 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
         cinder: cinder_state,
         parts,
         supervisor,
+        metrics_url,
         stop,
         listeners,
         _rpc: rpc,
@@ -422,6 +468,8 @@ fn bus(settings: &Settings) -> Result<Bus> {
     )?;
     config.durable = rabbit.amqp_durable_queues;
     config.transient_ttl = Duration::from_secs(rabbit.rabbit_transient_queues_ttl);
+    config.quorum = rabbit.rabbit_quorum_queue;
+    config.delivery_limit = rabbit.rabbit_quorum_delivery_limit;
     Bus::rabbit(config, options)
 }
 
@@ -450,14 +498,9 @@ async fn agents(
         (Part::L3Agent, "l3"),
         (Part::MetadataAgent, "metadata"),
     ];
-    let mut conf = settings.agents.clone();
-    conf.agents.retain(|name| {
-        let mut here = of_neutron.iter().filter(|(part, _)| parts.has(*part));
-        here.any(|(_, agent)| agent == name)
-    });
-    if !conf.agents.is_empty() {
-        neutron_agents::start(bus, &conf, supervisor)?;
-    }
+    let here = of_neutron.iter().filter(|(part, _)| parts.has(*part));
+    let here: Vec<&str> = here.map(|(_, agent)| *agent).collect();
+    neutron_agents::start_some(bus, &settings.agents, &here, supervisor)?;
     if parts.has(Part::CinderVolume) {
         let volume = cinder_volume::build(cinder_volume::Deps {
             bus: bus.clone(),

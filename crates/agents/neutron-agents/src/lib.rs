@@ -75,6 +75,7 @@ async fn run(bus: Bus, settings: Settings, cancel: CancellationToken) -> Result<
         wake,
         cancel,
         state: None,
+        news: true,
         reported: worker::Reported::default(),
     };
     worker.run().await;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
+const SHORT: Duration = Duration::from_millis(5);
 const QUICK: Duration = Duration::from_millis(200);
 const SLOW: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_secs(5);
@@ -26,6 +27,8 @@ pub struct Worker {
     pub wake: Arc<Notify>,
     pub cancel: CancellationToken,
     pub state: Option<HostState>,
+    /// What the last look found was new for this host.
+    pub news: bool,
     pub reported: Reported,
 }
 
@@ -46,13 +49,18 @@ impl Worker {
         let mut print = 0;
         let (mut dirty, mut fetch, mut waiting) = (true, true, false);
         while !self.cancel.is_cancelled() {
-            if fetch || fetched.elapsed() >= POLL {
+            let held = self.hold(fetched);
+            let mut answered = true;
+            if (fetch && held.is_zero()) || fetched.elapsed() >= POLL {
                 match self.fetch().await {
                     Ok(changed) => {
                         dirty |= changed;
                         fetch = false;
                     }
-                    Err(e) => tracing::warn!("the server does not say what it wants: {e}"),
+                    Err(e) => {
+                        tracing::warn!("the server does not say what it wants: {e}");
+                        answered = false;
+                    }
                 }
                 fetched = Instant::now();
             }
@@ -74,13 +82,10 @@ impl Worker {
                 dirty = result.as_ref().map_or(true, |(problems, _)| *problems);
                 waiting = result.is_ok_and(|(_, missing)| missing);
             }
-            let pause = if dirty {
-                SLOW
-            } else if waiting {
-                QUICK
-            } else {
-                SLOW
-            };
+            let mut pause = if waiting && !dirty { QUICK } else { SLOW };
+            if fetch && answered {
+                pause = pause.min(self.hold(fetched).max(SHORT));
+            }
             tokio::select! {
                 () = self.cancel.cancelled() => return,
                 () = self.wake.notified() => fetch = true,
@@ -89,6 +94,14 @@ impl Worker {
         }
     }
 
+    /// How long to wait before the next look. Nearly all changes of a large cloud are about other hosts.
+    fn hold(&self, fetched: Instant) -> Duration {
+        let patience = self.state.as_ref().map_or(0, |s| s.patience_ms);
+        let patience = if self.news { 0 } else { patience };
+        Duration::from_millis(patience).saturating_sub(fetched.elapsed())
+    }
+
+    /// Whether there is something new for this host.
     async fn fetch(&mut self) -> Result<bool> {
         let known = self.state.as_ref().map(|s| s.revision);
         let ctx = RequestContext::internal();
@@ -99,8 +112,16 @@ impl Worker {
         if state.unchanged && self.state.is_some() {
             return Ok(false);
         }
+        self.news = self.state.take().is_none_or(|old| {
+            let old = HostState {
+                revision: state.revision,
+                patience_ms: state.patience_ms,
+                ..old
+            };
+            old != state
+        });
         self.state = Some(state);
-        Ok(true)
+        Ok(self.news)
     }
 
     async fn heartbeat(&self, start: bool) -> bool {

@@ -16,6 +16,9 @@ use oslo_db::{Tx, all, eq, is_in, ne};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
+/// Milliseconds. All hosts together ask for whole states no oftener than once in this time.
+const PATIENCE_PER_HOST: u64 = 3;
+
 /// Everything `host` has to do, unless it knows that already.
 pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<HostState> {
     let revision = tx.find::<StateRow>(eq("id", 1))?.map_or(1, |r| r.revision);
@@ -91,6 +94,8 @@ pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<Hos
         security_groups,
         remote_groups,
         routers,
+        patience_ms: PATIENCE_PER_HOST
+            * tx.count::<AgentRow>(is_in("agent_type", agents::L2.iter().copied()))?,
     })
 }
 

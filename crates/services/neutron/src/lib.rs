@@ -102,15 +102,18 @@ const LEADER_TTL: Duration = Duration::from_secs(30);
 
 const POLICY: &str = include_str!("../policy.yaml");
 
+/// Every table this service needs; the first are its own.
+pub const MIGRATIONS: &[(&str, &[Migration])] = &[
+    ("neutron", db::MIGRATIONS),
+    ("neutron-limits", oslo_limit::MIGRATIONS),
+    ("neutron-leader", oslo_service::MIGRATIONS),
+];
+
 /// Starts the service: migrations, RPC, reconcilers; the endpoint is the caller's to serve.
 pub async fn build(deps: Deps) -> Result<Built> {
-    deps.db.migrate("neutron", db::MIGRATIONS).await?;
-    deps.db
-        .migrate("neutron-limits", oslo_limit::MIGRATIONS)
-        .await?;
-    deps.db
-        .migrate("neutron-leader", oslo_service::MIGRATIONS)
-        .await?;
+    for (of, migrations) in MIGRATIONS {
+        deps.db.migrate(of, migrations).await?;
+    }
     let policy = Arc::new(Enforcer::new(POLICY, deps.policy_file)?);
     let state = Arc::new(Neutron {
         db: deps.db,

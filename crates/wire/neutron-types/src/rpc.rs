@@ -56,6 +56,9 @@ pub struct HostState {
     pub remote_groups: BTreeMap<String, Vec<IpNet>>,
     /// Routers scheduled to this host.
     pub routers: Vec<RouterState>,
+    /// For how many milliseconds a host that found nothing new should not be woken again: the more hosts there are, the
+    /// longer, because every change wakes them all.
+    pub patience_ms: u64,
 }
 
 base::str_enum! {
