@@ -1,7 +1,7 @@
 //! The database handle: two verbs, `read` and `write`, and a dialect chosen once by the url.
 
 use crate::options::Options;
-use crate::stats::Stats;
+use crate::stats::{Pool, Stats};
 use crate::tx::Tx;
 use crate::{mysql, sqlite};
 use base::{Error, Result};
@@ -100,11 +100,22 @@ impl Db {
         .await
     }
 
+    /// Whether the database answers, without asking if it has just done so: one that is busy must not be taken for
+    /// one that is away.
+    pub async fn answers(&self) -> Result<()> {
+        match &self.0 {
+            Engine::MySql(db) if db.server.answered_within(std::time::Duration::from_secs(1)) => {
+                Ok(())
+            }
+            _ => self.ping().await,
+        }
+    }
+
     /// What this handle has done so far.
     pub fn stats(&self) -> Stats {
         match &self.0 {
-            Engine::Sqlite(db) => db.counters.read(db.queued()),
-            Engine::MySql(db) => db.counters.read(db.queued()),
+            Engine::Sqlite(db) => db.counters.read(db.queued(), Pool::default()),
+            Engine::MySql(db) => db.stats(),
         }
     }
 

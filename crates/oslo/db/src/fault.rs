@@ -10,6 +10,17 @@ pub const REFERENCE: &str = "DBReferenceError";
 /// Class of the error when a page's marker does not exist.
 pub const MARKER_NOT_FOUND: &str = "MarkerNotFound";
 
+/// Class of the error when the database (not its server) does not exist.
+pub const NO_DATABASE: &str = "DBNonExistentDatabase";
+/// Class of the error when the connection broke during a commit: the change was made, or it was not.
+pub const COMMIT_UNKNOWN: &str = "DBCommitUnknown";
+
+/// Whether `error` says that a change may have been made or not. Work whose rows carry their own ids looks whether
+/// they are there; what is done again anyhow is just done again.
+pub fn is_commit_unknown(error: &Error) -> bool {
+    error.error_class() == Some(COMMIT_UNKNOWN)
+}
+
 /// Whether `error` says that a unique key is taken.
 pub fn is_duplicate(error: &Error) -> bool {
     error.error_class() == Some(DUPLICATE)
@@ -29,6 +40,14 @@ fn reference(log: &str) -> Error {
 
 fn unavailable(log: String) -> Error {
     Error::unavailable("The database is not available; try again later.").log(log)
+}
+
+pub(crate) fn commit_unknown(error: &Error) -> Error {
+    let words =
+        "The database went away during a change; look whether it was made before trying again.";
+    Error::unavailable(words)
+        .class(COMMIT_UNKNOWN)
+        .log(error.log_message())
 }
 
 pub(crate) fn closed() -> Error {
@@ -110,6 +129,10 @@ pub(crate) fn mysql(error: sqlx::Error, sql: &str) -> (Error, Trouble) {
             )
         }
         1216 | 1217 | 1451 | 1452 => (reference(e.message()), Trouble::None),
+        1049 => (
+            unavailable(e.message().to_string()).class(NO_DATABASE),
+            Trouble::None,
+        ),
         // Record changed since last read, lock wait timeout, deadlock (also Galera's certification failure).
         1020 | 1205 | 1213 => (
             unavailable(format!("mariadb {}: {}", e.number(), e.message())),

@@ -14,6 +14,7 @@ mod options;
 mod page;
 mod pause;
 mod queue;
+mod server;
 mod sqlite;
 mod stats;
 mod table;
@@ -27,11 +28,14 @@ pub use cond::{
     le, like, like_ci, lt, ne, not, not_in, not_null, nothing, prefix,
 };
 pub use db::{Db, Dialect};
-pub use fault::{DUPLICATE, MARKER_NOT_FOUND, REFERENCE, is_duplicate};
+pub use fault::{
+    COMMIT_UNKNOWN, DUPLICATE, MARKER_NOT_FOUND, NO_DATABASE, REFERENCE, is_commit_unknown,
+    is_duplicate,
+};
 pub use migrate::{Migration, create_database};
 pub use options::{Options, Synchronous};
 pub use sea_query;
-pub use stats::Stats;
+pub use stats::{Pool, Stats};
 pub use table::{Cells, Row, Table};
 #[doc(hidden)]
 pub use table::{Columns, column_name};

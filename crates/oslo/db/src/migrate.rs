@@ -1,11 +1,15 @@
 //! Schemas grow by dated migrations of portable SQL, applied once and in order, by whichever process comes first.
 
 use crate::db::{Db, Engine};
-use crate::fault;
+use crate::fault::{self, Trouble};
 use crate::mysql::MySql;
 use crate::tx::{Conn, Tx};
 use base::{Error, Result, Timestamp};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection, Row};
+use std::time::{Duration, Instant};
+
+/// How long a service that starts waits for the database.
+const START: Duration = Duration::from_secs(60);
 
 /// One step of a schema. `sql` is portable: VARCHAR(n), TEXT, BIGINT, DOUBLE, BLOB, BOOLEAN; text in keys is
 /// VARCHAR(255) at most; every statement ends with `;` at the end of a line. A published migration never changes.
@@ -54,6 +58,27 @@ impl Db {
         Ok(done)
     }
 
+    /// Those of a service's migrations that are not applied yet, in order.
+    pub async fn pending(
+        &self,
+        service: &str,
+        migrations: &[Migration],
+    ) -> Result<Vec<&'static str>> {
+        let all = migrations.iter().map(|m| m.id);
+        if !self.read(|tx| has_table(tx, "migrations")).await? {
+            return Ok(all.collect());
+        }
+        let service = service.to_string();
+        let applied = self.read(move |tx| {
+            let of_service = crate::eq("service", service.as_str());
+            tx.select::<Applied>(crate::all([of_service, crate::not_null("applied_at")]))
+        });
+        let applied = applied.await?;
+        Ok(all
+            .filter(|id| applied.iter().all(|a| a.id != *id))
+            .collect())
+    }
+
     /// The newest migration of a service that was applied; `None` before the first.
     pub async fn version(&self, service: &str) -> Result<Option<String>> {
         let service = service.to_string();
@@ -78,16 +103,33 @@ impl Db {
 /// Creates the database that a mysql url names, if it is missing.
 pub async fn create_database(url: &str) -> Result<()> {
     let (server, name) = crate::mysql::server_of(url)?;
-    let mut conn = server
-        .connect()
-        .await
-        .map_err(|e| fault::mysql(e, "connect").0)?;
+    let mut conn = patient_connect(&server).await?;
     let name = name.replace('`', "``");
     let sql =
         format!("CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
     raw(&mut conn, &sql).await?;
     let _ = conn.close().await;
     Ok(())
+}
+
+/// At the start of a cloud its services may come before the database.
+async fn patient_connect(server: &sqlx::mysql::MySqlConnectOptions) -> Result<MySqlConnection> {
+    let deadline = Instant::now() + START;
+    let mut complained = false;
+    loop {
+        let (error, trouble) = match server.connect().await {
+            Ok(conn) => return Ok(conn),
+            Err(e) => fault::mysql(e, "connect"),
+        };
+        if trouble != Trouble::Broken || Instant::now() >= deadline {
+            return Err(error);
+        }
+        if !complained {
+            tracing::warn!("waiting for the database: {}", error.log_message());
+            complained = true;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
 }
 
 fn has_table(tx: &mut Tx, name: &str) -> Result<bool> {

@@ -1,10 +1,12 @@
 //! MariaDB and MySQL: closures run on tokio's blocking threads, at most as many as there are connections. A
-//! closure that meets a deadlock (or a Galera certification failure) is rolled back and run again as a whole.
+//! closure that meets a deadlock (or a Galera certification failure), or whose connection breaks before the commit, is
+//! rolled back and run again as a whole. A commit of which nobody knows whether it was made is the caller's to judge.
 
 use crate::fault::{self, Trouble};
 use crate::options::Options;
 use crate::pause::back_off;
-use crate::stats::Counters;
+use crate::server::Server;
+use crate::stats::{Counters, Pool, Stats};
 use crate::table::Row;
 use crate::tx::{self, Tx};
 use base::{CellRef, CellValue, Error, Result};
@@ -16,14 +18,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-/// How often a closure is begun, at most.
-const ATTEMPTS: u32 = 6;
+/// How often a closure that loses against others is begun, at most.
+const ATTEMPTS: u32 = 8;
 /// A connection idle for longer is asked whether it still lives before it is used.
 const TRUSTED: Duration = Duration::from_secs(10);
+/// Whoever does not answer a ping for so long is not there.
+const PING: Duration = Duration::from_secs(1);
+/// Longer than every lock is waited for: a server that is silent for so long is gone, whatever TCP thinks.
+const STATEMENT: Duration = Duration::from_secs(75);
 
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
      ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
@@ -40,6 +46,8 @@ pub(crate) struct MySql {
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) server: Arc<Server>,
+    patience: Duration,
 }
 
 impl MySql {
@@ -50,15 +58,28 @@ impl MySql {
             .pipes_as_concat(false)
             .statement_cache_capacity(options.statement_cache)
             .disable_statement_logging();
+        let sync_wait = options.wsrep_sync_wait;
+        let session: &'static str = match sync_wait {
+            // Once per handle, of which there are a few in a process.
+            Some(wait) => format!("{SESSION}, wsrep_sync_wait = {wait}").leak(),
+            None => SESSION,
+        };
+        let server = Arc::new(Server::default());
+        let known = server.clone();
         let pool = MySqlPoolOptions::new()
             .max_connections(options.pool_size.max(1))
             .acquire_timeout(options.pool_timeout)
             .idle_timeout(Duration::from_secs(300))
+            .max_lifetime(options.max_lifetime)
             .test_before_acquire(false)
-            .after_connect(|conn, _| Box::pin(async move { conn.execute(SESSION).await.map(drop) }))
-            .before_acquire(|conn, meta| {
+            .after_connect(move |conn, _| {
+                Box::pin(async move { conn.execute(session).await.map(drop) })
+            })
+            .before_acquire(move |conn, meta| {
+                let trusted = meta.idle_for < TRUSTED && known.unbroken_for(meta.idle_for);
                 Box::pin(async move {
-                    Ok(meta.idle_for < TRUSTED || sqlx::Connection::ping(conn).await.is_ok())
+                    let ping = sqlx::Connection::ping(conn);
+                    Ok(trusted || matches!(tokio::time::timeout(PING, ping).await, Ok(Ok(()))))
                 })
             })
             .connect_lazy_with(connect);
@@ -67,6 +88,8 @@ impl MySql {
             slots: Arc::new(Semaphore::new(options.pool_size.max(1) as usize)),
             waiting: AtomicUsize::new(0),
             counters: Arc::new(Counters::default()),
+            server,
+            patience: options.pool_timeout,
         })
     }
 
@@ -83,18 +106,30 @@ impl MySql {
             .await
             .map_err(|_| fault::closed())?;
         drop(waiting);
-        let (pool, counters) = (self.pool.clone(), self.counters.clone());
+        let attempts = Attempts {
+            pool: self.pool.clone(),
+            counters: self.counters.clone(),
+            server: self.server.clone(),
+            write,
+            patience: self.patience,
+        };
         let run = move || {
             let _slot = slot;
-            attempts(&pool, &counters, write, &closure)
+            attempts.run(&closure)
         };
         tokio::task::spawn_blocking(run)
             .await
             .map_err(Error::internal)?
     }
 
-    pub(crate) fn queued(&self) -> usize {
-        self.waiting.load(Relaxed)
+    pub(crate) fn stats(&self) -> Stats {
+        let (size, idle) = (self.pool.size() as u64, self.pool.num_idle() as u64);
+        let pool = Pool {
+            limit: u64::from(self.pool.options().get_max_connections()),
+            idle: idle.min(size),
+            in_use: size.saturating_sub(idle),
+        };
+        self.counters.read(self.waiting.load(Relaxed), pool)
     }
 
     pub(crate) async fn close(&self) {
@@ -142,97 +177,133 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn attempts<T, F>(
-    pool: &sqlx::MySqlPool,
-    counters: &Arc<Counters>,
+/// What a closure is run with.
+struct Attempts {
+    pool: sqlx::MySqlPool,
+    counters: Arc<Counters>,
+    server: Arc<Server>,
     write: bool,
-    closure: &F,
-) -> Result<T>
-where
-    F: Fn(&mut Tx) -> Result<T>,
-{
-    let mut attempt = 1;
-    loop {
-        let (result, trouble) = attempt_once(pool, counters, write, closure);
-        if trouble == Trouble::None || attempt == ATTEMPTS {
-            counters.closure(write);
-            return result;
-        }
-        counters.retry();
-        if let Err(e) = &result {
-            tracing::debug!(error = %e, attempt, "running a database closure again");
-        }
-        back_off(attempt);
-        attempt += 1;
-    }
+    patience: Duration,
 }
 
-fn attempt_once<T, F>(
-    pool: &sqlx::MySqlPool,
-    counters: &Arc<Counters>,
-    write: bool,
-    closure: &F,
-) -> (Result<T>, Trouble)
-where
-    F: Fn(&mut Tx) -> Result<T>,
-{
-    let handle = Handle::current();
-    let inner = match handle.block_on(pool.acquire()) {
-        Ok(inner) => inner,
-        // The pool has tried for its whole timeout already.
-        Err(e) => return (Err(fault::mysql(e, "connect").0), Trouble::None),
-    };
-    let mut conn = Conn {
-        inner,
-        handle,
-        trouble: Trouble::None,
-    };
-    if let Err(e) = conn.script(if write { BEGIN_WRITE } else { BEGIN_READ }) {
-        conn.inner.close_on_drop();
-        return (Err(e), conn.trouble);
-    }
-
-    let mut tx = Tx {
-        conn: tx::Conn::MySql(conn),
-        writable: write,
-        counters: counters.clone(),
-    };
-    let result = catch_unwind(AssertUnwindSafe(|| closure(&mut tx)))
-        .unwrap_or_else(|panic| Err(fault::panicked(panic)));
-    let tx::Conn::MySql(mut conn) = tx.conn else {
-        return (
-            Err(Error::internal("the connection changed its kind")),
-            Trouble::None,
-        );
-    };
-
-    // A closure may have swallowed the error, but part of its work is gone: it must not commit.
-    if conn.trouble != Trouble::None {
-        let trouble = conn.trouble;
-        conn.undo();
-        let result = result.and_then(|_| Err(fault::closed()));
-        return (result, trouble);
-    }
-    if result.is_err() {
-        conn.undo();
-        return (result, Trouble::None);
-    }
-    match conn.script("COMMIT") {
-        Ok(()) => {
-            if write {
-                counters.commit();
+impl Attempts {
+    fn run<T, F>(&self, closure: &F) -> Result<T>
+    where
+        F: Fn(&mut Tx) -> Result<T>,
+    {
+        let begun = Instant::now();
+        let mut attempt = 1;
+        loop {
+            let (result, trouble) = self.once(closure);
+            match trouble {
+                Trouble::None if result.is_ok() => self.server.answered(),
+                Trouble::Broken => self.server.broke(),
+                _ => {}
             }
-            (result, Trouble::None)
+            let again = match trouble {
+                Trouble::None => false,
+                Trouble::Retry => attempt < ATTEMPTS && begun.elapsed() < STATEMENT,
+                // A server that is started again needs some seconds.
+                Trouble::Broken => begun.elapsed() < self.patience,
+            };
+            if !again {
+                self.counters.closure(self.write);
+                return result;
+            }
+            self.counters.retry();
+            if let Err(e) = &result {
+                tracing::debug!(error = %e, attempt, "running a database closure again");
+            }
+            back_off(attempt);
+            attempt += 1;
         }
-        // Galera's certification happens here; the transaction is rolled back and may be tried again.
-        Err(e) if conn.trouble == Trouble::Retry => {
-            conn.undo();
-            (Err(e), Trouble::Retry)
-        }
-        // Nobody knows whether it was committed, so it must not be run again.
-        Err(e) => {
+    }
+
+    fn once<T, F>(&self, closure: &F) -> (Result<T>, Trouble)
+    where
+        F: Fn(&mut Tx) -> Result<T>,
+    {
+        let handle = Handle::current();
+        let inner = match handle.block_on(self.pool.acquire()) {
+            Ok(inner) => inner,
+            Err(sqlx::Error::PoolClosed) => return (Err(fault::closed()), Trouble::None),
+            Err(e) => {
+                let (error, trouble) = fault::mysql(e, "connect");
+                return (Err(error), trouble);
+            }
+        };
+        let mut conn = Conn {
+            inner,
+            handle,
+            trouble: Trouble::None,
+            wrote: false,
+        };
+        let begin = if self.write { BEGIN_WRITE } else { BEGIN_READ };
+        if let Err(e) = conn.script(begin) {
             conn.inner.close_on_drop();
-            (Err(e), Trouble::None)
+            return (Err(e), conn.trouble);
+        }
+        self.inside(conn, closure)
+    }
+
+    fn inside<T, F>(&self, conn: Conn, closure: &F) -> (Result<T>, Trouble)
+    where
+        F: Fn(&mut Tx) -> Result<T>,
+    {
+        let mut tx = Tx {
+            conn: tx::Conn::MySql(conn),
+            writable: self.write,
+            counters: self.counters.clone(),
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| closure(&mut tx)))
+            .unwrap_or_else(|panic| Err(fault::panicked(panic)));
+        let tx::Conn::MySql(mut conn) = tx.conn else {
+            return (
+                Err(Error::internal("the connection changed its kind")),
+                Trouble::None,
+            );
+        };
+
+        // A closure may have swallowed the error, but part of its work is gone: it must not commit.
+        if conn.trouble != Trouble::None {
+            let trouble = conn.trouble;
+            conn.undo();
+            let result = result.and_then(|_| Err(fault::closed()));
+            return (result, trouble);
+        }
+        if result.is_err() {
+            conn.undo();
+            return (result, Trouble::None);
+        }
+        let Err(error) = conn.script("COMMIT") else {
+            if self.write {
+                self.counters.commit();
+            }
+            return (result, Trouble::None);
+        };
+        match conn.trouble {
+            // Galera's certification happens here; the transaction is rolled back and may be tried again.
+            Trouble::Retry => {
+                conn.undo();
+                (Err(error), Trouble::Retry)
+            }
+            // What was read was read.
+            Trouble::Broken if !conn.wrote => {
+                self.server.broke();
+                conn.undo();
+                (result, Trouble::None)
+            }
+            // Nobody knows whether it was committed, so it must not be run again.
+            Trouble::Broken => {
+                self.server.broke();
+                conn.undo();
+                self.counters.unknown();
+                (Err(fault::commit_unknown(&error)), Trouble::None)
+            }
+            Trouble::None => {
+                conn.inner.close_on_drop();
+                (Err(error), Trouble::None)
+            }
         }
     }
 }
@@ -242,6 +313,7 @@ pub(crate) struct Conn {
     inner: PoolConnection<sqlx::MySql>,
     handle: Handle,
     trouble: Trouble,
+    wrote: bool,
 }
 
 impl Conn {
@@ -252,7 +324,7 @@ impl Conn {
         each: &mut dyn FnMut(&dyn Row, usize) -> Result<()>,
     ) -> Result<()> {
         let query = bound(sql, values);
-        let rows = self.handle.block_on(query.fetch_all(&mut *self.inner));
+        let rows = patient(&self.handle, query.fetch_all(&mut *self.inner));
         for row in rows.map_err(|e| self.fault(e, sql))? {
             let width = row.len();
             each(&Columns(row), width)?;
@@ -262,14 +334,14 @@ impl Conn {
 
     pub(crate) fn run(&mut self, sql: &str, values: &[CellValue]) -> Result<u64> {
         let query = bound(sql, values);
-        let done = self.handle.block_on(query.execute(&mut *self.inner));
+        self.wrote = true;
+        let done = patient(&self.handle, query.execute(&mut *self.inner));
         Ok(done.map_err(|e| self.fault(e, sql))?.rows_affected())
     }
 
     fn script(&mut self, sql: &'static str) -> Result<()> {
-        let done = self
-            .handle
-            .block_on(sqlx::raw_sql(sql).execute(&mut *self.inner));
+        let query = sqlx::raw_sql(sql);
+        let done = patient(&self.handle, query.execute(&mut *self.inner));
         done.map(drop).map_err(|e| self.fault(e, sql))
     }
 
@@ -286,6 +358,18 @@ impl Conn {
         }
         error
     }
+}
+
+/// Waits for a statement, but not for ever.
+fn patient<T>(
+    handle: &Handle,
+    statement: impl Future<Output = std::result::Result<T, sqlx::Error>>,
+) -> std::result::Result<T, sqlx::Error> {
+    let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    handle.block_on(async {
+        let bounded = tokio::time::timeout(STATEMENT, statement).await;
+        bounded.map_err(silent)?
+    })
 }
 
 type Bound<'q> = sqlx::query::Query<'q, sqlx::MySql, sqlx::mysql::MySqlArguments>;

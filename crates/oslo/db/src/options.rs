@@ -27,8 +27,12 @@ pub struct Options {
     pub statement_cache: usize,
     /// MariaDB: connections, and thereby closures at work at a time.
     pub pool_size: u32,
-    /// MariaDB: how long to wait for a free connection.
+    /// MariaDB: how long to wait for a free connection, and for a server that is away.
     pub pool_timeout: Duration,
+    /// MariaDB: connections older than this are replaced.
+    pub max_lifetime: Duration,
+    /// Galera: what must be up to date before it is read (`wsrep_sync_wait`); none: the server's default.
+    pub wsrep_sync_wait: Option<u32>,
 }
 
 impl Default for Options {
@@ -41,6 +45,8 @@ impl Default for Options {
             statement_cache: 128,
             pool_size: 10,
             pool_timeout: Duration::from_secs(10),
+            max_lifetime: Duration::from_secs(3600),
+            wsrep_sync_wait: None,
         }
     }
 }

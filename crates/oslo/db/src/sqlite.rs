@@ -175,6 +175,9 @@ fn connect(path: Option<&Path>, options: &Options, writer: bool) -> Result<Conne
         conn.set_db_config(strict, false)
             .map_err(|e| fault::sqlite(e, "strict quotes"))?;
     }
+    // Or a bound LIMIT that differs from the last one makes SQLite prepare the statement anew.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(|e| fault::sqlite(e, "stable plans"))?;
     conn.set_prepared_statement_cache_capacity(options.statement_cache);
     let synchronous = match options.synchronous {
         Synchronous::Normal => "NORMAL",
@@ -416,4 +419,32 @@ pub(crate) fn path(url: &str) -> Option<Result<Option<PathBuf>>> {
         )));
     }
     Some(Ok(Some(PathBuf::from(path))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn another_limit_does_not_prepare_a_statement_anew() {
+        let conn = connect(None, &Options::default(), true).unwrap();
+        conn.execute_batch(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT); CREATE INDEX i ON t (name);",
+        )
+        .unwrap();
+        let anew = || {
+            let sql = "SELECT id FROM t WHERE name > ?1 ORDER BY name, id LIMIT ?2";
+            let mut statement = conn.prepare(sql).unwrap();
+            for limit in [1, 2, 1000, 3, 50] {
+                let rows = statement.query_map(("a", limit), |row| row.get::<_, i64>(0));
+                assert_eq!(rows.unwrap().count(), 0);
+            }
+            statement.get_status(StatementStatus::RePrepare)
+        };
+        assert_eq!(anew(), 0);
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, false)
+            .unwrap();
+        assert!(anew() > 0, "or this test shows nothing");
+    }
 }

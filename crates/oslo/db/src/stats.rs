@@ -15,8 +15,23 @@ pub struct Stats {
     pub commits: u64,
     /// Closures run again after a deadlock or a lost connection.
     pub retries: u64,
-    /// Write closures waiting right now.
+    /// Commits during which the connection broke, so that nobody knows whether they were made.
+    pub unknown_commits: u64,
+    /// Closures waiting right now: on SQLite those that write, on MariaDB all that wait for a connection.
     pub queued: u64,
+    /// Connections, on MariaDB.
+    pub pool: Pool,
+}
+
+/// The connections of a handle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// How many there may be.
+    pub limit: u64,
+    /// Open ones without work.
+    pub idle: u64,
+    /// Open ones at work.
+    pub in_use: u64,
 }
 
 #[derive(Default)]
@@ -26,6 +41,7 @@ pub(crate) struct Counters {
     writes: AtomicU64,
     commits: AtomicU64,
     retries: AtomicU64,
+    unknown: AtomicU64,
 }
 
 impl Counters {
@@ -46,14 +62,20 @@ impl Counters {
         self.retries.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn read(&self, queued: usize) -> Stats {
+    pub(crate) fn unknown(&self) {
+        self.unknown.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn read(&self, queued: usize, pool: Pool) -> Stats {
         Stats {
             queries: self.queries.load(Relaxed),
             reads: self.reads.load(Relaxed),
             writes: self.writes.load(Relaxed),
             commits: self.commits.load(Relaxed),
             retries: self.retries.load(Relaxed),
+            unknown_commits: self.unknown.load(Relaxed),
             queued: queued as u64,
+            pool,
         }
     }
 }

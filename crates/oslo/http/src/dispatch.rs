@@ -4,6 +4,7 @@
 //! decorators, oslo.policy calls in each method); here it is one straight function, the same for every service.
 
 use crate::faults::{FaultContext, FaultStyle};
+use crate::measure::{Meter, Names, UnderWay};
 use crate::request::percent_decode;
 use crate::route::{Access, BodyKind, Route, RouteInfo};
 use crate::schema::{OperationSchemas, Schemas};
@@ -19,8 +20,8 @@ use oslo_policy::Enforcer;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tracing::Instrument;
 
@@ -109,6 +110,7 @@ struct Row<S> {
     route: Route<S>,
     names: Vec<&'static str>,
     schema: Option<(Arc<Schemas>, OperationSchemas)>,
+    meter: Meter,
 }
 
 /// A service's whole surface: its state, its rows, its faults, its rules.
@@ -120,6 +122,15 @@ pub struct Api<S> {
     auth: Arc<dyn Authenticate>,
     policy: Arc<Enforcer>,
     health: Health,
+    in_flight: OnceLock<metrics::Gauge>,
+    /// Of requests that no row answers.
+    unmatched: Meter,
+}
+
+/// What is learnt of a request on its way, for the reply and the log whatever becomes of it.
+struct Learnt {
+    version: Microversion,
+    row: Option<usize>,
 }
 
 struct Matched {
@@ -182,6 +193,7 @@ impl<S: Send + Sync + 'static> Api<S> {
                 route,
                 names,
                 schema,
+                meter: Meter::default(),
             });
         }
         Ok(Api {
@@ -192,6 +204,8 @@ impl<S: Send + Sync + 'static> Api<S> {
             auth,
             policy,
             health: Health::default(),
+            in_flight: OnceLock::new(),
+            unmatched: Meter::default(),
         })
     }
 
@@ -265,7 +279,7 @@ impl<S: Send + Sync + 'static> Api<S> {
         &self,
         request: http::Request<Body>,
         request_id: &str,
-        version: &mut Microversion,
+        learnt: &mut Learnt,
     ) -> Result<Reply> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_string();
@@ -281,7 +295,9 @@ impl<S: Send + Sync + 'static> Api<S> {
             self.rows[*i].route.method == method && self.rows[*i].route.access == Access::Public
         });
         let negotiated = self.negotiate(&parts.headers);
-        *version = *negotiated.as_ref().unwrap_or(version);
+        learnt.version = *negotiated.as_ref().unwrap_or(&learnt.version);
+        let of_method = |i: &usize| self.rows[*i].route.method == method;
+        learnt.row = rows.iter().copied().find(of_method);
 
         let mut ctx = if public {
             RequestContext::anonymous()
@@ -300,12 +316,7 @@ impl<S: Send + Sync + 'static> Api<S> {
 
         let matched =
             matched.ok_or_else(|| Error::not_found("The resource could not be found."))?;
-        let of_method: Vec<usize> = matched
-            .rows
-            .iter()
-            .copied()
-            .filter(|i| self.rows[*i].route.method == method)
-            .collect();
+        let of_method: Vec<usize> = matched.rows.iter().copied().filter(of_method).collect();
         if of_method.is_empty() {
             return Ok(self.method_not_allowed(&matched.rows, request_id, &parts.headers, version));
         }
@@ -330,6 +341,7 @@ impl<S: Send + Sync + 'static> Api<S> {
             }
         };
         let row = self.pick_action(&serving, json.as_ref())?;
+        learnt.row = Some(row);
         let row = &self.rows[row];
         if let Access::Rule(rule) = row.route.access {
             let own = serde_json::json!({
@@ -477,7 +489,11 @@ impl<S: Send + Sync + 'static> Api<S> {
         let method = request.method().clone();
         let headers = request.headers().clone();
         let path = request.uri().path().to_string();
-        let mut version = self.config.versions.map_or(Microversion(0, 0), |v| v.min);
+        let under_way = UnderWay::new(self.config.name, &self.in_flight);
+        let mut learnt = Learnt {
+            version: self.config.versions.map_or(Microversion(0, 0), |v| v.min),
+            row: None,
+        };
         let span = tracing::info_span!(
             "request",
             request.id = %request_id,
@@ -486,10 +502,11 @@ impl<S: Send + Sync + 'static> Api<S> {
             http.method = %method,
             http.path = %path
         );
-        let outcome = AssertUnwindSafe(self.answer(request, &request_id, &mut version))
+        let outcome = AssertUnwindSafe(self.answer(request, &request_id, &mut learnt))
             .catch_unwind()
             .instrument(span.clone())
             .await;
+        let version = learnt.version;
         let outcome = outcome.unwrap_or_else(|_| Err(Error::internal("a handler panicked")));
         let mut reply = match outcome {
             Ok(reply) => reply,
@@ -512,8 +529,11 @@ impl<S: Send + Sync + 'static> Api<S> {
             }
             reply.body = Body::Empty;
         }
-        let duration_us = started.elapsed().as_micros() as u64;
+        let took = started.elapsed();
+        let duration_us = took.as_micros() as u64;
         let status = reply.status.as_u16();
+        self.measure(learnt.row, status, took);
+        drop(under_way);
         // Reads that went well are many and change nothing: the log of changes should not drown in them.
         span.in_scope(|| match (status, &method) {
             (200..400, &Method::GET | &Method::HEAD) => {
@@ -522,6 +542,23 @@ impl<S: Send + Sync + 'static> Api<S> {
             _ => tracing::info!(status, duration_us, "{method} {path}"),
         });
         reply
+    }
+
+    fn measure(&self, row: Option<usize>, status: u16, took: Duration) {
+        let (meter, method, route, action) = match row.and_then(|i| self.rows.get(i)) {
+            Some(Row { route, meter, .. }) => {
+                let action = route.action.unwrap_or_default();
+                (meter, route.method.as_str(), route.path, action)
+            }
+            None => (&self.unmatched, "", "", ""),
+        };
+        let names = Names {
+            service: self.config.name,
+            method,
+            route,
+            action,
+        };
+        meter.record(names, status, took);
     }
 
     fn dress(&self, reply: &mut Reply, request_id: &str, version: Microversion) {

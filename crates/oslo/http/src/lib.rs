@@ -18,6 +18,7 @@ mod body;
 mod dispatch;
 pub mod faults;
 mod health;
+mod measure;
 mod paging;
 mod patience;
 mod reply;

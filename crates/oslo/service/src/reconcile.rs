@@ -4,6 +4,7 @@ use crate::{LeaderLock, jittered, panic_words};
 use async_trait::async_trait;
 use base::{Error, Result};
 use futures::FutureExt;
+use metrics::counter;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ pub(crate) async fn run(
     loop {
         // A run is short and safe to cut, but cutting it at every stop would hide errors: it ends by itself.
         let outcome = once(&*reconciler, lock.as_ref()).await;
+        measure(&name, &outcome);
         match outcome {
             Ok(report) => {
                 if complaint.take().is_some() {
@@ -88,6 +90,17 @@ pub(crate) async fn run(
         lock.release().await?;
     }
     Ok(())
+}
+
+fn measure(name: &str, outcome: &Result<Report>) {
+    let word = if outcome.is_ok() { "ok" } else { "error" };
+    let report = *outcome.as_ref().unwrap_or(&Report::default());
+    let name = name.to_string();
+    counter!("ferrostack_reconciler_runs_total", "reconciler" => name.clone(), "outcome" => word)
+        .increment(1);
+    counter!("ferrostack_reconciler_examined_total", "reconciler" => name.clone())
+        .increment(report.examined);
+    counter!("ferrostack_reconciler_changed_total", "reconciler" => name).increment(report.changed);
 }
 
 async fn once(reconciler: &dyn Reconciler, lock: Option<&LeaderLock>) -> Result<Report> {

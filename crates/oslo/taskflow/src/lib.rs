@@ -16,6 +16,7 @@ pub mod testkit;
 pub use engine::{Builder, Engine, WakeElsewhere};
 pub use flow::{Flow, FlowId, Step, StepFn};
 pub use futures::future::BoxFuture;
+pub use row::{Census, census};
 
 /// The table of flows, for every database that flows are submitted to.
 pub const MIGRATIONS: &[oslo_db::Migration] = &[oslo_db::Migration {

@@ -43,6 +43,47 @@ oslo_db::table! {
     }
 }
 
+/// How many unfinished flows of a kind are in a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// The flow's name.
+    pub name: String,
+    /// `running`, `waiting` (also between attempts), and the same going back.
+    pub state: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// Counts the unfinished flows of a database, by kind and state.
+pub async fn census(db: &oslo_db::Db) -> Result<Vec<Census>> {
+    use oslo_db::sea_query::{Expr, Func, Query};
+    let rows = db.read(|tx| {
+        let mut select = Query::select();
+        select
+            .columns(["name", "direction", "owner"])
+            .expr(Func::count(Expr::val(1)))
+            .from("flows")
+            .group_by_columns(["name", "direction", "owner"]);
+        let rows = tx.query(&select)?;
+        let read = |row: &oslo_db::Cells| -> Result<(String, &'static str, u64)> {
+            let state = match (row.get::<Direction>(1)?, row.get::<String>(2)?.is_empty()) {
+                (Direction::Do, false) => "running",
+                (Direction::Do, true) => "waiting",
+                (Direction::Undo, false) => "undoing",
+                (Direction::Undo, true) => "undo_waiting",
+            };
+            Ok((row.get(0)?, state, row.get(3)?))
+        };
+        rows.iter().map(read).collect::<Result<Vec<_>>>()
+    });
+    let mut counts = std::collections::BTreeMap::new();
+    for (name, state, count) in rows.await? {
+        *counts.entry((name, state)).or_insert(0) += count;
+    }
+    let census = |((name, state), count)| Census { name, state, count };
+    Ok(counts.into_iter().map(census).collect())
+}
+
 /// Claims up to `room` flows: of each resource the oldest, if nobody runs one of that resource. Those in `here` run in
 /// this engine, whatever became of their lease.
 pub(crate) fn claim(

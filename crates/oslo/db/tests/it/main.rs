@@ -1,5 +1,6 @@
 //! What both databases promise, told once and run on each.
 
+mod outage;
 mod suite;
 
 use oslo_db::{Db, Options};

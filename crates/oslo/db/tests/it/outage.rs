@@ -1,0 +1,170 @@
+//! MariaDB is killed and comes back while many write and read.
+
+use base::Kind;
+use oslo_db::{Db, Migration, Options, eq, everything, is_commit_unknown};
+use oslo_testing::db::MariaDb;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+oslo_db::table! {
+    struct Deed in "deeds" { id: String, writer: i64 }
+    struct Sum in "sums" { id: String, total: i64 }
+}
+
+const MIGRATIONS: &[Migration] = &[Migration {
+    id: "2026-01-01-initial",
+    sql: "CREATE TABLE deeds (id VARCHAR(64) NOT NULL PRIMARY KEY, writer BIGINT NOT NULL);\n\
+          CREATE TABLE sums (id VARCHAR(64) NOT NULL PRIMARY KEY, total BIGINT NOT NULL);\n",
+}];
+
+#[derive(Default)]
+struct Seen {
+    stop: AtomicBool,
+    acknowledged: Mutex<BTreeSet<String>>,
+    unknown: Mutex<BTreeSet<String>>,
+    refused: AtomicU64,
+    reads_failed: AtomicU64,
+    last: Mutex<Option<Instant>>,
+}
+
+/// One deed and its count belong together.
+async fn write(db: Db, writer: i64, seen: Arc<Seen>) {
+    while !seen.stop.load(Ordering::SeqCst) {
+        let id = base::new_id();
+        let deed = id.clone();
+        let done = db.write(move |tx| {
+            let name = writer.to_string();
+            tx.insert(&Deed {
+                id: deed.clone(),
+                writer,
+            })?;
+            let sum = tx.find_for_update::<Sum>(eq("id", &name))?;
+            let total = sum.map_or(0, |s| s.total) + 1;
+            tx.upsert(&Sum { id: name, total }, &["id"])
+        });
+        match done.await {
+            Ok(()) => {
+                *seen.last.lock().unwrap() = Some(Instant::now());
+                seen.acknowledged.lock().unwrap().insert(id);
+            }
+            Err(e) if is_commit_unknown(&e) => {
+                seen.unknown.lock().unwrap().insert(id);
+            }
+            Err(e) => {
+                assert_eq!(e.kind(), Kind::Unavailable, "{e:?}");
+                seen.refused.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+async fn read(db: Db, seen: Arc<Seen>) {
+    while !seen.stop.load(Ordering::SeqCst) {
+        if db.read(|tx| tx.count::<Sum>(everything())).await.is_err() {
+            seen.reads_failed.fetch_add(1, Ordering::SeqCst);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mariadb_killed_under_load_loses_nothing() {
+    let mut server = MariaDb::start().await.unwrap();
+    let url = server.database().await.unwrap();
+    let db = Db::open_with(&url, Options::default()).await.unwrap();
+    db.migrate("test", MIGRATIONS).await.unwrap();
+    let seen = Arc::new(Seen::default());
+    let mut tasks = Vec::new();
+    for writer in 0..16 {
+        tasks.push(tokio::spawn(write(db.clone(), writer, seen.clone())));
+        tasks.push(tokio::spawn(read(db.clone(), seen.clone())));
+    }
+    for round in 0..2 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let begun = Instant::now();
+        server.kill();
+        server.restart().await.unwrap();
+        let up = Instant::now();
+        loop {
+            let last = *seen.last.lock().unwrap();
+            if last.is_some_and(|last| last > up) {
+                break;
+            }
+            assert!(up.elapsed() < Duration::from_secs(5), "the pool recovers");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (away, after) = (up - begun, up.elapsed());
+        println!("round {round}: away {away:?}, first write {after:?} after it was back");
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    seen.stop.store(true, Ordering::SeqCst);
+    for task in tasks {
+        task.await.unwrap();
+    }
+
+    let deeds = db.read(|tx| tx.select::<Deed>(everything())).await.unwrap();
+    let sums = db.read(|tx| tx.select::<Sum>(everything())).await.unwrap();
+    let there: BTreeSet<String> = deeds.iter().map(|d| d.id.clone()).collect();
+    let acknowledged = seen.acknowledged.lock().unwrap();
+    let unknown = seen.unknown.lock().unwrap();
+    println!(
+        "{} acknowledged, {} unknown, {} refused, {} retries",
+        acknowledged.len(),
+        unknown.len(),
+        seen.refused.load(Ordering::SeqCst),
+        db.stats().retries,
+    );
+    assert!(acknowledged.len() > 100);
+    let lost: Vec<_> = acknowledged.difference(&there).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    let made_up = there.iter().filter(|id| !acknowledged.contains(*id));
+    assert!(made_up.clone().all(|id| unknown.contains(id)));
+    let counted: i64 = sums.iter().map(|s| s.total).sum();
+    assert_eq!(counted, deeds.len() as i64, "nothing was done twice");
+    assert_eq!(
+        seen.refused.load(Ordering::SeqCst),
+        0,
+        "a restart is waited for"
+    );
+    assert_eq!(seen.reads_failed.load(Ordering::SeqCst), 0);
+    assert_eq!(db.stats().unknown_commits, unknown.len() as u64);
+    assert!(db.stats().retries > 0, "the outage was felt");
+}
+
+/// A database that has just answered is not asked again; one that broke is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_database_answers_and_a_dead_one_does_not() {
+    let mut server = MariaDb::start().await.unwrap();
+    let options = Options {
+        pool_size: 1,
+        pool_timeout: Duration::from_millis(300),
+        ..Options::default()
+    };
+    let url = server.database().await.unwrap();
+    let db = Db::open_with(&url, options).await.unwrap();
+    db.answers().await.unwrap();
+    let busy = tokio::spawn({
+        let db = db.clone();
+        async move {
+            db.read(|_| {
+                let (_keep, wait) = std::sync::mpsc::channel::<()>();
+                let _ = wait.recv_timeout(Duration::from_millis(800));
+                Ok(())
+            })
+            .await
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let begun = Instant::now();
+    db.answers().await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(300));
+    busy.await.unwrap().unwrap();
+    server.kill();
+    assert!(db.ping().await.is_err());
+    let error = db.answers().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    server.restart().await.unwrap();
+    db.answers().await.unwrap();
+}
