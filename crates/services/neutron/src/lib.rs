@@ -42,7 +42,7 @@ use db::StateRow;
 use neutron_types::rpc::{AgentClient, PluginClient};
 use noun::Call;
 use oslo_context::RequestContext;
-use oslo_db::{Db, Tx, eq, is_duplicate, set};
+use oslo_db::{Db, Migration, Tx, eq, is_duplicate, set};
 use oslo_http::{Api, ApiConfig, Authenticate, Endpoint};
 use oslo_limit::Limits;
 use oslo_messaging::{Bus, ServerHandle};
