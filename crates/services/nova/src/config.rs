@@ -17,6 +17,10 @@ oslo_config::section! {
             "RetryFilter", "AvailabilityZoneFilter", "RamFilter", "DiskFilter", "CoreFilter", "ComputeFilter",
             "ComputeCapabilitiesFilter", "ImagePropertiesFilter", "ServerGroupAntiAffinityFilter", "ServerGroupAffinityFilter",
         ].map(String::from).to_vec(),
+        /// Of so many of the best hosts one is taken at random: schedulers side by side get less in each other's way.
+        pub host_subset_size: u64 = 1,
+        /// Whether one of those that are equally best is taken at random, and not always the same one.
+        pub shuffle_best_same_weighed_hosts: bool = false,
         /// Virtual processors per real one.
         pub cpu_allocation_ratio: f64 = 4.0,
         /// Guest memory per real memory.

@@ -6,7 +6,7 @@ use crate::flows::power::ChangePower;
 use crate::instance::status::{TaskState, VmState};
 use async_trait::async_trait;
 use base::id::new_request_id;
-use base::{Cell, Kind, Result};
+use base::{Cell, Kind, Result, Timestamp};
 use nova_types::rpc::{ConductorApi, HostReport, PowerAction, PowerState};
 use oslo_context::RequestContext;
 use placement_types::Inventory;
@@ -33,15 +33,23 @@ impl ConductorApi for Conductor {
         let nova = &self.0;
         let now = nova.clock.now();
         let copy = report.clone();
-        let (node, rows) = nova
+        let (seen, rows) = nova
             .db
             .write(move |tx| {
                 let service = services::report(tx, &copy.host, "nova-compute", "compute", now)?;
-                let node = compute_nodes::report(tx, &service.id, &copy, now)?;
-                Ok((node, instances::on_host(tx, &copy.host)?))
+                let seen = compute_nodes::report(tx, &service.id, &copy, now)?;
+                Ok((seen, instances::on_host(tx, &copy.host)?))
             })
             .await?;
-        tell_placement(nova, &report, &node.id).await?;
+        // Another conductor may have told placement something else since we did.
+        if seen.changed
+            && let Ok(mut told) = nova.reported.0.lock()
+        {
+            told.remove(&seen.node.id);
+        }
+        tell_placement(nova, &report, &seen.node.id).await?;
+        // When the report was made, by our clock.
+        let made = Timestamp(report.reported_at.0 - seen.skew_before_ms * 1000);
         for row in &rows {
             let state = report
                 .instances
@@ -49,7 +57,7 @@ impl ConductorApi for Conductor {
                 .find(|(id, _)| *id == row.id)
                 .map(|(_, s)| *s);
             // Disks without a guest, and not because it is just being made: the host restarted, or was cleared.
-            let settled = row.updated_at.is_some_and(|t| t < report.reported_at);
+            let settled = row.updated_at.is_some_and(|t| t < made);
             let state = match state {
                 Some(PowerState::NoState) if settled => Some(PowerState::Shutdown),
                 other => other,

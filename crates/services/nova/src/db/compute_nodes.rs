@@ -50,14 +50,19 @@ fn tell_skew(host: &str, before: i64, now: i64) {
     }
 }
 
+/// What a report left.
+pub struct Reported {
+    /// The row.
+    pub node: ComputeNodeRow,
+    /// Whether placement's view of the host may be another one now: some conductor heard of a change.
+    pub changed: bool,
+    /// How far the host's clock was ahead before, in milliseconds.
+    pub skew_before_ms: i64,
+}
+
 /// Makes or renews the row. Its id is derived from host and node, so that a lost database finds placement's
 /// provider again; it is also the provider's id.
-pub fn report(
-    tx: &mut Tx,
-    service_id: &str,
-    r: &HostReport,
-    now: Timestamp,
-) -> Result<ComputeNodeRow> {
+pub fn report(tx: &mut Tx, service_id: &str, r: &HostReport, now: Timestamp) -> Result<Reported> {
     let found = tx.find::<ComputeNodeRow>(all([
         eq("host", r.host.as_str()),
         eq("hypervisor_hostname", r.hypervisor_hostname.as_str()),
@@ -91,8 +96,10 @@ pub fn report(
         updated_at: Some(now),
         clock_skew_ms: skew_ms(r, now),
     };
-    let before = found.as_ref().map_or(0, |f| f.clock_skew_ms);
-    tell_skew(&row.host, before, row.clock_skew_ms);
+    let skew_before_ms = found.as_ref().map_or(0, |f| f.clock_skew_ms);
+    tell_skew(&row.host, skew_before_ms, row.clock_skew_ms);
+    let placed = |n: &ComputeNodeRow| (n.vcpus, n.memory_mb, n.local_gb, n.traits.0.clone());
+    let changed = found.as_ref().is_none_or(|f| placed(f) != placed(&row));
     match found {
         None => tx.insert(&row)?,
         Some(_) => {
@@ -115,7 +122,11 @@ pub fn report(
             tx.update::<ComputeNodeRow>(eq("id", row.id.as_str()), &values)?;
         }
     }
-    Ok(row)
+    Ok(Reported {
+        node: row,
+        changed,
+        skew_before_ms,
+    })
 }
 
 /// One more than the highest number: rows are deleted, so counting them would give a number twice.

@@ -13,12 +13,15 @@ pub use nova_types::scheduler::{Destination, RequestSpec};
 pub(crate) use server::{Manager, select};
 
 use crate::Nova;
+use crate::config::Conf;
 use crate::db::instances::InstanceRow;
 use crate::db::scheduling::SchedulingRow;
 use base::{Error, Json, Kind, Result};
 use oslo_http::percent_encode;
-use oslo_scheduling::{Filter, Outcome, Rejected, Weigher};
+use oslo_scheduling::{Filter, Outcome, Rejected, Survivor, Weigher};
 use placement_types::{AllocationRequest, Resources};
+use rand::Rng as _;
+use rand::seq::SliceRandom as _;
 use sdk::{Consumer, PlacementClient};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +85,7 @@ async fn choose(
             filter: "placement".into(),
             reason: lacking.clone(),
         }));
-    for survivor in &outcome.survivors {
+    for survivor in in_turn(&nova.conf, &outcome.survivors) {
         let Some(host) = candidates.iter().find(|h| h.name() == survivor.host) else {
             continue;
         };
@@ -96,6 +99,23 @@ async fn choose(
         }
     }
     Ok((outcome, seen, None))
+}
+
+/// The survivors in the order in which they are tried.
+fn in_turn<'a>(conf: &Conf, survivors: &'a [Survivor]) -> Vec<&'a Survivor> {
+    let mut order: Vec<&Survivor> = survivors.iter().collect();
+    let Some(best) = order.first().map(|s| s.total) else {
+        return order;
+    };
+    let mut random = rand::rng();
+    if conf.shuffle_best_same_weighed_hosts {
+        let equal = order.iter().take_while(|s| s.total == best).count();
+        order[..equal].shuffle(&mut random);
+    }
+    let wanted = usize::try_from(conf.host_subset_size).unwrap_or(usize::MAX);
+    let first = random.random_range(0..wanted.clamp(1, order.len()));
+    order[..=first].rotate_right(1);
+    order
 }
 
 fn resources(spec: &RequestSpec) -> Resources {
@@ -293,4 +313,40 @@ pub fn group_allows(
         .iter()
         .filter(|f| f.name().starts_with("ServerGroup"))
         .all(|f| f.passes(&host, &spec).is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn firsts(conf: &Conf) -> BTreeSet<String> {
+        let survivors: Vec<Survivor> = [("a", 2.0), ("b", 2.0), ("c", 1.0), ("d", 0.5)]
+            .map(|(host, total)| Survivor {
+                host: host.into(),
+                total,
+                weights: Vec::new(),
+            })
+            .into();
+        let turns = (0..300).map(|_| {
+            let order = in_turn(conf, &survivors);
+            let all: BTreeSet<&str> = order.iter().map(|s| s.host.as_str()).collect();
+            assert_eq!(all.len(), 4, "everybody has a turn");
+            order[0].host.clone()
+        });
+        turns.collect()
+    }
+
+    #[test]
+    fn the_best_come_first_or_one_of_some_of_them() {
+        let mut conf = Conf::default();
+        assert_eq!(firsts(&conf), ["a"].map(String::from).into());
+        conf.shuffle_best_same_weighed_hosts = true;
+        assert_eq!(firsts(&conf), ["a", "b"].map(String::from).into());
+        conf.shuffle_best_same_weighed_hosts = false;
+        conf.host_subset_size = 3;
+        assert_eq!(firsts(&conf), ["a", "b", "c"].map(String::from).into());
+        conf.host_subset_size = 100;
+        assert_eq!(firsts(&conf).len(), 4);
+        assert!(in_turn(&conf, &[]).is_empty());
+    }
 }

@@ -155,6 +155,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// Its state.
+    pub fn nova(&self) -> Arc<Nova> {
+        Arc::clone(&self.nova)
+    }
+
     /// Ends as a SIGKILL would.
     pub async fn kill(self) {
         drop(self.rpc);
@@ -298,7 +303,7 @@ impl Cloud {
     /// What a host's report leaves in the database.
     pub async fn heartbeat(&self, host: &str) {
         let (report, host, now) = (self.report(host), host.to_string(), self.clock.now());
-        let node = self
+        let seen = self
             .nova
             .db
             .write(move |tx| {
@@ -307,7 +312,7 @@ impl Cloud {
             })
             .await
             .unwrap();
-        self.neighbours.provider(&node.id);
+        self.neighbours.provider(&seen.node.id);
     }
 
     /// Another compute host, on which guests start or do not.

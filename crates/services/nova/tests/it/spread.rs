@@ -1,11 +1,11 @@
 //! nova in many processes: api, conductors and schedulers on one database and one bus, and compute hosts that come and go.
 
 use crate::boot::{boot, flavor};
-use crate::harness::{API, CONDUCTOR, Cloud, SCHEDULER};
+use crate::harness::{API, CONDUCTOR, Cloud, Process, SCHEDULER};
 use base::Timestamp;
 use nova::db::compute_nodes::ComputeNodeRow;
 use nova::instance::status::VmState;
-use nova_types::rpc::{ConductorClient, HostReport, PowerAction, PowerState};
+use nova_types::rpc::{ConductorApi as _, ConductorClient, HostReport, PowerAction, PowerState};
 use oslo_context::RequestContext;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -220,6 +220,31 @@ async fn report(cloud: &Cloud, change: impl FnOnce(&mut HostReport)) -> Vec<Stri
     change(&mut report);
     let (conductor, ctx) = (ConductorClient::new(&cloud.bus), RequestContext::internal());
     conductor.report_host(&ctx, report).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conductors_side_by_side_keep_placement_up_to_date() {
+    let cloud = Cloud::of(API, no_quota).await;
+    let (first, second) = (
+        cloud.process("c1", CONDUCTOR).await,
+        cloud.process("c2", CONDUCTOR).await,
+    );
+    let told = async |vcpus: u32, by: &Process| {
+        cloud.neighbours.asked("");
+        let mut report = cloud.report("host1");
+        report.vcpus = vcpus;
+        let conductor = nova::rpc::Conductor(by.nova());
+        let ctx = RequestContext::internal();
+        conductor.report_host(&ctx, report).await.unwrap();
+        let asked = cloud.neighbours.asked("placement PUT /resource_providers");
+        !asked.is_empty()
+    };
+    assert!(told(8, &first).await);
+    assert!(!told(8, &first).await, "nothing changed");
+    assert!(told(16, &second).await);
+    assert!(told(8, &first).await, "the other one said 16 since");
+    assert!(!told(8, &first).await);
+    assert!(told(8, &second).await, "it only knows of what it said");
 }
 
 async fn skew(cloud: &Cloud) -> i64 {
