@@ -332,6 +332,10 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
                 conf: settings.cinder.clone(),
                 clock: clock.clone(),
                 supervisor: Arc::clone(&supervisor),
+                parts: cinder::Parts {
+                    api: parts.has(Part::CinderApi),
+                    scheduler: parts.has(Part::CinderScheduler),
+                },
             })
             .await
         }),

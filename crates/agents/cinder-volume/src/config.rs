@@ -24,6 +24,13 @@ oslo_config::section! {
         pub driver: DriverKind = DriverKind::File,
         /// The folder of the volumes' files, or of the fake driver's records.
         pub volumes_dir: PathBuf = "volumes".into(),
+        /// The address at which this host's volumes are served to guests of other hosts, over NBD with TLS. Empty: only
+        /// this host's guests get volumes, or those that see `volumes_dir` under the same path.
+        pub my_ip: String = String::new(),
+        /// The first of the ports at which volumes are served to other hosts.
+        pub nbd_first_port: u16 = 10810,
+        /// How many such ports there are: one per attachment.
+        pub nbd_ports: u16 = 2000,
         /// The availability zone of the backend.
         pub storage_availability_zone: String = "nova".to_string(),
         /// Per cent of the capacity that is never given away.

@@ -9,10 +9,11 @@ pub use config::{DriverKind, VolumeConf as Conf};
 pub use image::ImageSource;
 pub use manager::Manager;
 
-use base::Result;
+use base::{Error, Result};
 use cinder_types::{SchedulerClient, VolumeClient};
 use driver::{FakeDriver, FileDriver, VolumeDriver};
-use host_privsep::Privsep;
+use host_brick::Target;
+use host_privsep::{Privsep, Program};
 use oslo_messaging::{Bus, ServerHandle};
 use oslo_service::Supervisor;
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub struct Built {
 pub async fn build(deps: Deps) -> Result<Built> {
     let conf = deps.conf;
     let driver: Arc<dyn VolumeDriver> = match conf.driver {
-        DriverKind::File => Arc::new(FileDriver::new(&conf.volumes_dir, deps.privsep)?),
+        DriverKind::File => Arc::new(FileDriver::new(&conf.volumes_dir, deps.privsep.clone())?),
         DriverKind::Fake => {
             let delay = Duration::from_millis(conf.fake_delay_ms);
             Arc::new(FakeDriver::new(
@@ -49,12 +50,17 @@ pub async fn build(deps: Deps) -> Result<Built> {
         }
     };
     driver.clean().await?;
+    let target = target(&conf, deps.privsep)?;
+    if let Some(target) = &target {
+        // Guests of other hosts wait for these.
+        target.keep();
+    }
     let scheduler = SchedulerClient::new(&deps.bus);
     let (report_every, orphans_every) = (
         Duration::from_secs(conf.report_interval.max(1)),
         Duration::from_secs(conf.orphan_interval.max(1)),
     );
-    let manager = Arc::new(Manager::new(driver, deps.images, conf, scheduler));
+    let manager = Arc::new(Manager::new(driver, target, deps.images, conf, scheduler));
     let server = VolumeClient::serve(&deps.bus, &manager.name(), manager.clone()).await?;
 
     let reporter = manager.clone();
@@ -83,6 +89,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
                     () = token.cancelled() => return Ok(()),
                 }
                 manager.remove_orphans().await?;
+                manager.remove_unknown_exports().await?;
             }
         }
     });
@@ -90,4 +97,26 @@ pub async fn build(deps: Deps) -> Result<Built> {
         state: manager,
         servers: vec![server],
     })
+}
+
+/// What serves this host's volumes to other hosts, if it has an address for that.
+fn target(conf: &Conf, privsep: Privsep) -> Result<Option<Target>> {
+    if conf.my_ip.is_empty() || conf.driver != DriverKind::File {
+        return Ok(None);
+    }
+    if !privsep.has(Program::QemuStorageDaemon) {
+        return Err(Error::bad_request(
+            "[cinder_volume] my_ip: volumes are served by qemu-storage-daemon, which is not installed here.",
+        ));
+    }
+    let last = conf
+        .nbd_first_port
+        .saturating_add(conf.nbd_ports.max(1) - 1);
+    Ok(Some(Target::new(
+        &conf.volumes_dir.canonicalize()?.join("exports"),
+        &format!("{}@{}", conf.host, conf.volume_backend_name),
+        &conf.my_ip,
+        conf.nbd_first_port..=last,
+        privsep,
+    )))
 }

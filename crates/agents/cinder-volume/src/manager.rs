@@ -4,8 +4,9 @@ use crate::config::VolumeConf;
 use crate::driver::VolumeDriver;
 use crate::image::ImageSource;
 use async_trait::async_trait;
-use base::Result;
+use base::{Error, Result, id::named_id};
 use cinder_types::{BackendReport, SchedulerClient, VolumeApi, VolumeInfo, VolumeSpec};
+use host_brick::{Export, Target};
 use oslo_context::RequestContext;
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
@@ -16,27 +17,33 @@ type Lock = tokio::sync::Mutex<()>;
 /// A backend's agent.
 pub struct Manager {
     pub driver: Arc<dyn VolumeDriver>,
+    /// What serves volumes to other hosts; without it they are reached by path.
+    target: Option<Target>,
     images: Arc<dyn ImageSource>,
     conf: VolumeConf,
     scheduler: SchedulerClient,
     busy: Mutex<HashMap<String, Weak<Lock>>>,
     suspects: Mutex<HashSet<String>>,
+    suspect_exports: Mutex<HashSet<String>>,
 }
 
 impl Manager {
     pub fn new(
         driver: Arc<dyn VolumeDriver>,
+        target: Option<Target>,
         images: Arc<dyn ImageSource>,
         conf: VolumeConf,
         scheduler: SchedulerClient,
     ) -> Manager {
         Manager {
             driver,
+            target,
             images,
             conf,
             scheduler,
             busy: Mutex::default(),
             suspects: Mutex::default(),
+            suspect_exports: Mutex::default(),
         }
     }
 
@@ -108,6 +115,55 @@ impl Manager {
         }
         Ok(removed)
     }
+
+    /// Ends exports for attachments that cinder did not know twice in a row: it was not heard when they ended.
+    pub async fn remove_unknown_exports(&self) -> Result<u64> {
+        let Some(target) = &self.target else {
+            return Ok(0);
+        };
+        let served = target.list().await?;
+        let ctx = RequestContext::internal();
+        // Keys of the older way to attach are no attachments' ids; their ends are told.
+        let asked = served
+            .into_iter()
+            .filter(|key| !key.starts_with(OLDER))
+            .collect();
+        let unknown = self
+            .scheduler
+            .unknown_attachments(&ctx, self.name(), asked)
+            .await?;
+        let before = {
+            let lock = self.suspect_exports.lock();
+            let mut suspects = lock.unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *suspects, unknown.iter().cloned().collect())
+        };
+        let mut removed = 0;
+        for key in unknown.iter().filter(|key| before.contains(*key)) {
+            tracing::warn!(attachment.id = %key, "ending the export of what is not attached");
+            target.remove(key).await?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
+
+    /// What serves this volume to the host of `connector`: nothing if that is here.
+    fn far(&self, connector: &Value) -> Option<&Target> {
+        let here = connector["host"]
+            .as_str()
+            .is_none_or(|host| host == self.conf.host);
+        self.target.as_ref().filter(|_| !here)
+    }
+}
+
+const OLDER: &str = "host-";
+
+/// What an export is known by: its attachment, or its volume and host.
+fn key(volume_id: &str, attachment_id: Option<&str>, connector: &Value) -> String {
+    let host = connector["host"].as_str().unwrap_or("");
+    match attachment_id {
+        Some(id) => id.to_string(),
+        None => format!("{OLDER}{}", named_id(&format!("{volume_id}/{host}"))),
+    }
 }
 
 #[async_trait]
@@ -131,6 +187,9 @@ impl VolumeApi for Manager {
         let lock = self.lock(&volume_id);
         let _one = lock.lock().await;
         tracing::info!(volume.id = %volume_id, request.id = %ctx.request_id, "deleting");
+        if let Some(target) = &self.target {
+            target.remove_volume(&volume_id).await?;
+        }
         self.driver.delete(&volume_id).await
     }
 
@@ -148,21 +207,47 @@ impl VolumeApi for Manager {
 
     async fn initialize_connection(
         &self,
-        _ctx: &RequestContext,
+        ctx: &RequestContext,
         volume_id: String,
-        _connector: Value,
+        attachment_id: Option<String>,
+        connector: Value,
         read_only: bool,
     ) -> Result<Value> {
-        self.driver.connection(&volume_id, read_only).await
+        let lock = self.lock(&volume_id);
+        let _one = lock.lock().await;
+        let info = self.driver.connection(&volume_id, read_only).await?;
+        let Some(target) = self.far(&connector) else {
+            return Ok(info);
+        };
+        tracing::info!(volume.id = %volume_id, request.id = %ctx.request_id, host = %connector["host"], "serving");
+        let path = info["data"]["path"].as_str();
+        let path =
+            path.ok_or_else(|| Error::internal("a volume without a path cannot be served"))?;
+        let export = Export {
+            key: key(&volume_id, attachment_id.as_deref(), &connector),
+            volume_id: volume_id.clone(),
+            path: path.to_string(),
+            read_only,
+        };
+        target.create(&export).await
     }
 
     async fn terminate_connection(
         &self,
-        _ctx: &RequestContext,
-        _volume_id: String,
-        _connector: Value,
+        ctx: &RequestContext,
+        volume_id: String,
+        attachment_id: Option<String>,
+        connector: Value,
     ) -> Result<()> {
-        // A file needs no export, so there is none to take back.
-        Ok(())
+        let lock = self.lock(&volume_id);
+        let _one = lock.lock().await;
+        // A file that was reached by path needs no export, so there is none to take back.
+        let Some(target) = self.far(&connector) else {
+            return Ok(());
+        };
+        tracing::info!(volume.id = %volume_id, request.id = %ctx.request_id, host = %connector["host"], "serves no more");
+        target
+            .remove(&key(&volume_id, attachment_id.as_deref(), &connector))
+            .await
     }
 }

@@ -19,16 +19,32 @@ pub use config::CinderConf as Conf;
 use base::{Clock, Json, Result};
 use cinder_types::SchedulerClient;
 use db::{ServiceRow, TypeRow};
+use oslo_context::RequestContext;
 use oslo_db::{Db, eq};
 use oslo_http::{Api, Authenticate, Endpoint, Schemas, Wording};
 use oslo_limit::Limits;
 use oslo_messaging::{Bus, ServerHandle};
 use oslo_policy::Enforcer;
-use oslo_service::Supervisor;
+use oslo_service::{LeaderLock, Reconciler, Supervisor};
 use oslo_taskflow::Engine;
 use sdk::Sdk;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the flows of a scheduler that is not heard of stay where they are.
+const LEASE: Duration = Duration::from_secs(10);
+/// A reconciler's leader that is not heard of for so long is replaced.
+const LEADER_TTL: Duration = Duration::from_secs(30);
+
+/// Which parts of cinder run in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Answers HTTP.
+    pub api: bool,
+    /// Runs flows and reconcilers, listens to agents.
+    pub scheduler: bool,
+}
 
 /// What the binary gives.
 pub struct Deps {
@@ -39,6 +55,7 @@ pub struct Deps {
     pub conf: Conf,
     pub clock: Clock,
     pub supervisor: Arc<Supervisor>,
+    pub parts: Parts,
 }
 
 /// What the binary gets. Dropping `servers` ends what agents can tell us.
@@ -58,10 +75,38 @@ pub struct Cinder {
     pub engine: Engine,
 }
 
-/// Migrates, makes the default type, serves the agents, resumes flows.
+/// An engine of flows; where no scheduler is, it only submits them, and tells one over the bus.
+fn engine(deps: &Deps) -> Engine {
+    // Telling many times in a row is telling once.
+    let told = Arc::new(tokio::sync::Notify::new());
+    if !deps.parts.scheduler {
+        let (bus, told) = (deps.bus.clone(), Arc::clone(&told));
+        deps.supervisor
+            .spawn("cinder wake a scheduler", move |stop| {
+                let (scheduler, told) = (SchedulerClient::new(&bus), Arc::clone(&told));
+                async move {
+                    loop {
+                        tokio::select! {
+                            () = told.notified() => {}
+                            () = stop.cancelled() => return Ok(()),
+                        }
+                        if let Err(error) = scheduler.wake(&RequestContext::internal()).await {
+                            tracing::debug!("left to the schedulers' own look: {error}");
+                        }
+                    }
+                }
+            });
+    }
+    Engine::builder(deps.db.clone(), &format!("cinder/{}", deps.conf.host))
+        .lease(LEASE)
+        .wake_elsewhere(Arc::new(move || told.notify_one()))
+        .build()
+}
+
+/// Migrates, makes the default type, and starts the parts that run here.
 pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("cinder", &db::migrations()).await?;
-    let engine = Engine::builder(deps.db.clone(), &format!("cinder/{}", deps.conf.host)).build();
+    let engine = engine(&deps);
     let cinder = Arc::new(Cinder {
         limits: quota::limits(&deps.conf),
         db: deps.db,
@@ -81,22 +126,10 @@ pub async fn build(deps: Deps) -> Result<Built> {
     cinder
         .engine
         .register::<flows::ExtendVolume>(cinder.clone());
-    let server = SchedulerClient::serve(&cinder.bus, &cinder.conf.host, cinder.clone()).await?;
-
-    let flows = cinder.engine.clone();
-    deps.supervisor.spawn("cinder flows", move |token| {
-        let flows = flows.clone();
-        async move {
-            flows.start();
-            token.cancelled().await;
-            flows.stop().await;
-            Ok(())
-        }
-    });
-    deps.supervisor
-        .reconcile(Arc::new(periodic::StuckVolumes(cinder.clone())), None);
-    deps.supervisor
-        .reconcile(Arc::new(periodic::Heartbeat(cinder.clone())), None);
+    let mut servers = Vec::new();
+    if deps.parts.scheduler {
+        servers.push(start_scheduler(&cinder, &deps.supervisor).await?);
+    }
 
     let policy = Enforcer::new(
         include_str!("../policy.yaml"),
@@ -114,8 +147,29 @@ pub async fn build(deps: Deps) -> Result<Built> {
     Ok(Built {
         endpoint: Arc::new(api),
         state: cinder,
-        servers: vec![server],
+        servers,
     })
+}
+
+/// Listens to agents, runs flows, and reconciles: of all schedulers one at a time, for each names itself by its host.
+async fn start_scheduler(cinder: &Arc<Cinder>, supervisor: &Supervisor) -> Result<ServerHandle> {
+    let flows = cinder.engine.clone();
+    supervisor.spawn("cinder flows", move |token| {
+        let flows = flows.clone();
+        async move {
+            flows.start();
+            token.cancelled().await;
+            flows.stop().await;
+            Ok(())
+        }
+    });
+    let stuck = periodic::StuckVolumes(cinder.clone());
+    let owner = format!("cinder-scheduler@{}", cinder.conf.host);
+    let clock = cinder.clock.clone();
+    let lock = LeaderLock::new(&cinder.db, stuck.name(), &owner, LEADER_TTL, clock);
+    supervisor.reconcile(Arc::new(stuck), Some(lock));
+    supervisor.reconcile(Arc::new(periodic::Heartbeat(cinder.clone())), None);
+    SchedulerClient::serve(&cinder.bus, &cinder.conf.host, cinder.clone()).await
 }
 
 impl Cinder {

@@ -1,7 +1,7 @@
 //! What is limited, and upstream's words for what would be too much.
 
 use crate::config::CinderConf;
-use crate::db::volumes;
+use crate::db::{TypeRow, type_limits, volumes};
 use base::{Error, Kind, Result};
 use oslo_db::Tx;
 use oslo_limit::{Exceeded, Limits, Resource};
@@ -40,12 +40,41 @@ pub fn reserve_volume(
     limits: &Limits,
     tx: &mut Tx,
     project: &str,
+    kind: &TypeRow,
     volumes: i64,
     size: i64,
 ) -> Result<()> {
     check_size(limits, tx, project, size)?;
     let exceeded = limits.check(tx, project, &[("volumes", volumes), ("gigabytes", size)])?;
-    refuse(&exceeded)
+    refuse(&exceeded)?;
+    check_type(tx, project, kind, volumes, size)
+}
+
+/// The limits of the volume's type; the project's lock is held already.
+fn check_type(tx: &mut Tx, project: &str, kind: &TypeRow, volumes: i64, size: i64) -> Result<()> {
+    let owners = [
+        type_limits::class(oslo_limit::DEFAULT_CLASS),
+        type_limits::project(project),
+    ];
+    let limits = type_limits::of(tx, &owners)?;
+    let limit = |what: &str| {
+        limits
+            .get(&format!("{what}_{}", kind.name))
+            .copied()
+            .unwrap_or(-1)
+    };
+    let (most, room) = (limit("volumes"), limit("gigabytes"));
+    if most < 0 && room < 0 {
+        return Ok(());
+    }
+    let (used, gigabytes) = type_limits::used(tx, project, &kind.id)?;
+    if room >= 0 && size > 0 && gigabytes + size > room {
+        return Err(no_room(size, room, gigabytes));
+    }
+    if most >= 0 && volumes > 0 && used + volumes > most {
+        return Err(too_many(most, &format!("volumes_{}", kind.name)));
+    }
+    Ok(())
 }
 
 /// Room for a volume that grows by `growing` to `size`.
@@ -53,12 +82,14 @@ pub fn reserve_growth(
     limits: &Limits,
     tx: &mut Tx,
     project: &str,
+    kind: Option<&TypeRow>,
     size: i64,
     growing: i64,
 ) -> Result<()> {
     check_size(limits, tx, project, size)?;
     let exceeded = limits.check(tx, project, &[("gigabytes", growing)])?;
-    refuse(&exceeded)
+    refuse(&exceeded)?;
+    kind.map_or(Ok(()), |kind| check_type(tx, project, kind, 0, growing))
 }
 
 fn over(class: &str, words: String) -> Error {
@@ -82,23 +113,24 @@ fn check_size(limits: &Limits, tx: &mut Tx, project: &str, size: i64) -> Result<
 
 fn refuse(exceeded: &[Exceeded]) -> Result<()> {
     if let Some(e) = exceeded.iter().find(|e| e.resource == "gigabytes") {
-        return Err(over(
-            "VolumeSizeExceedsAvailableQuota",
-            format!(
-                "Requested volume or snapshot exceeds allowed gigabytes quota. Requested {}G, quota is {}G and \
-                 {}G has been consumed.",
-                e.requested, e.limit, e.used
-            ),
-        ));
+        return Err(no_room(e.requested, e.limit, e.used as i64));
     }
     if let Some(e) = exceeded.first() {
-        return Err(over(
-            "VolumeLimitExceeded",
-            format!(
-                "Maximum number of volumes allowed ({}) exceeded for quota '{}'.",
-                e.limit, e.resource
-            ),
-        ));
+        return Err(too_many(e.limit, e.resource));
     }
     Ok(())
+}
+
+fn no_room(requested: i64, limit: i64, used: i64) -> Error {
+    let words = format!(
+        "Requested volume or snapshot exceeds allowed gigabytes quota. Requested {requested}G, quota is {limit}G and \
+         {used}G has been consumed."
+    );
+    over("VolumeSizeExceedsAvailableQuota", words)
+}
+
+fn too_many(limit: i64, resource: &str) -> Error {
+    let words =
+        format!("Maximum number of volumes allowed ({limit}) exceeded for quota '{resource}'.");
+    over("VolumeLimitExceeded", words)
 }

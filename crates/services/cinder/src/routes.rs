@@ -156,6 +156,8 @@ pub fn routes() -> Vec<Route<Cinder>> {
         put "/os-services/enable", rule("volume_extension:services:update"), services::enable;
         put "/os-services/disable", rule("volume_extension:services:update"), services::disable;
         put "/os-services/disable-log-reason", rule("volume_extension:services:update"), services::disable_log_reason;
+        put "/os-services/freeze", rule("volume:freeze_host"), services::freeze;
+        put "/os-services/thaw", rule("volume:thaw_host"), services::thaw;
         get "/scheduler-stats/get_pools", rule("scheduler_extension:scheduler_stats:get_pools"), services::pools;
         get "/os-availability-zone", AUTHENTICATED, services::zones;
     });

@@ -1,7 +1,7 @@
 //! What agents may tell us.
 
 use crate::Cinder;
-use crate::db::{self, VolumeRow};
+use crate::db::{self, AttachmentRow, VolumeRow};
 use async_trait::async_trait;
 use base::Result;
 use cinder_types::{BackendReport, SchedulerApi};
@@ -36,5 +36,30 @@ impl SchedulerApi for Cinder {
             .into_iter()
             .filter(|id| !known.contains(id))
             .collect())
+    }
+
+    async fn unknown_attachments(
+        &self,
+        _ctx: &RequestContext,
+        _host: String,
+        attachment_ids: Vec<String>,
+    ) -> Result<Vec<String>> {
+        let asked = attachment_ids.clone();
+        let known: HashSet<String> = self
+            .db
+            .read(move |tx| tx.select::<AttachmentRow>(is_in("id", asked.iter())))
+            .await?
+            .into_iter()
+            .map(|a| a.id)
+            .collect();
+        Ok(attachment_ids
+            .into_iter()
+            .filter(|id| !known.contains(id))
+            .collect())
+    }
+
+    async fn wake(&self, _ctx: &RequestContext) -> Result<()> {
+        self.engine.wake();
+        Ok(())
     }
 }

@@ -69,10 +69,11 @@ oslo_messaging::interface! {
         call fn delete_volume(&self, volume_id: String);
         /// Grows it to so many GiB.
         call fn extend_volume(&self, volume_id: String, new_size: i64);
-        /// Says how the host of `connector` reaches it: `{driver_volume_type, data}`.
-        call fn initialize_connection(&self, volume_id: String, connector: Value, read_only: bool) -> Value;
+        /// Says how the host of `connector` reaches it: `{driver_volume_type, data}`. The older way to attach has no
+        /// attachment.
+        call fn initialize_connection(&self, volume_id: String, attachment_id: Option<String>, connector: Value, read_only: bool) -> Value;
         /// Undoes that.
-        call fn terminate_connection(&self, volume_id: String, connector: Value);
+        call fn terminate_connection(&self, volume_id: String, attachment_id: Option<String>, connector: Value);
     }
 }
 
@@ -83,5 +84,9 @@ oslo_messaging::interface! {
         call fn report_backend(&self, report: BackendReport);
         /// Which of these volumes of a backend cinder does not know.
         call fn unknown_volumes(&self, host: String, volume_ids: Vec<String>) -> Vec<String>;
+        /// Which of these attachments, for which a backend serves volumes, cinder does not know.
+        call fn unknown_attachments(&self, host: String, attachment_ids: Vec<String>) -> Vec<String>;
+        /// There are new flows to run.
+        cast fn wake(&self);
     }
 }

@@ -24,6 +24,12 @@ struct Scheduler {
     known: Mutex<Vec<String>>,
 }
 
+/// What is not in `known`.
+fn without(known: &Mutex<Vec<String>>, ids: Vec<String>) -> Vec<String> {
+    let known = known.lock().unwrap();
+    ids.into_iter().filter(|id| !known.contains(id)).collect()
+}
+
 #[async_trait]
 impl SchedulerApi for Scheduler {
     async fn report_backend(&self, _: &RequestContext, report: BackendReport) -> Result<()> {
@@ -38,8 +44,20 @@ impl SchedulerApi for Scheduler {
         _: String,
         ids: Vec<String>,
     ) -> Result<Vec<String>> {
-        let known = self.known.lock().unwrap();
-        Ok(ids.into_iter().filter(|id| !known.contains(id)).collect())
+        Ok(without(&self.known, ids))
+    }
+
+    async fn unknown_attachments(
+        &self,
+        _: &RequestContext,
+        _: String,
+        ids: Vec<String>,
+    ) -> Result<Vec<String>> {
+        Ok(without(&self.known, ids))
+    }
+
+    async fn wake(&self, _: &RequestContext) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -70,6 +88,10 @@ impl Drop for Host {
 }
 
 async fn host(driver: DriverKind, image: Vec<u8>) -> Host {
+    host_at(driver, image, "").await
+}
+
+async fn host_at(driver: DriverKind, image: Vec<u8>, my_ip: &str) -> Host {
     let folder = std::env::temp_dir().join(format!("cinder-volume-{}", base::new_id()));
     let bus = Bus::in_process();
     let scheduler = Arc::new(Scheduler {
@@ -88,6 +110,8 @@ async fn host(driver: DriverKind, image: Vec<u8>) -> Host {
             host: "h1".into(),
             driver,
             volumes_dir: folder.clone(),
+            my_ip: my_ip.into(),
+            nbd_first_port: 25000,
             ..Conf::default()
         },
         supervisor: Arc::new(Supervisor::new()),
@@ -146,7 +170,7 @@ async fn every_verb_may_be_repeated() {
         let connector = json!({"host": "c1"});
         let connect = async |ro: bool| {
             host.agent
-                .initialize_connection(&ctx(), id.clone(), connector.clone(), ro)
+                .initialize_connection(&ctx(), id.clone(), None, connector.clone(), ro)
                 .await
         };
         let info = connect(true).await.unwrap();
@@ -155,7 +179,7 @@ async fn every_verb_may_be_repeated() {
             (&json!("local"), &json!("ro"))
         );
         host.agent
-            .terminate_connection(&ctx(), id.clone(), connector.clone())
+            .terminate_connection(&ctx(), id.clone(), None, connector.clone())
             .await
             .unwrap();
         for _ in 0..2 {
@@ -316,4 +340,77 @@ async fn half_an_image_leaves_nothing() {
     assert!(driver.list().await.unwrap().is_empty());
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// Storage daemons that serve for this attachment.
+fn exports(key: &str) -> usize {
+    let mut found = 0;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        found += usize::from(line.contains("qemu-storage-daemon") && line.contains(key));
+    }
+    found
+}
+
+#[tokio::test]
+async fn guests_of_other_hosts_are_served() {
+    if !Privsep::new().has(Program::QemuStorageDaemon) {
+        println!("skipped: needs qemu-storage-daemon");
+        return;
+    }
+    let host = host_at(DriverKind::File, vec![], "127.0.0.1").await;
+    let (id, kept, lost) = (base::new_id(), base::new_id(), base::new_id());
+    host.agent
+        .create_volume(&ctx(), spec(&id, 1, None))
+        .await
+        .unwrap();
+    let connect = async |attachment: Option<&String>, at: &str| {
+        let connector = json!({"host": at});
+        host.agent
+            .initialize_connection(&ctx(), id.clone(), attachment.cloned(), connector, false)
+            .await
+            .unwrap()
+    };
+    assert_eq!(
+        connect(Some(&kept), "h1").await["driver_volume_type"],
+        "local"
+    );
+    assert_eq!(exports(&kept), 0, "who is here needs no server");
+
+    let info = connect(Some(&kept), "c1").await;
+    assert_eq!(info["driver_volume_type"], "nbd");
+    assert_eq!(connect(Some(&kept), "c1").await, info);
+    let other = connect(Some(&lost), "c2").await;
+    assert_ne!(
+        info["data"]["tls_psk"], other["data"]["tls_psk"],
+        "a key for each"
+    );
+    assert_ne!(info["data"]["port"], other["data"]["port"]);
+    connect(None, "c3").await;
+    let older = named(&id, "c3");
+    assert_eq!((exports(&kept), exports(&lost), exports(&older)), (1, 1, 1));
+    // The folder of exports is not taken for a volume.
+    assert_eq!(host.built.state.driver.list().await.unwrap(), std::slice::from_ref(&id));
+
+    // Cinder ended one attachment while this host was away.
+    host.scheduler.known.lock().unwrap().push(kept.clone());
+    assert_eq!(host.built.state.remove_unknown_exports().await.unwrap(), 0);
+    assert_eq!(host.built.state.remove_unknown_exports().await.unwrap(), 1);
+    assert_eq!((exports(&kept), exports(&lost), exports(&older)), (1, 0, 1));
+
+    let connector = json!({"host": "c1"});
+    for _ in 0..2 {
+        host.agent
+            .terminate_connection(&ctx(), id.clone(), Some(kept.clone()), connector.clone())
+            .await
+            .unwrap();
+    }
+    assert_eq!((exports(&kept), exports(&older)), (0, 1));
+    host.agent.delete_volume(&ctx(), id.clone()).await.unwrap();
+    assert_eq!(exports(&older), 0, "a deleted volume is served to nobody");
+}
+
+fn named(volume: &str, at: &str) -> String {
+    base::id::named_id(&format!("{volume}/{at}"))
 }

@@ -29,7 +29,19 @@ const PAGING_NAMES: &[&str] = &[
     "all_tenants",
 ];
 
-async fn page(cinder: &Cinder, req: &Req, view: fn(&AttachmentRow) -> Value) -> Result<Reply> {
+/// The keys with which a host reaches a volume are for those who attach it, not for everybody who may look.
+fn shown(req: &Req, row: &AttachmentRow) -> Value {
+    let mut view = views::attachment(row);
+    if !req.ctx.is_admin
+        && !attach::is_service(&req.ctx)
+        && let Some(info) = view["connection_info"].as_object_mut()
+    {
+        info.retain(|key, _| !key.starts_with("tls_") && !key.starts_with("auth_"));
+    }
+    view
+}
+
+async fn page(cinder: &Cinder, req: &Req, view: impl Fn(&AttachmentRow) -> Value) -> Result<Reply> {
     let everyone = req.ctx.is_admin && req.query.flag("all_tenants").unwrap_or(false);
     let mut conditions = Vec::new();
     if !everyone {
@@ -71,7 +83,7 @@ pub async fn list(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
 }
 
 pub async fn detail(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
-    page(&cinder, &req, views::attachment).await
+    page(&cinder, &req, |row| shown(&req, row)).await
 }
 
 pub async fn show(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
@@ -80,7 +92,7 @@ pub async fn show(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         .db
         .read(move |tx| db::attachments::get(tx, &ctx, &id))
         .await?;
-    Reply::ok(&json!({"attachment": views::attachment(&row)}))
+    Reply::ok(&json!({"attachment": shown(&req, &row)}))
 }
 
 /// Before 3.44 there is no `os-complete`: connecting counts as attached.

@@ -1,28 +1,51 @@
 //! `/limits`, `/os-quota-sets`, `/os-quota-class-sets`.
 
 use crate::Cinder;
-use crate::db::TypeRow;
+use crate::db::{TypeRow, type_limits};
 use base::{Error, Result};
 use oslo_db::{Tx, everything};
 use oslo_http::{Reply, Req};
 use oslo_limit::{Limits, Usage};
 use oslo_policy::Target;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Resources per volume type exist upstream; here they are unlimited, and shown as that.
-fn type_resources(tx: &mut Tx) -> Result<Vec<String>> {
-    let types = tx.select::<TypeRow>(everything())?;
-    let names =
-        |t: &TypeRow| ["volumes", "gigabytes", "snapshots"].map(|r| format!("{r}_{}", t.name));
-    Ok(types.iter().flat_map(names).collect())
+/// Limits per volume type of a project, which has those of the default class where it has none of its own.
+fn of_project(tx: &mut Tx, project: &str) -> Result<BTreeMap<String, i64>> {
+    let owners = [
+        type_limits::class(oslo_limit::DEFAULT_CLASS),
+        type_limits::project(project),
+    ];
+    type_limits::of(tx, &owners)
+}
+
+/// The same with what is used.
+fn used_by_project(tx: &mut Tx, project: &str) -> Result<Vec<(String, i64, u64)>> {
+    let limits = of_project(tx, project)?;
+    let mut used = BTreeMap::new();
+    for kind in tx.select::<TypeRow>(everything())? {
+        let (volumes, gigabytes) = type_limits::used(tx, project, &kind.id)?;
+        used.insert(format!("volumes_{}", kind.name), volumes);
+        used.insert(format!("gigabytes_{}", kind.name), gigabytes);
+    }
+    let use_of = |name: &String| used.get(name).copied().unwrap_or(0).max(0) as u64;
+    let all = limits.into_iter().map(|(name, limit)| {
+        let used = use_of(&name);
+        (name, limit, used)
+    });
+    Ok(all.collect())
 }
 
 fn usage_view(limit: i64, used: u64) -> Value {
     json!({"limit": limit, "in_use": used, "reserved": 0})
 }
 
-fn set_view(usages: &[Usage], types: &[String], with_usage: bool) -> Map<String, Value> {
+fn set_view(
+    usages: &[Usage],
+    types: &[(String, i64, u64)],
+    with_usage: bool,
+) -> Map<String, Value> {
     let mut out = Map::new();
     for usage in usages {
         let view = if with_usage {
@@ -32,11 +55,11 @@ fn set_view(usages: &[Usage], types: &[String], with_usage: bool) -> Map<String,
         };
         out.insert(usage.resource.to_string(), view);
     }
-    for name in types {
+    for (name, limit, used) in types {
         let view = if with_usage {
-            usage_view(-1, 0)
+            usage_view(*limit, *used)
         } else {
-            json!(-1)
+            json!(limit)
         };
         out.insert(name.clone(), view);
     }
@@ -49,7 +72,7 @@ pub async fn show(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let (limits, id) = (cinder.limits.clone(), project.clone());
     let (usages, types) = cinder
         .db
-        .read(move |tx| Ok((limits.usages(tx, &id)?, type_resources(tx)?)))
+        .read(move |tx| Ok((limits.usages(tx, &id)?, used_by_project(tx, &id)?)))
         .await?;
     let mut set = set_view(&usages, &types, req.query.flag("usage").unwrap_or(false));
     set.insert("id".into(), json!(project));
@@ -66,7 +89,8 @@ async fn class(cinder: &Cinder, name: &str) -> Result<Map<String, Value>> {
                 .into_iter()
                 .map(|(k, v)| (k.to_string(), json!(v)))
                 .collect();
-            out.extend(type_resources(tx)?.into_iter().map(|n| (n, json!(-1))));
+            let types = type_limits::of(tx, &[type_limits::class(&name)])?;
+            out.extend(types.into_iter().map(|(k, v)| (k, json!(v))));
             Ok(out)
         })
         .await
@@ -90,10 +114,11 @@ fn number(value: &Value) -> Option<i64> {
 fn each_limit(
     tx: &mut Tx,
     limits: &Limits,
+    types_of: &str,
     body: &Map<String, Value>,
     apply: impl Fn(&mut Tx, &str, i64) -> Result<()>,
 ) -> Result<()> {
-    let types = type_resources(tx)?;
+    let types = type_limits::of(tx, &[])?;
     let mut unknown = Vec::new();
     for (name, value) in body {
         if matches!(name.as_str(), "tenant_id" | "force" | "class_name" | "id") {
@@ -104,12 +129,8 @@ fn each_limit(
                 "Quota limit for {name} must be an integer of at least -1."
             ))
         })?;
-        if types.contains(name) {
-            if wanted != -1 {
-                return Err(Error::bad_request(format!(
-                    "This cloud does not limit volumes by their type: {name}."
-                )));
-            }
+        if types.contains_key(name) {
+            type_limits::set(tx, types_of, name, wanted)?;
         } else if limits.resource(name).is_ok() {
             apply(tx, name, wanted)?;
         } else {
@@ -131,10 +152,11 @@ pub async fn update(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let (usages, types) = cinder
         .db
         .write(move |tx| {
-            each_limit(tx, &limits, &body, |tx, name, limit| {
+            let own = type_limits::project(&project);
+            each_limit(tx, &limits, &own, &body, |tx, name, limit| {
                 limits.set(tx, &project, name, limit)
             })?;
-            Ok((limits.usages(tx, &project)?, type_resources(tx)?))
+            Ok((limits.usages(tx, &project)?, used_by_project(tx, &project)?))
         })
         .await?;
     Reply::ok(&json!({"quota_set": set_view(&usages, &types, false)}))
@@ -144,7 +166,10 @@ pub async fn delete(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let (limits, project) = (cinder.limits.clone(), req.param("id").to_string());
     cinder
         .db
-        .write(move |tx| limits.delete(tx, &project, None).map(drop))
+        .write(move |tx| {
+            type_limits::delete(tx, &type_limits::project(&project))?;
+            limits.delete(tx, &project, None).map(drop)
+        })
         .await?;
     Ok(Reply::empty(200))
 }
@@ -163,7 +188,8 @@ pub async fn update_class(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     cinder
         .db
         .write(move |tx| {
-            each_limit(tx, &limits, &body, |tx, resource, limit| {
+            let own = type_limits::class(&class_name);
+            each_limit(tx, &limits, &own, &body, |tx, resource, limit| {
                 limits.set_class(tx, &class_name, resource, limit)
             })
         })

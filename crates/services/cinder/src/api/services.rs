@@ -46,7 +46,7 @@ pub async fn list(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         if row.binary_name == db::services::VOLUME {
             out["replication_status"] = json!("disabled");
             out["active_backend_id"] = Value::Null;
-            out["frozen"] = json!(false);
+            out["frozen"] = json!(row.frozen);
             if req.at_least(3, 49) {
                 out["backend_state"] = json!(if up { "up" } else { "down" });
             }
@@ -118,6 +118,41 @@ pub async fn disable_log_reason(cinder: Arc<Cinder>, req: Req) -> Result<Reply> 
     let mut out = switch(&cinder, &req, true, Some(reason.clone())).await?;
     out["disabled_reason"] = json!(reason);
     Reply::ok(&out)
+}
+
+/// A frozen backend takes no new volumes; those it has go on.
+async fn set_frozen(cinder: &Cinder, req: &Req, frozen: bool) -> Result<Reply> {
+    let body: Map<String, Value> = req.parse()?;
+    let host = body.get("host").and_then(Value::as_str).unwrap_or("");
+    if host.is_empty() {
+        return Err(Error::bad_request(
+            "Missing required element 'host' in request body.",
+        ));
+    }
+    let which = all([eq("host", host), eq("binary_name", db::services::VOLUME)]);
+    let values = [
+        set("frozen", frozen),
+        set("disabled", frozen),
+        set("disabled_reason", frozen.then_some("frozen")),
+    ];
+    let found = cinder
+        .db
+        .write(move |tx| tx.update::<ServiceRow>(which.clone(), &values))
+        .await?;
+    if found == 0 {
+        return Err(Error::not_found(format!(
+            "Service cinder-volume could not be found on host {host}."
+        )));
+    }
+    Ok(Reply::empty(202))
+}
+
+pub async fn freeze(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    set_frozen(&cinder, &req, true).await
+}
+
+pub async fn thaw(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    set_frozen(&cinder, &req, false).await
 }
 
 pub async fn pools(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {

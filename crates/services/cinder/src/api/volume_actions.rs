@@ -238,7 +238,7 @@ pub async fn initialize_connection(cinder: Arc<Cinder>, req: Req) -> Result<Repl
     let connector = body.get("connector").cloned().unwrap_or_default();
     let volume = get(&cinder, &req).await?;
     let read_only = volume.read_only == Some(true);
-    let info = attach::initialize(&cinder, &req.ctx, &volume, &connector, read_only).await?;
+    let info = attach::initialize(&cinder, &req.ctx, &volume, None, &connector, read_only).await?;
     Reply::ok(&json!({"connection_info": info}))
 }
 
@@ -260,7 +260,7 @@ pub async fn terminate_connection(cinder: Arc<Cinder>, req: Req) -> Result<Reply
     if let Some(backend) = volume.backend() {
         VolumeClient::new(&cinder.bus)
             .server(backend)
-            .terminate_connection(&req.ctx, volume.id.clone(), connector)
+            .terminate_connection(&req.ctx, volume.id.clone(), None, connector)
             .await?;
     }
     Ok(Reply::empty(202))

@@ -39,23 +39,26 @@ fn label(object: &Map<String, Value>, key: &str, older: &str) -> Option<String> 
     value.map(|v| v.trim().to_string())
 }
 
-/// What is refused because it is not built.
-const NOT_BUILT: &[&str] = &[
-    "snapshot_id",
-    "source_volid",
-    "backup_id",
-    "group_id",
-    "consistencygroup_id",
+/// Of these there are none in this cloud, so that each that is named is one that is not found.
+const NONE: &[(&str, &str)] = &[
+    ("snapshot_id", "Snapshot"),
+    ("backup_id", "Backup"),
+    ("group_id", "Group"),
+    ("consistencygroup_id", "ConsistencyGroup"),
 ];
 
 pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let body: Map<String, Value> = req.parse_key("volume")?;
-    for key in NOT_BUILT {
-        if body.get(*key).is_some_and(|v| !v.is_null()) {
-            return Err(invalid_input(format!(
-                "This cloud does not create volumes from a {key}."
-            )));
+    for (key, what) in NONE {
+        if let Some(id) = text(&body, key) {
+            return Err(Error::not_found(format!("{what} {id} could not be found.")));
         }
+    }
+    if let Some(id) = text(&body, "source_volid") {
+        let ctx = req.ctx.clone();
+        let source = move |tx: &mut Tx| db::volumes::get(tx, &ctx, &id).map(drop);
+        cinder.db.read(source).await?;
+        return Err(invalid_input("This cloud does not clone volumes."));
     }
     if body
         .get("multiattach")
@@ -280,7 +283,9 @@ async fn find(cinder: &Cinder, req: &Req) -> Result<Found> {
         } else {
             None
         };
-        let (items, more) = (views::load(tx, page.items)?, page.more);
+        // COMPAT: upstream links to a next page after every full one, also if that is the last.
+        let full = paging.limit == Some(page.items.len() as u64);
+        let (items, more) = (views::load(tx, page.items)?, page.more || full);
         Ok(Found {
             page: Page { items, more },
             total,

@@ -26,6 +26,13 @@ oslo_db::table! {
     }
 }
 
+impl AttachmentRow {
+    /// Whether it reaches the volume over the network, where its size is what it was at the beginning.
+    pub fn over_nbd(&self) -> bool {
+        self.connection_info.0["driver_volume_type"] == "nbd"
+    }
+}
+
 /// The attachment, if the caller may see it.
 pub fn get(tx: &mut Tx, ctx: &RequestContext, id: &str) -> Result<AttachmentRow> {
     tx.find::<AttachmentRow>(all([eq("id", id), scope(ctx)]))?

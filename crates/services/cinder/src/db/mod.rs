@@ -2,6 +2,7 @@
 
 pub mod attachments;
 pub mod services;
+pub mod type_limits;
 pub mod types;
 pub mod volumes;
 
@@ -20,5 +21,10 @@ pub fn migrations() -> Vec<Migration> {
     let mut all = vec![own];
     all.extend_from_slice(oslo_limit::MIGRATIONS);
     all.extend_from_slice(oslo_taskflow::MIGRATIONS);
+    all.extend_from_slice(oslo_service::MIGRATIONS);
+    all.push(Migration {
+        id: "2026-11-25-type-limits",
+        sql: include_str!("../../migrations/2026-11-25-type-limits.sql"),
+    });
     all
 }

@@ -128,7 +128,7 @@ pub async fn connect(
         )));
     }
     let read_only = volume.read_only == Some(true) || attachment.mode.as_deref() == Some("ro");
-    let info = initialize(cinder, ctx, &volume, &connector, read_only).await?;
+    let info = initialize(cinder, ctx, &volume, Some(id), &connector, read_only).await?;
     let mut flat = info["data"].as_object().cloned().unwrap_or_default();
     flat.insert(
         "driver_volume_type".into(),
@@ -176,6 +176,7 @@ pub async fn initialize(
     cinder: &Cinder,
     ctx: &RequestContext,
     volume: &VolumeRow,
+    attachment_id: Option<&str>,
     connector: &Value,
     read_only: bool,
 ) -> Result<Value> {
@@ -184,7 +185,13 @@ pub async fn initialize(
     })?;
     VolumeClient::new(&cinder.bus)
         .server(backend)
-        .initialize_connection(ctx, volume.id.clone(), connector.clone(), read_only)
+        .initialize_connection(
+            ctx,
+            volume.id.clone(),
+            attachment_id.map(str::to_string),
+            connector.clone(),
+            read_only,
+        )
         .await
 }
 
@@ -226,10 +233,12 @@ pub async fn delete(cinder: &Cinder, ctx: &RequestContext, id: &str) -> Result<V
             .terminate_connection(
                 ctx,
                 attachment.volume_id.clone(),
+                Some(attachment.id.clone()),
                 attachment.connector.0.clone(),
             )
             .await;
-        // A backend that is away must not keep a server from being deleted; its export ends with it.
+        // A backend that is away must not keep a server from being deleted; the backend
+        // ends exports of attachments that cinder does not know.
         if let Err(error) = told {
             tracing::warn!(%error, attachment.id = id, "the backend was not told of the end of a connection");
         }
@@ -246,7 +255,7 @@ pub async fn delete(cinder: &Cinder, ctx: &RequestContext, id: &str) -> Result<V
 }
 
 /// Whether the request comes from a service: by service token, or as a service itself.
-fn is_service(ctx: &RequestContext) -> bool {
+pub fn is_service(ctx: &RequestContext) -> bool {
     let service = |r: &String| r.eq_ignore_ascii_case("service");
     ctx.service_roles.iter().any(service) || ctx.roles.iter().any(service)
 }

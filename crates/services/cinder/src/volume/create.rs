@@ -94,8 +94,8 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
             let kind = db::types::get_by_any(tx, &ctx, &wanted)?;
             let mut row = row.clone();
             row.multiattach = kind.multiattach();
-            row.volume_type_id = kind.id;
-            quota::reserve_volume(&limits, tx, &row.project_id, 1, row.size)?;
+            row.volume_type_id = kind.id.clone();
+            quota::reserve_volume(&limits, tx, &row.project_id, &kind, 1, row.size)?;
             tx.insert(&row)?;
             let flow = CreateVolume {
                 volume_id: row.id.clone(),

@@ -2,11 +2,12 @@
 
 use super::status::{Verb, VolumeStatus, transition};
 use super::{invalid_input, invalid_volume};
+use crate::db::{AttachmentRow, TypeRow};
 use crate::flows::ExtendVolume;
 use crate::{Cinder, db, quota};
 use base::Result;
 use oslo_context::RequestContext;
-use oslo_db::set;
+use oslo_db::{eq, set};
 
 pub async fn extend(
     cinder: &Cinder,
@@ -32,7 +33,13 @@ pub async fn extend(
                 )));
             }
             let growing = new_size - volume.size;
-            quota::reserve_growth(&limits, tx, &volume.project_id, new_size, growing)?;
+            if verb == Verb::ExtendAttached && db::attachments::of_volume(tx, &id)?.iter().any(AttachmentRow::over_nbd) {
+                return Err(invalid_volume(format!(
+                    "Volume {id} cannot be extended while a server on another host than the volume's has it."
+                )));
+            }
+            let kind = tx.find::<TypeRow>(eq("id", &volume.volume_type_id))?;
+            quota::reserve_growth(&limits, tx, &volume.project_id, kind.as_ref(), new_size, growing)?;
             let extra = [
                 set("growing_by", growing),
                 set("previous_status", volume.status),

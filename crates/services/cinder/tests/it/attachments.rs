@@ -287,3 +287,57 @@ async fn the_older_verbs() {
     let info = cloud.act("ann", &id, init).await.expect(200);
     assert_eq!(info["connection_info"]["data"]["seen"], "c9");
 }
+
+#[tokio::test]
+async fn who_only_looks_sees_no_keys() {
+    let cloud = Cloud::new().await;
+    let volume = cloud.volume(json!({"size": 1})).await;
+    let id = attach(&cloud, &volume).await;
+    let path = format!("/v3/p1/attachments/{id}");
+    for (who, sees) in [
+        ("ann", false),
+        ("amy", false),
+        ("ann+service", true),
+        ("nova", true),
+    ] {
+        let shown = cloud
+            .call(who, "3.44", Method::GET, &path, None)
+            .await
+            .expect(200);
+        let info = &shown["attachment"]["connection_info"];
+        assert_eq!(info["driver_volume_type"], "local", "{who}");
+        assert_eq!(info.get("tls_psk").is_some(), sees, "{who}");
+    }
+    let list = cloud
+        .get("ann", "/v3/p1/attachments/detail")
+        .await
+        .expect(200);
+    assert!(
+        list["attachments"][0]["connection_info"]
+            .get("tls_psk")
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn what_is_reached_over_the_network_does_not_grow_under_a_server() {
+    let cloud = Cloud::new().await;
+    *cloud.agent.protocol.lock().unwrap() = "nbd";
+    let volume = cloud.volume(json!({"size": 1})).await;
+    let id = attach(&cloud, &volume).await;
+    let extend = json!({"os-extend": {"new_size": 2}});
+    let refused = cloud.act("ann", &volume, extend.clone()).await;
+    let words = refused.fault(400, "badRequest");
+    assert!(
+        words.contains("cannot be extended while a server on another host"),
+        "{words}"
+    );
+    assert_eq!(cloud.status(&volume).await, "in-use");
+    cloud
+        .delete("ann+service", &format!("/v3/p1/attachments/{id}"))
+        .await
+        .expect(200);
+    cloud.act("ann", &volume, extend).await.expect(202);
+    cloud.idle().await;
+    assert_eq!(cloud.show(&volume).await["size"], 2);
+}

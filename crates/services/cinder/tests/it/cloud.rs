@@ -27,6 +27,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct ToyAgent {
     pub volumes: Mutex<BTreeMap<String, i64>>,
     pub creates: Mutex<u32>,
+    /// The `driver_volume_type` of connections.
+    pub protocol: Mutex<&'static str>,
     pub fail: Mutex<Option<Error>>,
     /// Creates take one permit each.
     pub gate: Semaphore,
@@ -74,17 +76,24 @@ impl VolumeApi for ToyAgent {
         &self,
         _: &RequestContext,
         id: String,
+        attachment_id: Option<String>,
         connector: Value,
         read_only: bool,
     ) -> Result<Value> {
         self.failing()?;
         Ok(
-            json!({"driver_volume_type": "local", "data": {"path": format!("/toy/{id}"),
-            "format": "raw", "access_mode": if read_only { "ro" } else { "rw" }, "seen": connector["host"]}}),
+            json!({"driver_volume_type": *self.protocol.lock().unwrap(), "data": {"path": format!("/toy/{id}"),
+            "format": "raw", "access_mode": if read_only { "ro" } else { "rw" }, "seen": connector["host"], "tls_psk": attachment_id}}),
         )
     }
 
-    async fn terminate_connection(&self, _: &RequestContext, _: String, _: Value) -> Result<()> {
+    async fn terminate_connection(
+        &self,
+        _: &RequestContext,
+        _: String,
+        _: Option<String>,
+        _: Value,
+    ) -> Result<()> {
         self.failing()
     }
 }
@@ -227,6 +236,7 @@ impl Cloud {
         let agent = Arc::new(ToyAgent {
             volumes: Mutex::default(),
             creates: Mutex::default(),
+            protocol: Mutex::new("local"),
             fail: Mutex::default(),
             gate: Semaphore::new(1000),
             waiting: Semaphore::new(0),
@@ -241,6 +251,36 @@ impl Cloud {
     }
 
     async fn over(db: Db, bus: Bus, agent: Arc<ToyAgent>, conf: cinder::Conf) -> Cloud {
+        let parts = cinder::Parts {
+            api: true,
+            scheduler: true,
+        };
+        Cloud::start(db, bus, agent, conf, parts).await
+    }
+
+    /// Another process of the same cloud, on a host of that name.
+    pub async fn beside(&self, db: Db, host: &str, parts: cinder::Parts) -> Cloud {
+        let conf = cinder::Conf {
+            host: host.into(),
+            ..cinder::Conf::default()
+        };
+        Cloud::start(db, self.bus.clone(), self.agent.clone(), conf, parts).await
+    }
+
+    /// Ends this process as SIGKILL would; the agent, which is elsewhere, goes on while the answer is kept.
+    pub async fn kill(mut self) -> Option<ServerHandle> {
+        self.state.engine.kill().await;
+        self.supervisor.stop(Duration::ZERO).await;
+        self._servers.pop()
+    }
+
+    async fn start(
+        db: Db,
+        bus: Bus,
+        agent: Arc<ToyAgent>,
+        conf: cinder::Conf,
+        parts: cinder::Parts,
+    ) -> Cloud {
         let neighbours = Arc::new(Neighbours::default());
         let transport = InProcess::default();
         for service in ["identity", "image", "compute"] {
@@ -255,6 +295,7 @@ impl Cloud {
             conf,
             clock: Clock::real(),
             supervisor: supervisor.clone(),
+            parts,
         })
         .await
         .unwrap();

@@ -5,5 +5,6 @@ mod cloud;
 mod crash;
 mod listing;
 mod quotas;
+mod scaled;
 mod types;
 mod volumes;

@@ -115,3 +115,69 @@ async fn operators_set_and_forget() {
         .await
         .fault(413, "overLimit");
 }
+
+#[tokio::test]
+async fn types_have_limits_of_their_own() {
+    let cloud = Cloud::new().await;
+    let kind = json!({"volume_type": {"name": "gold"}});
+    cloud.post("admin", "/v3/ops/types", kind).await.expect(200);
+    let class = "/v3/ops/os-quota-class-sets/default";
+    let set = json!({"quota_class_set": {"volumes_gold": 2, "gigabytes_gold": 5}});
+    let answer = cloud.put("admin", class, set).await.expect(200);
+    assert_eq!(answer["quota_class_set"]["volumes_gold"], 2);
+    let shown = cloud.get("admin", class).await.expect(200);
+    assert_eq!(shown["quota_class_set"]["gigabytes_gold"], 5);
+
+    let gold = |size: i64| json!({"size": size, "volume_type": "gold"});
+    let create = |size: i64| cloud.post("ann", "/v3/p1/volumes", json!({"volume": gold(size)}));
+    let first = cloud.volume(gold(1)).await;
+    let refused = create(5).await.fault(413, "overLimit");
+    assert!(
+        refused.contains("quota is 5G and 1G has been consumed"),
+        "{refused}"
+    );
+    cloud.volume(gold(1)).await;
+    let refused = create(1).await.fault(413, "overLimit");
+    assert!(
+        refused.contains("(2) exceeded for quota 'volumes_gold'"),
+        "{refused}"
+    );
+    cloud
+        .act("ann", &first, json!({"os-extend": {"new_size": 5}}))
+        .await
+        .fault(413, "overLimit");
+    // Other types and other projects are not concerned.
+    cloud.volume(json!({"size": 9})).await;
+
+    // A project's own limit comes before the class's, until it is forgotten.
+    let own = json!({"quota_set": {"volumes_gold": 3}});
+    let path = "/v3/ops/os-quota-sets/p1";
+    cloud.put("admin", path, own).await.expect(200);
+    let third = cloud.volume(gold(1)).await;
+    let usage = cloud
+        .get("ann", "/v3/p1/os-quota-sets/p1?usage=true")
+        .await
+        .expect(200);
+    assert_eq!(
+        (
+            &usage["quota_set"]["volumes_gold"],
+            &usage["quota_set"]["gigabytes_gold"]
+        ),
+        (
+            &json!({"limit": 3, "in_use": 3, "reserved": 0}),
+            &json!({"limit": 5, "in_use": 3, "reserved": 0})
+        )
+    );
+    cloud.delete("admin", path).await.expect(200);
+    cloud
+        .delete("ann", &format!("/v3/p1/volumes/{third}"))
+        .await
+        .expect(202);
+    cloud.idle().await;
+    create(1).await.fault(413, "overLimit");
+    let unknown = json!({"quota_set": {"volumes_silver": 3}});
+    cloud
+        .put("admin", path, unknown)
+        .await
+        .fault(400, "badRequest");
+}

@@ -121,7 +121,6 @@ async fn what_makes_no_sense_is_refused() {
         json!({"volume": {"size": "x"}}),
         json!({"volume": {"size": 1, "colour": "red"}}),
         json!({"volume": {"size": 1, "availability_zone": "moon"}}),
-        json!({"volume": {"size": 1, "snapshot_id": base::new_id()}}),
         json!({"volume": {"size": 1, "metadata": {"a": 1}}}),
     ] {
         let answer = cloud.post("ann", "/v3/p1/volumes", body.clone()).await;
@@ -133,6 +132,13 @@ async fn what_makes_no_sense_is_refused() {
         .await
         .fault(404, "itemNotFound");
     assert_eq!(answer, "Volume type with name gold could not be found.");
+    for (key, what) in [("snapshot_id", "Snapshot"), ("source_volid", "Volume")] {
+        let id = base::new_id();
+        let body = json!({"volume": {"size": 1, key: id}});
+        let refused = cloud.post("ann", "/v3/p1/volumes", body).await;
+        let words = format!("{what} {id} could not be found.");
+        assert_eq!(refused.fault(404, "itemNotFound"), words);
+    }
     let body = json!({"volume": {"size": 1}});
     cloud
         .post("amy", "/v3/p1/volumes", body.clone())
