@@ -3,6 +3,7 @@
 use base::Result;
 use oslo_config::{Config, OptionDoc, Section};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 oslo_config::section! {
     /// Where the cloud keeps its state and what it is called.
@@ -63,6 +64,26 @@ oslo_config::section! {
     pub struct DatabaseConf in "database" {
         /// `mysql://user:password@host/%s`, with %s for the service's name; one database per service.
         pub connection: base::Secret = base::Secret::default(),
+        /// Connections to MariaDB per service and process.
+        pub max_pool_size: u32 = 5,
+        /// Further ones under load; those that idle for five minutes are closed.
+        pub max_overflow: u32 = 5,
+        /// How many seconds a request waits for a free connection, and for a database that is away.
+        pub pool_timeout: u64 = 10,
+        /// Connections older than so many seconds are replaced.
+        pub connection_recycle_time: u64 = 3600,
+        /// Galera's `wsrep_sync_wait`: with 1, reads see what was written on other nodes. Without it, the server's own.
+        pub mysql_wsrep_sync_wait: Option<u32> = None,
+    }
+}
+
+oslo_config::section! {
+    /// Numbers for Prometheus, at `/metrics`.
+    pub struct MetricsConf in "metrics" {
+        /// The address to listen on; whoever reaches it can read.
+        pub bind_host: String = "127.0.0.1".to_string(),
+        /// The port; without it there is no listener. 0 takes a free one. Each process on a host needs its own.
+        pub port: Option<u16> = None,
     }
 }
 
@@ -79,6 +100,10 @@ oslo_config::section! {
         pub amqp_durable_queues: bool = false,
         /// How long queues of answers and fan-outs outlive their process, in seconds.
         pub rabbit_transient_queues_ttl: u64 = 1800,
+        /// Topics are quorum queues, which every broker of a cluster keeps. All processes that share a broker must agree.
+        pub rabbit_quorum_queue: bool = false,
+        /// How often a quorum queue gives one message to servers that die with it; 0: without end.
+        pub rabbit_quorum_delivery_limit: u32 = 0,
     }
 }
 
@@ -105,6 +130,8 @@ pub struct Settings {
     pub database: DatabaseConf,
     /// `[oslo_messaging_rabbit]`
     pub rabbit: RabbitConf,
+    /// `[metrics]`
+    pub metrics: MetricsConf,
     /// `[cache]`
     pub cache: oslo_cache::CacheConf,
     /// `[cluster]`
@@ -146,6 +173,7 @@ impl Settings {
             api: config.section()?,
             database: config.section()?,
             rabbit: config.section()?,
+            metrics: config.section()?,
             cache: config.section()?,
             cluster: config.section()?,
             keystone: keystone::config::Conf::take(config)?,
@@ -162,6 +190,18 @@ impl Settings {
         Ok(settings)
     }
 
+    /// How databases are used.
+    pub fn database_options(&self) -> oslo_db::Options {
+        let database = &self.database;
+        oslo_db::Options {
+            pool_size: database.max_pool_size.saturating_add(database.max_overflow),
+            pool_timeout: Duration::from_secs(database.pool_timeout),
+            max_lifetime: Duration::from_secs(database.connection_recycle_time),
+            wsrep_sync_wait: database.mysql_wsrep_sync_wait,
+            ..oslo_db::Options::default()
+        }
+    }
+
     /// How long the APIs go on when load balancers were told that they end.
     pub fn drain_seconds(&self) -> u64 {
         let balanced = !self.cluster.controllers.is_empty();
@@ -174,6 +214,7 @@ impl Settings {
         all.extend(ApiConf::options());
         all.extend(DatabaseConf::options());
         all.extend(RabbitConf::options());
+        all.extend(MetricsConf::options());
         all.extend(oslo_cache::CacheConf::options());
         all.extend(ClusterConf::options());
         all.extend(keystone::config::Conf::options());

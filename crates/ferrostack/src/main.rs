@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use ferrostack::boot::{self, Cloud};
 use ferrostack::config::Settings;
 use ferrostack::parts::{Parts, Role};
-use ferrostack::{docs, doctor, explain, haproxy, join, logging, status, trace};
+use ferrostack::{docs, doctor, explain, haproxy, join, logging, schema, status, trace};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -118,6 +118,11 @@ enum Command {
         #[arg(long)]
         config: Option<PathBuf>,
     },
+    /// The services' databases.
+    Db {
+        #[command(subcommand)]
+        what: DbCommand,
+    },
     /// Prints HAProxy's configuration for the controllers of `[cluster]`.
     Haproxy {
         #[arg(long)]
@@ -147,6 +152,24 @@ enum Explain {
         #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
         state: PathBuf,
         /// The cloud's configuration, if its database is not below the state directory.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum DbCommand {
+    /// Creates the databases that are missing and brings their tables up to date; services do the same when they start.
+    Sync {
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Prints the newest migration of each database and what is missing; fails if anything is.
+    Version {
+        #[arg(long, env = "FERROSTACK_STATE", default_value = "/var/lib/ferrostack")]
+        state: PathBuf,
         #[arg(long)]
         config: Option<PathBuf>,
     },
@@ -267,6 +290,35 @@ async fn dispatch(command: Command) -> Result<bool> {
             boot::rotate_keys(settings).await.map_err(words)?;
             Ok(true)
         }
+        Command::Db {
+            what: DbCommand::Sync { state, config },
+        } => {
+            let settings = settings(&state, config.as_deref())?;
+            for (service, applied) in schema::sync(settings).await.map_err(words)? {
+                match applied.is_empty() {
+                    true => println!("{service}: up to date"),
+                    false => println!("{service}: applied {}", applied.join(", ")),
+                }
+            }
+            Ok(true)
+        }
+        Command::Db {
+            what: DbCommand::Version { state, config },
+        } => {
+            let settings = settings(&state, config.as_deref())?;
+            let versions = schema::versions(settings).await.map_err(words)?;
+            for version in &versions {
+                let newest = version.newest.as_deref().unwrap_or("no tables");
+                match version.pending.is_empty() {
+                    true => println!("{}: {newest}", version.service),
+                    false => {
+                        let missing = version.pending.join(", ");
+                        println!("{}: {newest}; missing: {missing}", version.service);
+                    }
+                }
+            }
+            Ok(versions.iter().all(|v| v.pending.is_empty()))
+        }
         Command::Haproxy { config } => {
             let settings = Settings::load(config.as_deref()).map_err(words)?;
             print!("{}", haproxy::haproxy(&settings).map_err(words)?);
@@ -347,7 +399,8 @@ async fn run(
     let cloud = boot::start_parts(settings, parts).await.map_err(words)?;
     cloud.let_hosts_join(config).map_err(words)?;
     write_files(&cloud, name)?;
-    let ready = serde_json::json!({"ready": true, "urls": cloud.urls});
+    let ready =
+        serde_json::json!({"ready": true, "urls": cloud.urls, "metrics": cloud.metrics_url});
     println!("{ready}");
     std::io::stdout().flush()?;
     wait_for_signal().await?;

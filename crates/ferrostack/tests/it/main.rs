@@ -1,5 +1,6 @@
 //! What the binary promises: its configuration, and what its commands tell.
 
+mod numbers;
 mod operator;
 
 use ferrostack::config::Settings;

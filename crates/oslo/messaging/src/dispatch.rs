@@ -2,7 +2,7 @@
 
 use crate::envelope::{Reply, Request};
 use crate::measure::{self, Meter, Side};
-use crate::seen::Seen;
+use crate::seen::{Known, Seen};
 use async_trait::async_trait;
 use base::{Error, Kind, Result};
 use futures::FutureExt;
@@ -29,6 +29,7 @@ pub trait Dispatcher: Send + Sync + 'static {
 }
 
 /// An answer on its way to the queue of a caller.
+#[derive(Clone)]
 pub(crate) struct Answer {
     pub reply_q: String,
     pub msg_id: String,
@@ -85,9 +86,16 @@ impl Accept for Endpoint {
                 return None;
             }
         };
-        if !self.seen.first_time(&request.unique_id) {
-            tracing::debug!(unique_id = %request.unique_id, "a duplicate was dropped");
-            return None;
+        match self.seen.look(&request.unique_id) {
+            Known::New => {}
+            Known::Taken => {
+                tracing::debug!(unique_id = %request.unique_id, "a duplicate was dropped");
+                return None;
+            }
+            Known::Answered(answer) => {
+                tracing::debug!(unique_id = %request.unique_id, "a duplicate was answered again");
+                return Some(answer);
+            }
         }
         let Request {
             ctx,
@@ -96,6 +104,7 @@ impl Accept for Endpoint {
             version,
             msg_id,
             reply_q,
+            unique_id,
             ..
         } = request;
         let span = tracing::info_span!("rpc", request.id = %ctx.request_id, rpc.method = %method);
@@ -119,11 +128,15 @@ impl Accept for Endpoint {
         }
         let (msg_id, reply_q) = (msg_id?, reply_q?);
         match Reply::encode(&msg_id, &outcome) {
-            Ok(body) => Some(Answer {
-                reply_q,
-                msg_id,
-                body,
-            }),
+            Ok(body) => {
+                let answer = Answer {
+                    reply_q,
+                    msg_id,
+                    body,
+                };
+                self.seen.answered(&unique_id, &answer);
+                Some(answer)
+            }
             Err(error) => {
                 tracing::error!(%error, "an answer that cannot be written was dropped");
                 None

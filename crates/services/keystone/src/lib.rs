@@ -18,6 +18,7 @@ mod token;
 pub use auth::LocalAuth;
 pub use bootstrap::{BootstrapSpec, Bootstrapped, EndpointSpec, bootstrap};
 pub use config::Conf;
+pub use db::MIGRATIONS;
 
 use base::{Clock, Error, Result, Secret};
 use keystone_types::GenerationClient;

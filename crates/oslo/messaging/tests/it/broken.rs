@@ -3,15 +3,20 @@
 
 use crate::rabbit;
 use crate::suite::{ctx, echo, next};
-use base::Kind;
-use oslo_messaging::{Bus, Options, RabbitConfig, Target};
+use async_trait::async_trait;
+use base::{Kind, Result};
+use oslo_context::RequestContext;
+use oslo_messaging::{Bus, Dispatcher, Options, RabbitConfig, Target};
 use oslo_testing::bus::{BrokerTls, RabbitMq};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -122,6 +127,126 @@ async fn rabbitmq_delivers_again_and_it_is_done_once() {
     gate.notify_one();
     assert_eq!(asking.await.unwrap().unwrap(), "waited");
     assert!(seen.try_recv().is_err());
+}
+
+/// Under load, on each kind of queue: whoever was told something was told what happened, once; everybody is told in the
+/// end; and servers, answers and fan-outs come back by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_restarts_under_load() {
+    for quorum in [false, true] {
+        let mut broker = RabbitMq::start().await.unwrap();
+        let bus = || {
+            let mut config = RabbitConfig::parse(&broker.url()).unwrap();
+            config.quorum = quorum;
+            let options = Options {
+                patience: Duration::from_secs(10),
+                ..Options::default()
+            };
+            Bus::rabbit(config, options).unwrap()
+        };
+        let (servers, callers) = (bus(), bus());
+        let (counter, told) = (Arc::new(Counter::default()), Arc::new(AtomicU64::new(0)));
+        let target = Target::topic("nova", "load");
+        let mut handles = Vec::new();
+        for name in ["a", "b"] {
+            let serving = target.clone().server(name);
+            handles.push(servers.serve(&serving, counter.clone()).await.unwrap());
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = Vec::new();
+        for _ in 0..8 {
+            let (bus, target) = (callers.clone(), target.clone());
+            let (stop, told) = (stop.clone(), told.clone());
+            tasks.push(tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    let id = base::new_hex_id();
+                    let args = json!({"id": id});
+                    let answer = bus.call(&ctx(), &target, "count", args).await;
+                    assert_eq!(answer.unwrap(), id, "everybody is told in the end");
+                    told.fetch_add(1, Ordering::SeqCst);
+                }
+            }));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = told.load(Ordering::SeqCst);
+        assert!(before > 20, "{before}");
+        broker.kill();
+        broker.restart().await.unwrap();
+        let up = Instant::now();
+        let after = told.load(Ordering::SeqCst);
+        while told.load(Ordering::SeqCst) < after + 50 {
+            assert!(up.elapsed() < Duration::from_secs(45), "it goes on");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        println!(
+            "quorum {quorum}: {before} calls before, 50 more {:?} after the broker was back",
+            up.elapsed()
+        );
+        stop.store(true, Ordering::SeqCst);
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let all = told.load(Ordering::SeqCst);
+        let counted = counter.counted.lock().unwrap().len() as u64;
+        assert_eq!(counted, all, "what was answered was done, and nothing else");
+
+        let fans = counter.fans.load(Ordering::SeqCst);
+        callers
+            .fanout(&ctx(), &target, "fan", json!({}))
+            .await
+            .unwrap();
+        let end = Instant::now() + Duration::from_secs(5);
+        while counter.fans.load(Ordering::SeqCst) < fans + 2 {
+            assert!(Instant::now() < end, "both servers hear fan-outs again");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for handle in handles {
+            handle.stop().await;
+        }
+    }
+}
+
+/// What was done, by id.
+#[derive(Default)]
+struct Counter {
+    counted: Mutex<BTreeSet<String>>,
+    fans: AtomicU64,
+}
+
+#[async_trait]
+impl Dispatcher for Counter {
+    async fn dispatch(&self, _: RequestContext, method: &str, args: Value) -> Result<Value> {
+        if method == "fan" {
+            self.fans.fetch_add(1, Ordering::SeqCst);
+            return Ok(Value::Null);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let id = args["id"].as_str().unwrap().to_string();
+        self.counted.lock().unwrap().insert(id.clone());
+        Ok(id.into())
+    }
+}
+
+/// The first broker of the list is a machine that says nothing, the second refuses, the third is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_is_found_in_a_list() {
+    let broker = RabbitMq::start().await.unwrap();
+    // Its queue of connections is taken, and nobody takes them from there.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().map(|a| (silent, a)).unwrap();
+    let url = broker.url();
+    let (credentials, place) = url.split_once("://").unwrap().1.split_once('@').unwrap();
+    let list = format!(
+        "rabbit://{credentials}@{},{credentials}@127.0.0.1:1,{credentials}@{place}",
+        silent.1
+    );
+    let config = RabbitConfig::parse(&list).unwrap();
+    assert_eq!(config.urls.len(), 3);
+    let bus = Bus::rabbit(config, Options::default()).unwrap();
+    let target = Target::topic("nova", "list").server("a");
+    let _server = bus.serve(&target, echo("a").0).await.unwrap();
+    let answer = bus.call(&ctx(), &target, "who", json!({})).await.unwrap();
+    assert_eq!(answer, "a");
 }
 
 /// Removed when dropped.

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 /// What upstream keeps in a column named `extra`: attributes that only callers understand.
 pub(crate) type Extra = Map<String, Value>;
 
-pub(crate) const MIGRATIONS: &[Migration] = &[
+pub const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-23-initial",
         sql: include_str!("../../migrations/2026-11-23-initial.sql"),
