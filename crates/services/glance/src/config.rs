@@ -3,7 +3,7 @@
 oslo_config::section! {
     /// How glance behaves.
     pub struct GlanceConf in "glance" {
-        /// Where image files live.
+        /// Where image files live. Several controllers share one folder (NFS, CephFS, GlusterFS).
         pub filesystem_store_datadir: std::path::PathBuf = "state/images".into(),
         /// The largest image, bytes; and the largest disk that one may unfold to.
         pub image_size_cap: u64 = 1_099_511_627_776,

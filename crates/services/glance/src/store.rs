@@ -1,9 +1,9 @@
 //! The file store: a folder with one file per image. A file under its final name is complete and on disk; what is still
 //! arriving ends in `.part`.
 
-use base::Result;
+use base::{Error, Result};
 use oslo_http::Bytes;
-use std::io::{Seek, SeekFrom};
+use std::io::{ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 #[derive(Clone)]
@@ -72,9 +72,19 @@ impl Store {
             file.seek(SeekFrom::Start(from))?;
             Ok(file)
         };
-        let file = tokio::task::spawn_blocking(open)
-            .await
-            .map_err(base::Error::internal)??;
+        let opened = tokio::task::spawn_blocking(open).await;
+        let file = opened
+            .map_err(Error::internal)?
+            .map_err(|e| match e.kind() {
+                ErrorKind::NotFound => {
+                    tracing::error!(
+                        file = name,
+                        "an image's file is not in this store: controllers must share the folder"
+                    );
+                    Error::unavailable("The image's data cannot be reached from this controller.")
+                }
+                _ => e.into(),
+            })?;
         let file = tokio::fs::File::from_std(file);
         let reader = tokio::io::AsyncReadExt::take(file, length);
         Ok(tokio_util::io::ReaderStream::with_capacity(

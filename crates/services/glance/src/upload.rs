@@ -1,4 +1,4 @@
-//! An upload: bytes go to a part file, through two hashes and the inspector, on a thread of their own.
+//! An upload: bytes go to a part file and the inspector on one thread, and through two hashes on one thread each.
 //!
 //! The row is `saving` meanwhile, with the upload's token and a lease. However the upload ends, the row leaves `saving`:
 //! here, or by the reconciler if the caller vanished with the request or the process died ([`crate::periodic`]).
@@ -16,7 +16,9 @@ use sha2::{Digest, Sha512};
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -225,9 +227,56 @@ fn gone(id: &str) -> Error {
 /// Runs on a thread of its own. Without an [`Piece::End`] the sender is gone, and so is the part.
 fn write(
     path: PathBuf,
+    pieces: mpsc::Receiver<Piece>,
+    inspector: Option<Box<dyn ImageInspector>>,
+    claimed: &str,
+) -> Result<Received> {
+    std::thread::scope(|threads| {
+        let hashes = (Hash::start::<Md5>(threads), Hash::start::<Sha512>(threads));
+        write_and_hash(path, pieces, inspector, claimed, hashes)
+    })
+}
+
+/// A hash on a thread of its own: each takes longer than everything else that is done with the bytes.
+struct Hash<'t> {
+    pieces: SyncSender<Bytes>,
+    thread: ScopedJoinHandle<'t, String>,
+}
+
+impl<'t> Hash<'t> {
+    fn start<D: Digest>(threads: &'t Scope<'t, '_>) -> Hash<'t> {
+        let (pieces, taken) = sync_channel::<Bytes>(8);
+        let work = move || {
+            let mut hash = D::new();
+            for bytes in taken {
+                hash.update(&bytes);
+            }
+            hex(&hash.finalize())
+        };
+        Hash {
+            pieces,
+            thread: threads.spawn(work),
+        }
+    }
+
+    fn update(&self, bytes: &Bytes) -> Result<()> {
+        let ended = |_| Error::internal("a hash ended early");
+        self.pieces.send(bytes.clone()).map_err(ended)
+    }
+
+    fn finish(self) -> Result<String> {
+        drop(self.pieces);
+        let panicked = |_| Error::internal("a hash panicked");
+        self.thread.join().map_err(panicked)
+    }
+}
+
+fn write_and_hash(
+    path: PathBuf,
     mut pieces: mpsc::Receiver<Piece>,
     mut inspector: Option<Box<dyn ImageInspector>>,
     claimed: &str,
+    (md5, sha512): (Hash<'_>, Hash<'_>),
 ) -> Result<Received> {
     let broken = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::StorageFull => {
@@ -236,13 +285,13 @@ fn write(
         _ => Error::from(e),
     };
     let mut file = std::fs::File::create(&path).map_err(broken)?;
-    let (mut md5, mut sha512, mut size) = (Md5::new(), Sha512::new(), 0u64);
+    let mut size = 0u64;
     loop {
         match pieces.blocking_recv() {
             Some(Piece::Data(bytes)) => {
+                md5.update(&bytes)?;
+                sha512.update(&bytes)?;
                 file.write_all(&bytes).map_err(broken)?;
-                md5.update(&bytes);
-                sha512.update(&bytes);
                 size += bytes.len() as u64;
                 if let Some(inspector) = &mut inspector {
                     inspector.feed(&bytes);
@@ -259,8 +308,8 @@ fn write(
     file.sync_all().map_err(broken)?;
     Ok(Received {
         size,
-        checksum: hex(&md5.finalize()),
-        hash: hex(&sha512.finalize()),
+        checksum: md5.finish()?,
+        hash: sha512.finish()?,
         verdict: inspector.map(|i| i.finish(claimed)),
     })
 }

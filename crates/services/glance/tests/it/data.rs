@@ -275,3 +275,58 @@ async fn an_image_deleted_while_it_arrives_stays_deleted() {
     assert_eq!(answer.status, 410);
     assert_eq!(cloud.files(), Vec::<String>::new());
 }
+
+/// Two controllers over one database and one folder: neither takes the other one's upload for a dead one.
+#[tokio::test]
+async fn controllers_leave_each_others_uploads_alone() {
+    let one = Cloud::new().await;
+    let two = one.again().await;
+    let id = one.image("p1", json!({})).await;
+    let (pieces, taken) = tokio::sync::mpsc::unbounded_channel::<std::io::Result<Bytes>>();
+    let body = futures::stream::unfold(taken, |mut taken| async {
+        let piece = taken.recv().await?;
+        Some((piece, taken))
+    });
+    let upload = one.upload("p1", &id, Body::stream(body, None));
+    let other = async {
+        pieces.send(Ok(Bytes::from(vec![1; 1 << 20]))).unwrap();
+        while two.status(&id).await != "saving" || two.files().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        Uploads::new(&two.state).run().await.unwrap();
+        // A part that has not grown for hours, of an upload that lives.
+        let part = two.folder.join(&two.files()[0]);
+        let old = std::time::SystemTime::now() - Duration::from_secs(7200);
+        std::fs::File::open(&part)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        Files::new(&two.state).run().await.unwrap();
+        assert_eq!(
+            (two.status(&id).await, two.files().len()),
+            (json!("saving"), 1)
+        );
+        // Both receive data of the same image: one has begun.
+        assert_eq!(two.upload("p1", &id, "mine".to_string()).await.status, 409);
+        pieces.send(Ok(Bytes::from(vec![2; 1 << 20]))).unwrap();
+        drop(pieces);
+    };
+    let (answer, ()) = tokio::join!(upload, other);
+    assert_eq!(answer.status, 204, "{:?}", answer.json());
+    let all = two.send("p1", "GET", &file(&id), &[], Body::Empty).await;
+    assert_eq!((all.status, all.bytes.len()), (200, 2 << 20));
+
+    // A controller whose folder is another one says what is wrong, and breaks nothing.
+    let name = one.files().remove(0);
+    let elsewhere = one.folder.with_extension("elsewhere");
+    std::fs::rename(one.folder.join(&name), &elsewhere).unwrap();
+    let missing = two.send("p1", "GET", &file(&id), &[], Body::Empty).await;
+    assert_eq!(missing.status, 503);
+    std::fs::rename(&elsewhere, one.folder.join(&name)).unwrap();
+
+    // What one has, the other one deletes.
+    let path = format!("/v2/images/{id}");
+    two.ok("p1", "DELETE", &path, None).await;
+    assert_eq!(one.files(), Vec::<String>::new());
+    assert_eq!(one.ask("p1", "GET", &path, None).await.0, 404);
+}
