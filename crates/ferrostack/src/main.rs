@@ -514,6 +514,9 @@ async fn down(state: &Path, config: Option<&Path>) -> Result<()> {
         nova_compute::teardown(&settings.compute)
             .await
             .map_err(words)?;
+        cinder_volume::teardown(&settings.volume)
+            .await
+            .map_err(words)?;
         println!("removing networks");
         neutron_agents::teardown(&settings.agents)
             .await

@@ -120,3 +120,14 @@ fn target(conf: &Conf, privsep: Privsep) -> Result<Option<Target>> {
         privsep,
     )))
 }
+
+/// Ends what a cloud of this configuration still serves to other hosts. Its next start serves it again.
+pub async fn teardown(conf: &Conf) -> Result<()> {
+    if !conf.volumes_dir.exists() {
+        return Ok(());
+    }
+    match target(conf, Privsep::new())? {
+        Some(target) => target.stop().await,
+        None => Ok(()),
+    }
+}

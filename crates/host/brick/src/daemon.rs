@@ -68,9 +68,12 @@ struct Inner {
 
 impl Daemons {
     pub fn new(folder: &Path, kind: &str, owner: &str, privsep: Privsep) -> Daemons {
+        // The daemons start elsewhere; and clouds beside each other on one machine must not end each other's.
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+        let cloud = named_id(&format!("{owner} {}", folder.display()));
         let inner = Inner {
-            folder: folder.to_path_buf(),
-            prefix: format!("{kind}-{}-", &named_id(owner)[..8]),
+            folder,
+            prefix: format!("{kind}-{}-", &cloud[..8]),
             privsep,
             busy: Mutex::default(),
         };
@@ -119,6 +122,15 @@ impl Daemons {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Ends all daemons; their records stay, so that they come back.
+    pub async fn stop(&self) -> Result<()> {
+        let _one = self.inner.busy.lock().await;
+        for mark in self.inner.running().await?.into_keys() {
+            self.inner.finish(&mark).await?;
+        }
+        Ok(())
     }
 
     /// Starts what has a record and does not run, ends what runs and has none; says how many that were.

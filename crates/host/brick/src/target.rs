@@ -89,6 +89,11 @@ impl Target {
             "encrypted": false, "tls_username": export.key, "tls_psk": psk.expose()}}))
     }
 
+    /// Ends the processes; the next start of the host's agent brings the exports back.
+    pub async fn stop(&self) -> Result<()> {
+        self.daemons.stop().await
+    }
+
     /// Ends an export. When this returns, nobody reads or writes through it any more.
     pub async fn remove(&self, key: &str) -> Result<()> {
         if key.is_empty() || !crate::plain(key) {

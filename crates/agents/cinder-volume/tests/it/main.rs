@@ -391,13 +391,31 @@ async fn guests_of_other_hosts_are_served() {
     let older = named(&id, "c3");
     assert_eq!((exports(&kept), exports(&lost), exports(&older)), (1, 1, 1));
     // The folder of exports is not taken for a volume.
-    assert_eq!(host.built.state.driver.list().await.unwrap(), std::slice::from_ref(&id));
+    assert_eq!(
+        host.built.state.driver.list().await.unwrap(),
+        std::slice::from_ref(&id)
+    );
 
     // Cinder ended one attachment while this host was away.
     host.scheduler.known.lock().unwrap().push(kept.clone());
     assert_eq!(host.built.state.remove_unknown_exports().await.unwrap(), 0);
     assert_eq!(host.built.state.remove_unknown_exports().await.unwrap(), 1);
     assert_eq!((exports(&kept), exports(&lost), exports(&older)), (1, 0, 1));
+
+    // Taken down, and up again: nobody needs to attach anew.
+    let conf = Conf {
+        host: "h1".into(),
+        volumes_dir: host.folder.clone(),
+        my_ip: "127.0.0.1".into(),
+        ..Conf::default()
+    };
+    cinder_volume::teardown(&conf).await.unwrap();
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while exports(&kept) == 0 {
+        assert!(std::time::Instant::now() < limit, "it comes back");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(connect(Some(&kept), "c1").await, info);
 
     let connector = json!({"host": "c1"});
     for _ in 0..2 {
