@@ -4,6 +4,7 @@
 # Image, flavor, network, subnet, router, keypair, security group, server, floating address, ssh by key and by password,
 # a volume attached, formatted and written in the guest, detached, console log, delete; then nothing may be left of it,
 # neither in the APIs nor on the host. Needs root. FERROSTACK_BINARY names a program that is built already.
+# With FAR_VOLUMES=1 the volume is another host's, as far as cinder knows: it comes over NBD, and both ends are killed.
 # Prints a line with the time of each step, and last 'N passed, N failed'.
 set -euo pipefail
 source "$(dirname "$0")/../../script/lib.sh"
@@ -31,6 +32,8 @@ external_bridge_cidr = ["172.27.$net.1/24"]
 [nova_compute]
 capability_cache = "$cache/capabilities"
 TOML
+far=${FAR_VOLUMES:-}
+[ -z "$far" ] || printf '[cinder_volume]\nhost = "storage1"\nmy_ip = "127.0.0.1"\n' >>"$state/config.toml"
 
 # What a cloud could leave on a host, one thing a line. Zombies are their parents' business.
 on_host() {
@@ -158,9 +161,26 @@ if check "the guest sees a disk" within 60 disk_seen; then
   check "mount, write, read, unmount" guest \
     "sudo mount /dev/vdb /mnt && echo hello | sudo tee /mnt/file && sync && grep hello /mnt/file && sudo umount /mnt" || true
 fi
+if [ -n "$far" ]; then
+  # The storage daemons of one end or, with nothing, of both.
+  daemons() { pgrep -f "qemu-storage-daemon .*$state/.*id=$1" || true; }
+  daemons_are() { equal "$(daemons "" | wc -l)" "$1"; }
+  check "a storage daemon at either end" daemons_are 2 || true
+  grow() { openstack --os-volume-api-version 3.42 volume set data --size 2 2>&1 || true; }
+  check "a volume that is far away does not grow" has "cannot be extended while a server" grow || true
+  for end in export proxy; do
+    old=$(daemons "$end-")
+    check "kill the $end's daemon" kill -9 "$old" || true
+    check "the guest writes on" within 60 guest \
+      "sudo mount /dev/vdb /mnt && echo $end | sudo tee /mnt/$end && sync && sudo umount /mnt" || true
+    check "another one has come" test "$(daemons "$end-")" != "$old" || true
+  done
+  check "what was written is there" guest "sudo mount /dev/vdb /mnt && cat /mnt/file /mnt/export /mnt/proxy && sudo umount /mnt" || true
+fi
 check "server remove volume" openstack server remove volume first data || true
 check "the volume is available" within 90 in_use available || true
 disk_gone() { guest "! test -b /dev/vdb"; }
+[ -z "$far" ] || check "no storage daemon" within 20 daemons_are 0 || true
 check "the disk leaves the guest" within 30 disk_gone || true
 
 check "console log show" has login openstack console log show first || true
