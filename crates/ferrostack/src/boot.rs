@@ -570,7 +570,9 @@ impl Cloud {
         for endpoint in self.endpoints.values() {
             endpoint.health().inspect(|health| health.leave());
         }
-        tokio::time::sleep(Duration::from_secs(self.settings.drain_seconds())).await;
+        if !self.endpoints.is_empty() {
+            tokio::time::sleep(Duration::from_secs(self.settings.drain_seconds())).await;
+        }
         self.stop.cancel();
         self.listeners.close();
         let _ = tokio::time::timeout(Duration::from_secs(10), self.listeners.wait()).await;

@@ -4,7 +4,7 @@ use ferrostack::boot::{self, Cloud};
 use ferrostack::config::Settings;
 use ferrostack::schema;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -61,7 +61,17 @@ async fn health_and_metrics_of_a_whole_cloud() {
         .await
         .unwrap();
     get(&format!("{identity}/v3/no-such-thing")).await.unwrap();
-    let (status, text) = get(&metrics).await.unwrap();
+    // Agents report over the bus by and by.
+    let end = Instant::now() + Duration::from_secs(20);
+    let (status, text) = loop {
+        let (status, text) = get(&metrics).await.unwrap();
+        let served = text.contains("ferrostack_rpc_served_total{method=\"");
+        if served && text.contains(r#"ferrostack_rpc_waiting{topic=""#) {
+            break (status, text);
+        }
+        assert!(Instant::now() < end, "no calls in\n{text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     assert_eq!(status, 200);
     for line in [
         r#"ferrostack_http_requests_total{service="keystone",method="GET",route="/v3",action="",code="200"}"#,

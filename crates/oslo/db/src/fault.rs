@@ -133,8 +133,9 @@ pub(crate) fn mysql(error: sqlx::Error, sql: &str) -> (Error, Trouble) {
             unavailable(e.message().to_string()).class(NO_DATABASE),
             Trouble::None,
         ),
-        // Record changed since last read, lock wait timeout, deadlock (also Galera's certification failure).
-        1020 | 1205 | 1213 => (
+        // Record changed since last read, lock wait timeout, deadlock (also Galera's certification failure), query
+        // interrupted (by a transaction of another Galera node).
+        1020 | 1205 | 1213 | 1317 => (
             unavailable(format!("mariadb {}: {}", e.number(), e.message())),
             Trouble::Retry,
         ),

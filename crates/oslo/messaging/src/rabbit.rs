@@ -18,6 +18,7 @@ use base::{Error, Result};
 use futures::future::BoxFuture;
 use lapin::ExchangeKind;
 use link::Link;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -36,6 +37,7 @@ impl Bus {
             reply_queue: format!("reply_{}", base::new_hex_id()),
             replies: Arc::default(),
             link: watch::Sender::new(None),
+            answered: AtomicUsize::new(0),
             trouble: Mutex::default(),
         });
         let stop = CancellationToken::new();
@@ -62,6 +64,8 @@ pub(super) struct Shared {
     reply_queue: String,
     replies: Arc<Replies>,
     link: watch::Sender<Option<Arc<Link>>>,
+    /// Which broker answered last: it is asked first, so that one that says nothing costs its time once.
+    answered: AtomicUsize,
     /// Why no broker could be reached the last time; for the log.
     trouble: Mutex<String>,
 }

@@ -18,6 +18,8 @@ impl MariaDb {
         std::fs::create_dir_all(&folder)?;
         let data = format!("--datadir={}", folder.join("data").display());
         let install = program("mariadb-install-db")
+            // Each clears what it takes for its own leftovers there.
+            .env("TMPDIR", &folder)
             .args(["--no-defaults", "--auth-root-authentication-method=normal"])
             .args([
                 "--skip-test-db",
@@ -54,6 +56,7 @@ impl MariaDb {
             _ => PathBuf::from("mariadbd"),
         };
         let child = program(mariadbd)
+            .env("TMPDIR", &self.folder)
             .args([
                 "--no-defaults",
                 "--user=root",

@@ -1,7 +1,8 @@
 //! MariaDB is killed and comes back while many write and read.
 
 use base::Kind;
-use oslo_db::{Db, Migration, Options, eq, everything, is_commit_unknown};
+use oslo_db::sea_query::Values;
+use oslo_db::{Db, Dialect, Migration, Options, Statement, eq, everything, is_commit_unknown};
 use oslo_testing::db::MariaDb;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,8 +108,8 @@ async fn mariadb_killed_under_load_loses_nothing() {
     let deeds = db.read(|tx| tx.select::<Deed>(everything())).await.unwrap();
     let sums = db.read(|tx| tx.select::<Sum>(everything())).await.unwrap();
     let there: BTreeSet<String> = deeds.iter().map(|d| d.id.clone()).collect();
-    let acknowledged = seen.acknowledged.lock().unwrap();
-    let unknown = seen.unknown.lock().unwrap();
+    let acknowledged = seen.acknowledged.lock().unwrap().clone();
+    let unknown = seen.unknown.lock().unwrap().clone();
     println!(
         "{} acknowledged, {} unknown, {} refused, {} retries",
         acknowledged.len(),
@@ -131,6 +132,69 @@ async fn mariadb_killed_under_load_loses_nothing() {
     assert_eq!(seen.reads_failed.load(Ordering::SeqCst), 0);
     assert_eq!(db.stats().unknown_commits, unknown.len() as u64);
     assert!(db.stats().retries > 0, "the outage was felt");
+    // Connections go back to the pool in their own time.
+    let end = Instant::now() + Duration::from_secs(5);
+    while db.stats().pool.in_use > 0 {
+        assert!(Instant::now() < end, "{:?}", db.stats());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let pool = db.stats().pool;
+    assert_eq!((pool.limit, db.stats().queued), (10, 0));
+    assert!((1..=10).contains(&pool.idle), "{pool:?}");
+}
+
+/// What a server says, said by a statement.
+struct Says(u32);
+
+impl Statement for Says {
+    fn sql(&self, _: Dialect) -> (String, Values) {
+        let sql = format!("SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = {}", self.0);
+        (sql, Values(Vec::new()))
+    }
+}
+
+/// A transaction that lost against another, or met a node that is not ready, is begun again; other errors are told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_galera_says_is_tried_again() {
+    let server = MariaDb::start().await.unwrap();
+    let url = server.database().await.unwrap();
+    let db = Db::open(&url).await.unwrap();
+    db.migrate("test", MIGRATIONS).await.unwrap();
+    for (number, again) in [
+        (1213, true),
+        (1205, true),
+        (1020, true),
+        (1317, true),
+        (1047, true),
+        (1053, true),
+        (1644, false),
+    ] {
+        let attempts = Arc::new(AtomicU64::new(0));
+        let counted = attempts.clone();
+        let id = format!("deed {number}");
+        let outcome = db.write(move |tx| {
+            tx.insert(&Deed {
+                id: id.clone(),
+                writer: 0,
+            })?;
+            if counted.fetch_add(1, Ordering::SeqCst) < 2 {
+                tx.execute(Says(number))?;
+            }
+            Ok(())
+        });
+        let outcome = outcome.await;
+        assert_eq!(outcome.is_ok(), again, "{number}: {outcome:?}");
+        let expected = if again { 3 } else { 1 };
+        assert_eq!(attempts.load(Ordering::SeqCst), expected, "{number}");
+    }
+    let deeds = db.read(|tx| tx.count::<Deed>(everything())).await.unwrap();
+    assert_eq!(deeds, 6, "each once");
+
+    // Whoever never wins is told, in bounded time.
+    let begun = Instant::now();
+    let loser = db.write(|tx| tx.execute(Says(1213)).map(drop)).await;
+    assert_eq!(loser.unwrap_err().kind(), Kind::Unavailable);
+    assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
 /// A database that has just answered is not asked again; one that broke is.

@@ -12,10 +12,12 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
 };
 use std::collections::HashSet;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A broker that is back is found again within this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// A broker whose machine is gone does not refuse, it says nothing: the next one is tried after this.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -161,23 +163,36 @@ async fn open(
     }
 }
 
+/// Half of it to all of it, so that a thousand hosts do not come back in the same moment.
+fn jittered(pause: Duration) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let chance = now.unwrap_or_default().subsec_micros() % 1000;
+    pause / 2 + pause * chance / 2000
+}
+
 /// Connects to the first broker that answers, for as long as it takes.
 pub(super) async fn connect(shared: &Shared, what: &str) -> Connection {
     let config = &shared.config;
     let mut pause = Duration::from_millis(100);
     loop {
-        for url in &config.urls {
+        let first = shared.answered.load(Relaxed);
+        for n in 0..config.urls.len() {
+            let n = (first + n) % config.urls.len();
+            let url = &config.urls[n];
             let name = format!("ferrostack {what}");
             let properties = ConnectionProperties::default().with_connection_name(name.into());
             // Not the url in any word of these: it holds a password.
             match open(url, properties, config.tls()).await {
-                Ok(connection) => return connection,
+                Ok(connection) => {
+                    shared.answered.store(n, Relaxed);
+                    return connection;
+                }
                 Err(error) => shared.trouble(error.to_string()),
             }
         }
         let error = shared.last_trouble();
         tracing::warn!(%error, "no message broker answers; trying again in {pause:?}");
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -317,8 +317,19 @@ async fn one_resource_in_order_others_beside_it_within_bounds(place: &Place) {
     }
     until(|| world.logged().len() == 2).await;
     assert_eq!(engine.pending().await.unwrap(), 5);
+    let census = || async {
+        let census = oslo_taskflow::census(&db).await.unwrap();
+        let told = census.into_iter().map(|c| (c.name, c.state, c.count));
+        told.collect::<Vec<_>>()
+    };
+    let make = || "make".to_string();
+    assert_eq!(
+        census().await,
+        [(make(), "running", 2), (make(), "waiting", 3)]
+    );
     world.gate.as_ref().unwrap().add_permits(5);
     engine.wait_idle(SOON).await.unwrap();
+    assert_eq!(census().await, []);
     let seven: Vec<String> = world
         .logged()
         .into_iter()
