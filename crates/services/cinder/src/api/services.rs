@@ -140,7 +140,8 @@ async fn set_frozen(cinder: &Cinder, req: &Req, frozen: bool) -> Result<Reply> {
         .write(move |tx| tx.update::<ServiceRow>(which.clone(), &values))
         .await?;
     if found == 0 {
-        return Err(Error::not_found(format!(
+        // COMPAT: a 400, where the other switches of a service say 404.
+        return Err(Error::bad_request(format!(
             "Service cinder-volume could not be found on host {host}."
         )));
     }

@@ -191,7 +191,7 @@ async fn backends_that_are_silent_frozen_or_disabled_are_not_chosen() {
         json!(["up", "enabled", null, false])
     );
     assert_eq!(chosen(&cloud).await, "h1@toy#toy");
-    assert_eq!(put("freeze", json!({"host": "moon"})).await.status, 404);
+    assert_eq!(put("freeze", json!({"host": "moon"})).await.status, 400);
     let user = cloud.put(
         "ann",
         "/v3/p1/os-services/freeze",
