@@ -169,11 +169,7 @@ async fn a_volume_of_another_host() {
     let (privsep, folder) = (hosts.privsep.clone(), hosts.folder.clone());
     let (file, bytes) = (folder.join("volume"), folder.join("bytes"));
     std::fs::write(&file, vec![0; 4 * MIB]).unwrap();
-    std::fs::write(
-        &bytes,
-        b"twelve bytes".repeat(4 * MIB / 12 + 1)[..4 * MIB].to_vec(),
-    )
-    .unwrap();
+    std::fs::write(&bytes, &b"twelve bytes".repeat(4 * MIB / 12 + 1)[..4 * MIB]).unwrap();
     let export = Export {
         key: base::new_id(),
         volume_id: base::new_id(),
