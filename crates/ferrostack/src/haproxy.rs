@@ -17,11 +17,11 @@ pub fn haproxy(settings: &Settings) -> Result<String> {
     let mut text = format!(
         "# Made by `ferrostack haproxy`; change [cluster] and [api] of the configuration instead.\n\
          global\n    maxconn 8000\n\n\
-         defaults\n    mode http\n    timeout connect 1s\n    timeout client 300s\n    timeout server 300s\n    \
+         defaults\n    mode http\n    timeout connect 1s\n    timeout client 120s\n    timeout server 120s\n    \
          timeout queue 30s\n    option redispatch 1\n    retries 4\n    \
          retry-on conn-failure empty-response response-timeout 0rtt-rejected\n    \
          option forwardfor\n    option http-server-close\n    balance leastconn\n    \
-         default-server check inter {CHECK_MS} fall 2 rise 2 on-marked-down shutdown-sessions\n\n"
+         default-server check inter {CHECK_MS} fall 2 rise 2\n\n"
     );
     for (name, port) in [
         ("identity", api.identity_port),
