@@ -1,7 +1,7 @@
 //! The configurations of HAProxy and keepalived that stand before several controllers.
 //!
 //! HAProxy asks each controller's `/healthcheck`, sends a request that met a dead controller to the next one, and takes a
-//! controller out before it stops. keepalived moves the public address to another HAProxy when one dies (VRRP, RFC 5798).
+//! controller out before it stops, without cutting what still runs there. keepalived moves the public address to another HAProxy when one dies (VRRP, RFC 5798).
 
 use crate::config::Settings;
 use base::{Error, Result};
