@@ -553,8 +553,7 @@ fn console(settings: &Settings, nova: &Arc<nova::Nova>, supervisor: &Supervisor)
 impl Cloud {
     /// Serves hosts that join, if this is a controller of a cloud that others can join. `config` is its file.
     pub fn let_hosts_join(&self, config: Option<&Path>) -> Result<()> {
-        let embedded = self.settings.default.transport_url.expose().is_empty();
-        if embedded || !self.parts.has(Part::Keystone) {
+        if self.settings.embedded() || !self.parts.has(Part::Keystone) {
             return Ok(());
         }
         let (settings, config) = (self.settings.clone(), config.map(Path::to_path_buf));

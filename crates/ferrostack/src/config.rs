@@ -229,6 +229,11 @@ impl Settings {
         all
     }
 
+    /// Whether the cloud lives in this one process: there is no broker by which others could be part of it.
+    pub fn embedded(&self) -> bool {
+        self.default.transport_url.expose().is_empty()
+    }
+
     /// Fills in what follows from other options: paths below the state directory, host names, fake drivers.
     pub fn derive(mut self) -> Result<Settings> {
         let state = self.default.state_path.clone();

@@ -12,6 +12,7 @@ pub mod listen;
 pub mod logging;
 mod metrics;
 pub mod parts;
+pub mod private;
 pub mod schema;
 pub mod secrets;
 pub mod status;

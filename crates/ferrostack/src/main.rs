@@ -5,11 +5,10 @@ use clap::{Parser, Subcommand};
 use ferrostack::boot::{self, Cloud};
 use ferrostack::config::Settings;
 use ferrostack::parts::{Parts, Role};
-use ferrostack::{docs, doctor, explain, haproxy, join, logging, schema, status, trace};
+use ferrostack::{docs, doctor, explain, haproxy, join, logging, private, schema, status, trace};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -422,17 +421,6 @@ async fn wait_for_signal() -> Result<()> {
     Ok(())
 }
 
-fn private(path: &Path, text: &str) -> Result<()> {
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    Ok(())
-}
-
 /// What people and other commands need to reach the cloud.
 fn write_files(cloud: &Cloud, name: &str) -> Result<()> {
     let state = &cloud.settings.default.state_path;
@@ -446,11 +434,12 @@ fn write_files(cloud: &Cloud, name: &str) -> Result<()> {
         .map(|(k, v)| (k.to_string(), v.clone()))
         .collect();
     let running = status::Running { pid, urls };
-    private(
+    private::write(
         &status::file(state, name),
         &serde_json::to_string(&running)?,
     )?;
-    private(&state.join(format!("{name}.pid")), &format!("{pid}\n"))
+    private::write(&state.join(format!("{name}.pid")), &format!("{pid}\n"))?;
+    Ok(())
 }
 
 /// `openrc` and `clouds.yaml`.
@@ -460,7 +449,7 @@ fn write_credentials(cloud: &Cloud, state: &Path) -> Result<()> {
     for (name, value) in &admin {
         let _ = writeln!(openrc, "export {name}='{value}'");
     }
-    private(&state.join("openrc"), &openrc)?;
+    private::write(&state.join("openrc"), &openrc)?;
     let region = &cloud.settings.default.region;
     let entry = |name: &str, user: &str, project: &str, password: &base::Secret| {
         format!(
@@ -484,7 +473,8 @@ fn write_credentials(cloud: &Cloud, state: &Path) -> Result<()> {
             &cloud.secrets.demo_password
         ),
     );
-    private(&state.join("clouds.yaml"), &clouds)
+    private::write(&state.join("clouds.yaml"), &clouds)?;
+    Ok(())
 }
 
 async fn down(state: &Path, config: Option<&Path>) -> Result<()> {

@@ -1,11 +1,10 @@
 //! Passwords that the cloud makes for itself once and keeps in `STATE/secrets.json`, readable by its owner only.
 
 use crate::parts::Role;
+use crate::private;
 use base::{Error, Result, Secret};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The cloud's own secrets.
@@ -87,13 +86,8 @@ impl Secrets {
     fn save(&self, state: &Path) -> Result<()> {
         let partial = state.join("secrets.json.new");
         let _ = std::fs::remove_file(&partial);
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
-        file.sync_all()?;
+        let text = serde_json::to_string_pretty(self)?;
+        private::create(&partial, &text)?.sync_all()?;
         std::fs::rename(&partial, state.join("secrets.json"))?;
         Ok(())
     }

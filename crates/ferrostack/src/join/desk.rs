@@ -3,6 +3,7 @@
 use super::ticket;
 use crate::config::Settings;
 use crate::parts::Role;
+use crate::private;
 use crate::secrets::Secrets;
 use base::{Error, Kind, Result, Secret};
 use futures::future::BoxFuture;
@@ -11,8 +12,6 @@ use sdk::Fingerprint;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -203,13 +202,7 @@ fn certificate_files(state: &Path) -> Result<(PathBuf, PathBuf)> {
             (&key, made.signing_key.serialize_pem()),
             (&cert, made.cert.pem()),
         ] {
-            let mut file = std::fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(path)?;
-            file.write_all(text.as_bytes())?;
+            private::write(path, &text)?;
         }
     }
     Ok((cert, key))

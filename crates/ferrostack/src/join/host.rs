@@ -4,10 +4,9 @@ use super::desk::{self, Ask, Given, set};
 use super::ticket::Ticket;
 use crate::config::Settings;
 use crate::parts::Role;
+use crate::private;
 use base::{Error, Result};
-use std::io::Write;
 use std::net::{IpAddr, UdpSocket};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Table;
@@ -27,7 +26,7 @@ pub struct Wish {
 /// A ticket for a host of these roles, made on a controller; the text to carry.
 pub fn ticket(settings: &Settings, roles: Vec<Role>, lasts: Duration) -> Result<String> {
     let state = &settings.default.state_path;
-    if settings.default.transport_url.expose().is_empty() {
+    if settings.embedded() {
         let words = "This cloud lives in one process: without [DEFAULT] transport_url and [database] connection no other host can join it.";
         return Err(Error::bad_request(words));
     }
@@ -91,11 +90,11 @@ pub async fn join(state: &Path, text: &str, wish: Wish) -> Result<(Vec<Role>, Pa
     }
     let config = toml::to_string(&config).map_err(Error::internal)?;
     // The configuration last: with it the host has joined.
-    private(
+    private::create(
         &state.join("secrets.json"),
         &serde_json::to_string_pretty(&given.secrets)?,
     )?;
-    private(&path, &config)?;
+    private::create(&path, &config)?;
     Ok((given.roles, path))
 }
 
@@ -112,14 +111,4 @@ fn way_to(url: &str) -> Result<IpAddr> {
         .connect(target)
         .map_err(|e| Error::unavailable(format!("There is no way to {target}: {e}")))?;
     Ok(socket.local_addr()?.ip())
-}
-
-fn private(path: &Path, text: &str) -> Result<()> {
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    Ok(())
 }
