@@ -34,7 +34,7 @@ async fn change(
     cinder
         .db
         .write(move |tx| {
-            let mut pairs = db::volumes::get(tx, &ctx, &id)?.metadata.0;
+            let mut pairs = db::volumes::lock(tx, &ctx, &id)?.metadata.0;
             change(&mut pairs)?;
             let values = [set("metadata", Json(pairs.clone())), set("updated_at", now)];
             tx.update::<VolumeRow>(eq("id", &id), &values)?;

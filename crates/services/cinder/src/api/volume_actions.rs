@@ -65,7 +65,7 @@ pub async fn reset_status(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
             cinder.clock.now(),
         );
         let forget = move |tx: &mut Tx| {
-            db::volumes::get(tx, &ctx, &id)?;
+            db::volumes::lock(tx, &ctx, &id)?;
             tx.delete::<AttachmentRow>(eq("volume_id", &id))?;
             attach::settle(tx, &id, now)
         };
@@ -151,7 +151,7 @@ pub async fn attach(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     cinder
         .db
         .write(move |tx| {
-            let volume = db::volumes::get(tx, &ctx, &id)?;
+            let volume = db::volumes::lock(tx, &ctx, &id)?;
             let free = volume.multiattach
                 || matches!(
                     volume.status,
@@ -275,7 +275,7 @@ async fn change_image_metadata(
     cinder
         .db
         .write(move |tx| {
-            let mut pairs = db::volumes::get(tx, &ctx, &id)?.image_metadata.0;
+            let mut pairs = db::volumes::lock(tx, &ctx, &id)?.image_metadata.0;
             change(&mut pairs)?;
             let values = [set("image_metadata", Json(pairs.clone()))];
             tx.update::<VolumeRow>(eq("id", &id), &values)?;

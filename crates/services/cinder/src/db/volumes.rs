@@ -62,6 +62,12 @@ pub fn get(tx: &mut Tx, ctx: &RequestContext, id: &str) -> Result<VolumeRow> {
         .ok_or_else(|| not_found(id))
 }
 
+/// Like [`get`], and nobody else changes the volume or who claims it until the transaction ends.
+pub fn lock(tx: &mut Tx, ctx: &RequestContext, id: &str) -> Result<VolumeRow> {
+    tx.find_for_update::<VolumeRow>(all([eq("id", id), scope(ctx)]))?
+        .ok_or_else(|| not_found(id))
+}
+
 /// The volume, for the cloud's own work.
 pub fn find(tx: &mut Tx, id: &str) -> Result<Option<VolumeRow>> {
     tx.find::<VolumeRow>(eq("id", id))

@@ -7,7 +7,7 @@ use crate::volume::status::{AttachStatus, Verb, VolumeStatus, transition};
 use base::{Error, Result};
 use cinder_types::VolumeClient;
 use oslo_context::RequestContext;
-use oslo_db::set;
+use oslo_db::{eq, set};
 use oslo_taskflow::{BoxFuture, Flow, Step};
 use sdk::{Caller, Method};
 use serde::{Deserialize, Serialize};
@@ -82,9 +82,14 @@ async fn finish(flow: &mut ExtendVolume, cinder: Arc<Cinder>) -> Result<()> {
     cinder
         .db
         .write(move |tx| {
-            let Some(volume) = db::volumes::find(tx, &id)? else {
+            // A server that gives the volume back meanwhile changes what it was: both look under the same lock.
+            let Some(volume) = tx.find_for_update::<VolumeRow>(eq("id", &id))? else {
                 return Ok(());
             };
+            if volume.size + volume.growing_by != size {
+                // This step was done before a crash, and another extension has begun since.
+                return Ok(());
+            }
             let verb = match volume.previous_status {
                 Some(VolumeStatus::InUse) => Verb::ExtendedInUse,
                 _ => Verb::ExtendedAvailable,

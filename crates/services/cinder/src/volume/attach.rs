@@ -60,7 +60,7 @@ fn reserve(
     new: &NewAttachment,
     now: Timestamp,
 ) -> Result<AttachmentRow> {
-    let volume = db::volumes::get(tx, ctx, &new.volume_id)?;
+    let volume = db::volumes::lock(tx, ctx, &new.volume_id)?;
     let verb = if volume.multiattach {
         Verb::ReserveShared
     } else {

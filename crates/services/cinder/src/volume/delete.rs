@@ -16,7 +16,7 @@ pub async fn delete(cinder: &Cinder, ctx: &RequestContext, id: &str, force: bool
     cinder
         .db
         .write(move |tx| {
-            let volume = db::volumes::get(tx, &ctx, &id)?;
+            let volume = db::volumes::lock(tx, &ctx, &id)?;
             let free = force || db::attachments::of_volume(tx, &id)?.is_empty();
             let begun = if force {
                 let other = all([eq("id", &id), ne("status", VolumeStatus::Deleting)]);

@@ -21,7 +21,7 @@ pub async fn extend(
     cinder
         .db
         .write(move |tx| {
-            let volume = db::volumes::get(tx, &ctx, &id)?;
+            let volume = db::volumes::lock(tx, &ctx, &id)?;
             let verb = match volume.status {
                 VolumeStatus::InUse if attached => Verb::ExtendAttached,
                 _ => Verb::Extend,

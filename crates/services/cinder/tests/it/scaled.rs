@@ -123,6 +123,32 @@ async fn two_processes_on_one_mariadb() {
     assert_eq!(limits["limits"]["absolute"]["totalVolumesUsed"], 10);
 }
 
+/// The status of a volume that is extended while its server gives it back follows from its attachments in the end.
+#[tokio::test]
+async fn an_extension_and_a_detachment_at_once() {
+    let server = oslo_testing::db::MariaDb::start().await.unwrap();
+    let cloud = Cloud::on(&server.database().await.unwrap(), cinder::Conf::default()).await;
+    let volumes = join_all((0..8).map(|_| cloud.volume(json!({"size": 1})))).await;
+    let race = async |volume: &str, size: i64| {
+        let claim = json!({"attachment": {"volume_uuid": volume, "instance_uuid": base::new_id(),
+            "connector": {"host": "c1"}}});
+        let claimed = cloud.post("ann", "/v3/p1/attachments", claim).await;
+        let id = claimed.expect(200)["attachment"]["id"].clone();
+        let path = format!("/v3/p1/attachments/{}", id.as_str().unwrap());
+        let act = format!("{path}/action");
+        let done = json!({"os-complete": {}});
+        assert_eq!(cloud.post("ann", &act, done).await.status, 204);
+        until(&cloud, volume, "in-use").await;
+        let grow = json!({"os-extend": {"new_size": size}});
+        assert_eq!(cloud.act("ann", volume, grow).await.status, 202);
+        cloud.delete("ann+service", &path).await.expect(200);
+        until(&cloud, volume, "available").await;
+    };
+    for size in 2..12 {
+        join_all(volumes.iter().map(|v| race(v, size))).await;
+    }
+}
+
 /// Every service's state, status, reason and whether it is frozen, by host.
 async fn services(cloud: &Cloud) -> BTreeMap<String, Value> {
     let list = cloud
