@@ -1,7 +1,7 @@
 //! The table of flows: submit, claim, save, finish. Every change after the claim is a compare-and-swap on the owner.
 
 use base::{Error, Kind, Result, Timestamp};
-use oslo_db::{Tx, all, eq, is_in, ne, prefix, set};
+use oslo_db::{Tx, all, any, eq, gt, is_in, ne, prefix, set};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -40,6 +40,7 @@ oslo_db::table! {
         resource_id: String,
         owner: String,
         lease_until: Timestamp,
+        created_at: Timestamp,
     }
 }
 
@@ -84,6 +85,9 @@ pub async fn census(db: &oslo_db::Db) -> Result<Vec<Census>> {
     Ok(counts.into_iter().map(census).collect())
 }
 
+/// How many flows are looked at in one go: with thousands that wait, the oldest are enough.
+const PAGE: usize = 200;
+
 /// Claims up to `room` flows: of each resource the oldest, if nobody runs one of that resource. Those in `here` run in
 /// this engine, whatever became of their lease.
 pub(crate) fn claim(
@@ -95,38 +99,49 @@ pub(crate) fn claim(
     here: &HashSet<String>,
 ) -> Result<Vec<FlowRow>> {
     let now = Timestamp::now();
+    let owned = tx.select::<Waiting>(ne("owner", ""))?;
+    let running = owned
+        .into_iter()
+        .filter(|w| here.contains(&w.id) || w.lease_until > now);
+    let (ids, mut taken): (HashSet<String>, HashSet<String>) =
+        running.map(|w| (w.id, w.resource_id)).unzip();
     let by_age = [("created_at", base::Dir::Asc), ("id", base::Dir::Asc)];
-    let waiting = tx.select_sorted::<Waiting>(oslo_db::everything(), &by_age, None)?;
-    let running =
-        |w: &Waiting| here.contains(&w.id) || (!w.owner.is_empty() && w.lease_until > now);
-    let mut taken: HashSet<String> = waiting
-        .iter()
-        .filter(|w| running(w))
-        .map(|w| w.resource_id.clone())
-        .collect();
     let mut claimed = Vec::new();
-    for flow in waiting {
-        // Also the resource of a flow that may not run yet is taken: the younger ones wait behind it.
-        let first = taken.insert(flow.resource_id.clone());
-        if !first || flow.lease_until > now || !names.contains(&flow.name.as_str()) {
-            continue;
+    let mut rest = oslo_db::everything();
+    loop {
+        let waiting = tx.select_sorted::<Waiting>(rest, &by_age, Some(PAGE as u64))?;
+        let last = waiting.last().filter(|_| waiting.len() == PAGE);
+        let next = last.map(|w| (w.created_at, w.id.clone()));
+        for flow in waiting.into_iter().filter(|w| !ids.contains(&w.id)) {
+            // Also the resource of a flow that may not run yet is taken: the younger ones wait behind it.
+            let first = taken.insert(flow.resource_id.clone());
+            if !first || flow.lease_until > now || !names.contains(&flow.name.as_str()) {
+                continue;
+            }
+            if claimed.len() >= room {
+                return Ok(claimed);
+            }
+            let unchanged = all([
+                eq("id", &flow.id),
+                eq("owner", &flow.owner),
+                eq("lease_until", flow.lease_until),
+            ]);
+            let values = [set("owner", owner), set("lease_until", now.plus(lease))];
+            if tx.update::<FlowRow>(unchanged, &values)? == 1
+                && let Some(row) = tx.find::<FlowRow>(eq("id", &flow.id))?
+            {
+                claimed.push(row);
+            }
         }
+        let Some((at, id)) = next else {
+            return Ok(claimed);
+        };
         if claimed.len() >= room {
-            break;
+            return Ok(claimed);
         }
-        let unchanged = all([
-            eq("id", &flow.id),
-            eq("owner", &flow.owner),
-            eq("lease_until", flow.lease_until),
-        ]);
-        let values = [set("owner", owner), set("lease_until", now.plus(lease))];
-        if tx.update::<FlowRow>(unchanged, &values)? == 1
-            && let Some(row) = tx.find::<FlowRow>(eq("id", &flow.id))?
-        {
-            claimed.push(row);
-        }
+        let same_moment = all([eq("created_at", at), gt("id", id)]);
+        rest = any([gt("created_at", at), same_moment]);
     }
-    Ok(claimed)
 }
 
 /// Frees what earlier lives on the same host held; says how many.

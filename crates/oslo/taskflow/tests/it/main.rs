@@ -201,6 +201,7 @@ on_both!(
     a_lease_that_ended_unnoticed_is_not_taken_twice_by_its_engine,
     a_stopped_engine_gives_back_and_a_dead_one_is_inherited,
     a_submitter_without_an_engine_wakes_one_elsewhere,
+    hundreds_that_wait_for_their_turn_hold_up_nobody_behind_them,
     leases_keep_others_away_until_they_end,
     one_resource_in_order_others_beside_it_within_bounds,
     the_toy_survives_everything,
@@ -341,6 +342,30 @@ async fn one_resource_in_order_others_beside_it_within_bounds(place: &Place) {
         2,
         "two at once, never more"
     );
+}
+
+async fn hundreds_that_wait_for_their_turn_hold_up_nobody_behind_them(place: &Place) {
+    let db = place.database().await;
+    let world = world_with_gate();
+    let engine = engine(&db, "h", &world);
+    let writer = engine.clone();
+    let submit_all = move |tx: &mut oslo_db::Tx| {
+        for n in 0..450 {
+            writer.submit(tx, &Make::new("7", &format!("a{n}")))?;
+        }
+        writer.submit(tx, &Make::new("8", "b")).map(drop)
+    };
+    db.write(submit_all).await.unwrap();
+    engine.start();
+    until(|| world.logged().len() == 2).await;
+    let mut begun = world.logged();
+    begun.sort();
+    assert_eq!(begun, ["make a0", "make b"]);
+    world.gate.as_ref().unwrap().add_permits(3);
+    // The next of the first resource, and nobody else's.
+    until(|| world.logged().len() == 4).await;
+    assert_eq!(world.logged()[2..], ["make a1", "make a2"]);
+    engine.kill().await;
 }
 
 async fn a_stopped_engine_gives_back_and_a_dead_one_is_inherited(place: &Place) {
