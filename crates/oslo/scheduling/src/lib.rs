@@ -32,6 +32,9 @@ pub trait Weigher<H, R>: Send + Sync {
     fn weigh(&self, host: &H, request: &R) -> f64;
 }
 
+/// Of so many of the best it is kept what each weigher gave: nobody reads more, and there may be thousands of hosts.
+pub const TOLD: usize = 50;
+
 /// A host that can take the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Survivor {
@@ -39,7 +42,7 @@ pub struct Survivor {
     pub host: String,
     /// The sum of its weights.
     pub total: f64,
-    /// What each weigher gave, normalised and multiplied, in their order.
+    /// What each weigher gave, normalised and multiplied, in their order; of the best [`TOLD`] only.
     pub weights: Vec<(String, f64)>,
 }
 
@@ -124,14 +127,14 @@ fn no_valid_host(log: &str) -> Error {
 }
 
 /// Filters, weighs and sorts. A host is judged by each filter in turn until one says no.
-pub fn run<H: HostState, R>(
-    hosts: &[H],
+pub fn run<'a, H: HostState + 'a, R>(
+    hosts: impl IntoIterator<Item = &'a H>,
     request: &R,
     filters: &[&dyn Filter<H, R>],
     weighers: &[&dyn Weigher<H, R>],
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut left: Vec<&H> = hosts.iter().collect();
+    let mut left: Vec<&H> = hosts.into_iter().collect();
     for filter in filters {
         if left.is_empty() {
             break;
@@ -165,29 +168,33 @@ fn weigh<H: HostState, R>(
     request: &R,
     weighers: &[&dyn Weigher<H, R>],
 ) -> Vec<Survivor> {
-    let unweighed = |h: &&H| Survivor {
-        host: h.name().to_string(),
-        total: 0.0,
-        weights: Vec::new(),
-    };
-    let mut survivors: Vec<Survivor> = hosts.iter().map(unweighed).collect();
+    let mut columns = Vec::with_capacity(weighers.len());
     for weigher in weighers {
-        let raw: Vec<f64> = hosts
-            .iter()
-            .map(|host| weigher.weigh(host, request))
-            .collect();
+        let raw: Vec<f64> = hosts.iter().map(|h| weigher.weigh(h, request)).collect();
         let multiplier = weigher.multiplier(request);
-        for (survivor, weight) in survivors.iter_mut().zip(normalise(&raw)) {
-            let weight = weight * multiplier;
-            survivor.total += weight;
-            survivor.weights.push((weigher.name().to_string(), weight));
-        }
+        let weights = normalise(&raw).into_iter().map(|w| w * multiplier);
+        columns.push((weigher.name(), weights.collect::<Vec<f64>>()));
     }
-    survivors.sort_by(|a, b| match b.total.total_cmp(&a.total) {
-        Ordering::Equal => a.host.cmp(&b.host),
+    let total = |i: usize| {
+        columns
+            .iter()
+            .fold(0.0, |sum, (_, weights)| sum + weights[i])
+    };
+    let mut order: Vec<(usize, f64)> = (0..hosts.len()).map(|i| (i, total(i))).collect();
+    order.sort_by(|a, b| match b.1.total_cmp(&a.1) {
+        Ordering::Equal => hosts[a.0].name().cmp(hosts[b.0].name()),
         unequal => unequal,
     });
-    survivors
+    let weights = |i: usize| {
+        let of = |(name, weights): &(&str, Vec<f64>)| (name.to_string(), weights[i]);
+        columns.iter().map(of).collect()
+    };
+    let survivor = |(at, (i, total)): (usize, (usize, f64))| Survivor {
+        host: hosts[i].name().to_string(),
+        total,
+        weights: if at < TOLD { weights(i) } else { Vec::new() },
+    };
+    order.into_iter().enumerate().map(survivor).collect()
 }
 
 /// To 0..1 among the candidates; when all weigh the same, all get 0, as upstream. What is not a number weighs least.
