@@ -42,6 +42,10 @@ case $1 in
   # What an operator shares with NFS or CephFS: the image store of all controllers.
   controller*) mkdir -p $base/shared/images /var/lib/ferrostack/images; mount --bind $base/shared/images /var/lib/ferrostack/images ;;
 esac
+case $1 in
+  # Its user reaches nothing below the cluster's own folder.
+  db*) mkdir -p $dir/mariadb /var/lib/mysql; chown mysql: $dir/mariadb; mount --bind $dir/mariadb /var/lib/mysql ;;
+esac
 mount --bind $base/hosts /etc/hosts
 hostname $1
 touch $dir/ready
@@ -76,6 +80,29 @@ daemon() {
   setsid nsenter -t "$(cat "$dir/pid")" -m -n -u -- "${@:3}" </dev/null >>"$dir/log/$2.log" 2>&1 &
   echo $! >"$dir/$2.pid"
   disown
+}
+
+# keep HOST NAME COMMAND...: one that is started again when it dies; what it prints is in HOST/log/NAME.ready.
+keep() {
+  local dir=$base/$1
+  rm -f "$dir/$2.stopped" "$dir/log/$2.ready"
+  daemon "$1" "$2.keeper" "$root/script/lib/keep.sh" "$dir/log/$2.ready" "$dir/$2.stopped" "$dir/hold" "${@:3}"
+}
+
+# kill_named HOST WORD...: SIGKILL to what the host runs under these names.
+kill_named() {
+  local p
+  for p in $(processes "$1"); do
+    case " ${*:2} " in *" $(cat "/proc/$p/comm" 2>/dev/null) "*) kill -KILL "$p" 2>/dev/null || true ;; esac
+  done
+}
+
+# kill_all HOST: SIGKILL to all of it, but for what starts it again.
+kill_all() {
+  local p
+  for p in $(processes "$1"); do
+    case $(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null) in *keep.sh*) ;; *) kill -KILL "$p" 2>/dev/null || true ;; esac
+  done
 }
 
 alive() { local state; state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null); [ -n "$state" ] && [ "$state" != Z ]; }

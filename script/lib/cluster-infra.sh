@@ -1,4 +1,4 @@
-# The engines below script/cluster: MariaDB, RabbitMQ, Memcached and HAProxy from Debian's packages, on host infra, at
+# The engines below script/cluster: MariaDB, RabbitMQ and Memcached from Debian's packages, on host infra, at
 # addresses that exist inside the cluster only; sourced there.
 
 infra_mariadb() {
@@ -11,7 +11,8 @@ infra_mariadb() {
   # Only the database's own network reaches it.
   daemon infra mariadb /usr/sbin/mariadbd --no-defaults --user=root --datadir="$dir/data" --bind-address=172.30.2.1 \
     --port=3306 --socket="$dir/socket" --pid-file="$dir/pid" --max-connections=500 --innodb-flush-log-at-trx-commit=1 \
-    --innodb-buffer-pool-size=256M --skip-name-resolve --character-set-server=utf8mb4
+    --innodb-buffer-pool-size=256M --skip-name-resolve --character-set-server=utf8mb4 \
+    --tcp-keepalive-time=10 --tcp-keepalive-interval=3 --tcp-keepalive-probes=3 --idle-transaction-timeout=60
   infra_wait MariaDB 30 mariadb_answers || return 1
   on infra mariadb --no-defaults -u root -S "$dir/socket" <<SQL
 CREATE USER IF NOT EXISTS 'ferrostack'@'172.30.2.%' IDENTIFIED BY '$(secret database)';
@@ -43,12 +44,6 @@ CONF
 infra_memcached() {
   daemon infra memcached memcached -u nobody -l 172.30.1.1 -p 11211 -m 64
   infra_wait Memcached 5 on infra bash -c 'exec 3<>/dev/tcp/172.30.1.1/11211' 2>/dev/null
-}
-
-infra_haproxy() {
-  on controller1 "$binary" haproxy --config /var/lib/ferrostack/config.toml >"$base/infra/haproxy.cfg" || return 1
-  daemon infra haproxy haproxy -W -db -f "$base/infra/haproxy.cfg"
-  infra_wait HAProxy 5 on infra bash -c 'exec 3<>/dev/tcp/172.30.1.1/5000' 2>/dev/null
 }
 
 # infra_wait NAME SECONDS COMMAND...

@@ -205,6 +205,9 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     if settings.agents.nova_metadata_url.is_empty() {
         settings.agents.nova_metadata_url = urls["metadata"].clone();
     }
+    if settings.agents.auth_ca_cert.is_none() {
+        settings.agents.auth_ca_cert = settings.authorities().map(Path::to_path_buf);
+    }
 
     let clock = Clock::real();
     let supervisor = Arc::new(Supervisor::new());
@@ -222,7 +225,10 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
 
     // Identity first: everybody else logs in there.
     let everywhere = urls.iter().map(|(s, u)| (s.to_string(), u.clone()));
-    let elsewhere = Arc::new(Http::new(everywhere.collect())?);
+    let elsewhere = Arc::new(Http::trusting(
+        everywhere.collect(),
+        settings.authorities(),
+    )?);
     let neighbours = InProcess::starting().or(elsewhere);
     let keystone = when(parts.has(Part::Keystone), async {
         let deps = keystone::Deps {
@@ -603,7 +609,9 @@ impl Cloud {
         project: &str,
         password: &Secret,
     ) -> Vec<(&'static str, String)> {
-        vec![
+        let cacert = self.settings.api.cafile.as_ref();
+        let cacert = cacert.map(|file| ("OS_CACERT", file.display().to_string()));
+        let mut all = vec![
             ("OS_AUTH_URL", format!("{}/v3", self.urls["identity"])),
             ("OS_IDENTITY_API_VERSION", "3".into()),
             ("OS_USERNAME", user.into()),
@@ -612,6 +620,8 @@ impl Cloud {
             ("OS_USER_DOMAIN_NAME", "Default".into()),
             ("OS_PROJECT_DOMAIN_NAME", "Default".into()),
             ("OS_REGION_NAME", self.settings.default.region.clone()),
-        ]
+        ];
+        all.extend(cacert);
+        all
     }
 }

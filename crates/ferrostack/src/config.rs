@@ -1,6 +1,6 @@
 //! What the binary itself is configured with; services' sections live in their crates.
 
-use base::Result;
+use base::{Error, Result};
 use oslo_config::{Config, OptionDoc, Section};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,6 +56,12 @@ oslo_config::section! {
         pub tls_certificate: Option<PathBuf> = None,
         /// Private key (PEM).
         pub tls_key: Option<PathBuf> = None,
+        /// What clients write before `public_host`: `http` or `https`. Empty: `https` if the APIs or HAProxy have a
+        /// certificate.
+        pub public_scheme: String = String::new(),
+        /// Authorities (PEM) that are trusted besides the machine's own when the cloud calls its own APIs; also told to
+        /// clients in `clouds.yaml`.
+        pub cafile: Option<PathBuf> = None,
     }
 }
 
@@ -114,6 +120,13 @@ oslo_config::section! {
         pub controllers: Vec<String> = vec![],
         /// What this host is, if the command line does not say: `controller`, `compute`, `network`, `storage`.
         pub roles: Vec<String> = vec![],
+        /// Nodes of Galera (`address:3306`): HAProxy then listens on 127.0.0.1:3306 of each controller and leads to one of
+        /// them, so that `[database] connection` names 127.0.0.1.
+        pub databases: Vec<String> = vec![],
+        /// Certificate chain and private key (PEM, in one file) with which HAProxy speaks TLS to clients.
+        pub tls_certificate: Option<PathBuf> = None,
+        /// Where HAProxy tells keepalived that it lives, on loopback.
+        pub haproxy_check_port: u16 = 8771,
         /// Where a controller listens for hosts that join, on `[api] bind_host`, once there is a broker.
         pub join_port: u16 = 8770,
     }
@@ -200,6 +213,23 @@ impl Settings {
             wsrep_sync_wait: database.mysql_wsrep_sync_wait,
             ..oslo_db::Options::default()
         }
+    }
+
+    /// `http` or `https`: how clients reach the APIs.
+    pub fn public_scheme(&self) -> &str {
+        let tls = self.api.tls_key.is_some() || self.cluster.tls_certificate.is_some();
+        match (self.api.public_scheme.as_str(), tls) {
+            ("", true) => "https",
+            ("", false) => "http",
+            (said, _) => said,
+        }
+    }
+
+    /// Who signs for the cloud's own APIs, besides the machine's authorities: without `cafile` the APIs' certificate
+    /// itself, if it is here: it may have signed itself.
+    pub fn authorities(&self) -> Option<&Path> {
+        let api = &self.api;
+        api.cafile.as_deref().or(api.tls_certificate.as_deref())
     }
 
     /// How long the APIs go on when load balancers were told that they end.
@@ -289,6 +319,16 @@ impl Settings {
             }
         }
         self.cinder.host = host;
+        let scheme = self.public_scheme().to_string();
+        if !["http", "https"].contains(&scheme.as_str()) {
+            let words = format!("[api] public_scheme is http or https, not '{scheme}'.");
+            return Err(Error::bad_request(words));
+        }
+        let (host, port) = (&self.api.public_host, self.api.novnc_port);
+        let console = &mut self.nova.novncproxy_base_url;
+        if !host.is_empty() && port != 0 && *console == defaults.nova.novncproxy_base_url {
+            *console = format!("{scheme}://{host}:{port}/vnc_lite.html");
+        }
         // With a real way out, the bridge is not the end of it: the host needs no address there.
         if self.agents.external_bridge_cidr.is_empty() && self.agents.external_interface.is_empty()
         {

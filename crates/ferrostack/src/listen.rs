@@ -54,10 +54,7 @@ impl Ports {
             "" => &api.bind_host,
             public => public,
         };
-        let scheme = match api.tls_key {
-            Some(_) => "https",
-            None => "http",
-        };
+        let scheme = settings.public_scheme();
         let port = |service: &str, configured: u16| {
             self.bound
                 .get(service)

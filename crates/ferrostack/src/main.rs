@@ -433,7 +433,8 @@ fn write_files(cloud: &Cloud, name: &str) -> Result<()> {
         .iter()
         .map(|(k, v)| (k.to_string(), v.clone()))
         .collect();
-    let running = status::Running { pid, urls };
+    let cafile = cloud.settings.authorities().map(Path::to_path_buf);
+    let running = status::Running { pid, urls, cafile };
     private::write(
         &status::file(state, name),
         &serde_json::to_string(&running)?,
@@ -451,9 +452,13 @@ fn write_credentials(cloud: &Cloud, state: &Path) -> Result<()> {
     }
     private::write(&state.join("openrc"), &openrc)?;
     let region = &cloud.settings.default.region;
+    let cacert = match &cloud.settings.api.cafile {
+        Some(file) => format!("    cacert: {}\n", file.display()),
+        None => String::new(),
+    };
     let entry = |name: &str, user: &str, project: &str, password: &base::Secret| {
         format!(
-            "  {name}:\n    auth:\n      auth_url: {}/v3\n      username: {user}\n      password: {}\n      project_name: {project}\n      user_domain_name: Default\n      project_domain_name: Default\n    region_name: {region}\n    identity_api_version: 3\n",
+            "  {name}:\n    auth:\n      auth_url: {}/v3\n      username: {user}\n      password: {}\n      project_name: {project}\n      user_domain_name: Default\n      project_domain_name: Default\n    region_name: {region}\n    identity_api_version: 3\n{cacert}",
             cloud.urls["identity"],
             password.expose(),
         )

@@ -19,6 +19,9 @@ pub struct Running {
     pub pid: u32,
     /// Service type to URL.
     pub urls: BTreeMap<String, String>,
+    /// Authorities for these, besides the machine's own.
+    #[serde(default)]
+    pub cafile: Option<PathBuf>,
 }
 
 /// Where the process of that name writes what it is.
@@ -83,7 +86,7 @@ pub async fn run(state: &Path) -> Result<bool> {
         .iter()
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
-    let http = Http::new(urls).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let http = Http::trusting(urls, cloud.cafile.as_deref()).map_err(|e| anyhow::anyhow!("{e}"))?;
     let admin = ServiceCredentials {
         username: "admin".into(),
         password: secrets.admin_password,

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use oslo_http::{Body, Endpoint, Reply};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -104,14 +105,25 @@ pub struct Http {
 impl Http {
     /// `urls`: service type to `http://host:port`, without a path.
     pub fn new(urls: HashMap<String, String>) -> Result<Http> {
+        Http::trusting(urls, None)
+    }
+
+    /// The same; the authorities of this file (PEM) are trusted besides the machine's own.
+    pub fn trusting(urls: HashMap<String, String>, ca: Option<&Path>) -> Result<Http> {
         // One cryptographic provider for the whole house; an error says that the process has it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .read_timeout(Duration::from_secs(60))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(Error::internal)?;
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(ca) = ca {
+            let bad =
+                |e: &dyn std::fmt::Display| Error::bad_request(format!("{}: {e}", ca.display()));
+            let text = std::fs::read(ca).map_err(|e| bad(&e))?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&text);
+            client = client.tls_certs_merge(authorities.map_err(|e| bad(&e))?);
+        }
+        let client = client.build().map_err(Error::internal)?;
         Ok(Http { client, urls })
     }
 }

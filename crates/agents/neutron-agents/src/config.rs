@@ -1,5 +1,6 @@
 //! The `[neutron_agents]` section, and the same as checked types.
 
+use crate::nova::Nova;
 use base::{Error, Result, Secret};
 use host_netns::{IfName, Tag};
 use ipnet::IpNet;
@@ -45,6 +46,9 @@ oslo_config::section! {
         pub dnsmasq_dns_servers: Vec<String> = vec![],
         /// Nova's metadata API; empty: `http://127.0.0.1:8775`, or where the configuration says that the APIs are.
         pub nova_metadata_url: String = String::new(),
+        /// Authorities (PEM) that sign the certificate of an `https` metadata API; without it, `[api] cafile`, or the
+        /// machine's own.
+        pub auth_ca_cert: Option<PathBuf> = None,
         /// Signs the instance's id on the way to nova.
         pub metadata_proxy_shared_secret: Secret = Secret::default(),
     }
@@ -78,7 +82,7 @@ pub struct Settings {
     pub resync_interval: Duration,
     pub lease_seconds: u32,
     pub forwarders: Vec<IpAddr>,
-    pub metadata_address: String,
+    pub nova: Nova,
     pub metadata_secret: Secret,
 }
 
@@ -127,10 +131,6 @@ impl NeutronAgentsConf {
             "" => "http://127.0.0.1:8775",
             url => url,
         };
-        let metadata_address = metadata_url
-            .strip_prefix("http://")
-            .map(|t| t.trim_end_matches('/'));
-        let metadata_address = metadata_address.filter(|t| t.contains(':') && !t.contains('/'));
         let host = match self.host.as_str() {
             "" => nix::unistd::gethostname()
                 .map_err(Error::internal)?
@@ -181,9 +181,7 @@ impl NeutronAgentsConf {
                 .iter()
                 .map(address("dnsmasq_dns_servers"))
                 .collect::<Result<_>>()?,
-            metadata_address: metadata_address
-                .ok_or_else(|| bad("nova_metadata_url", metadata_url))?
-                .to_string(),
+            nova: Nova::parse(metadata_url, self.auth_ca_cert.as_deref())?,
             metadata_secret: self.metadata_proxy_shared_secret.clone(),
         })
     }

@@ -13,6 +13,7 @@ mod firewall;
 mod l3;
 mod leg;
 mod metadata;
+mod nova;
 mod owned;
 pub mod plan;
 mod report;
@@ -44,9 +45,12 @@ pub fn start_some(
     agents: &[&str],
     supervisor: &Supervisor,
 ) -> Result<()> {
-    let (bus, settings) = (bus.clone(), conf.settings()?.only(agents));
+    let (bus, mut settings) = (bus.clone(), conf.settings()?.only(agents));
     if settings.here().is_empty() {
         return Ok(());
+    }
+    if settings.metadata {
+        settings.nova.trust()?;
     }
     supervisor.spawn("neutron-agents", move |cancel| {
         run(bus.clone(), settings.clone(), cancel)

@@ -177,9 +177,9 @@ impl Proxy {
             &owner,
             peer,
             settings.metadata_secret.expose().as_bytes(),
-            &settings.metadata_address,
+            &settings.nova.address,
         );
-        let mut nova = TcpStream::connect(&settings.metadata_address).await?;
+        let mut nova = settings.nova.connect().await?;
         nova.write_all(sent.as_bytes()).await?;
         nova.write_all(&body).await?;
         tokio::io::copy(&mut nova, stream).await?;

@@ -115,15 +115,7 @@ pub fn reports(settings: &Settings, state: &HostState, start_flag: bool) -> Vec<
             "neutron-metadata-agent",
             "N/A",
             vec![
-                (
-                    "nova_metadata_host",
-                    settings
-                        .metadata_address
-                        .split(':')
-                        .next()
-                        .unwrap_or_default()
-                        .into(),
-                ),
+                ("nova_metadata_host", settings.nova.host().into()),
                 ("log_agent_heartbeats", false.into()),
             ],
         ));

@@ -33,6 +33,12 @@ pub(super) struct Given {
     /// Its configuration, but for what it alone knows: its addresses.
     pub config: String,
     pub secrets: Secrets,
+    /// Authorities (PEM) of the APIs, besides the machine's own.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// For controllers: the certificate and key with which HAProxy speaks TLS.
+    #[serde(default)]
+    pub front: Option<Secret>,
 }
 
 /// Serves joining hosts.
@@ -94,10 +100,16 @@ impl Desk {
         tracing::info!(host = ask.host, ?roles, "a host joins");
         let secrets = Secrets::load(&self.state)?.of(&roles);
         let config = self.config_of(&roles, &ask.host);
+        let front = match roles.contains(&Role::Controller) {
+            true => read(self.settings.cluster.tls_certificate.as_deref()).await?,
+            false => None,
+        };
         Reply::ok(&Given {
             roles,
             config: toml::to_string(&config).map_err(Error::internal)?,
             secrets,
+            ca: read(self.settings.authorities()).await?,
+            front: front.map(Secret::new),
         })
     }
 
@@ -128,6 +140,7 @@ impl Desk {
         }
         let api = &settings.api;
         set(&mut table, "api", "public_host", api.public_host.as_str());
+        set(&mut table, "api", "public_scheme", settings.public_scheme());
         for (name, port) in [
             ("identity_port", api.identity_port),
             ("image_port", api.image_port),
@@ -172,6 +185,15 @@ impl Endpoint for Desk {
     fn name(&self) -> &'static str {
         "join"
     }
+}
+
+async fn read(path: Option<&Path>) -> Result<Option<String>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let text = tokio::fs::read_to_string(path).await;
+    let bad = |e| Error::internal(format!("{}: {e}", path.display()));
+    text.map(Some).map_err(bad)
 }
 
 pub(super) fn set(table: &mut Table, section: &str, option: &str, value: impl Into<Value>) {

@@ -88,6 +88,21 @@ pub async fn join(state: &Path, text: &str, wish: Wish) -> Result<(Vec<Role>, Pa
     if has(Role::Storage) {
         set(&mut config, "cinder_volume", "my_ip", management.as_str());
     }
+    if let Some(ca) = &given.ca {
+        let file = state.join("ca.pem");
+        private::write(&file, ca)?;
+        set(&mut config, "api", "cafile", &*file.to_string_lossy());
+    }
+    if let Some(front) = &given.front {
+        let file = state.join("haproxy.pem");
+        private::write(&file, front.expose())?;
+        set(
+            &mut config,
+            "cluster",
+            "tls_certificate",
+            &*file.to_string_lossy(),
+        );
+    }
     let config = toml::to_string(&config).map_err(Error::internal)?;
     // The configuration last: with it the host has joined.
     private::create(

@@ -1,0 +1,114 @@
+#!/bin/bash
+# tests/cluster/story.sh: a cloud of many hosts, by the unmodified `openstack` client.
+#
+# `script/cluster up --fake` (two controllers with HAProxy and keepalived, MariaDB, RabbitMQ, Memcached; the other hosts join with
+# tickets), what the lists of services and agents say, a server booted and deleted from the host client, one drill (the
+# controller that has the virtual address loses all of Ferrostack), `script/cluster down`; then nothing may be left of it. Needs
+# root. FERROSTACK_BINARY names a program that is built already. Prints a line with the time of each step, and last
+# 'N passed, N failed'.
+set -euo pipefail
+source "$(dirname "$0")/../../script/lib.sh"
+
+[ "$(id -u)" = 0 ] || die "hosts made of namespaces need root" "run as root"
+if ip netns list 2>/dev/null | grep -q '^fsc-'; then die "a cluster stands on this machine already" "script/cluster down"; fi
+# A container may forbid what a host is made of; then this says what, and fails.
+why=$(unshare --net --mount --uts --propagation private sh -c 'mount -t sysfs sysfs /sys && mount -t tmpfs tmpfs /run && hostname host' 2>&1) ||
+  die "no namespaces here: $why" "network, mount and UTS namespaces, sysfs and tmpfs are needed: CAP_SYS_ADMIN and CAP_NET_ADMIN"
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/ferrostack-cluster-story.XXXXXX")
+export FERROSTACK_CLUSTER=$scratch/cluster
+passed=0 failed=0
+
+# What a cluster could leave on a machine, one thing a line.
+on_machine() {
+  ip -o link | awk -F': ' '{sub(/@.*/, "", $2); print "link " $2}'
+  ip netns list 2>/dev/null | awk '{print "namespace " $1}'
+  awk -v b="$scratch" 'index($2, b) == 1 || $2 ~ /^\/var\/lib\/ferrostack/ {print "mount " $2}' /proc/mounts
+  [ ! -e "$FERROSTACK_CLUSTER" ] || echo "files in $FERROSTACK_CLUSTER"
+  local p words
+  for p in /proc/[0-9]*; do
+    words=$({ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null) || continue
+    case $words in *"$FERROSTACK_CLUSTER"* | *keepalived* | *haproxy* | *mariadbd* | *beam.smp* | *epmd* | *memcached* | *ferrostack\ run*)
+      echo "process ${p#/proc/} ${words:0:100}" ;;
+    esac
+  done
+}
+left() { comm -13 "$scratch/before" <(on_machine | sort); }
+
+# check WORDS COMMAND...: one step; a failure is told with its output, and the story goes on where it can.
+check() {
+  local words=$1 start
+  shift
+  start=$(date +%s%N)
+  if "$@" >"$scratch/out" 2>&1; then
+    passed=$((passed + 1))
+    printf '  ok   %-60s%7.1f s\n' "$words" "$(seconds_since "$start")"
+  else
+    failed=$((failed + 1))
+    printf '  FAIL %-60s%7.1f s\n' "$words" "$(seconds_since "$start")"
+    sed 's/^/       /' "$scratch/out" | tail -n 40
+    return 1
+  fi
+}
+need() { check "$@" || exit 1; }
+
+finish() {
+  local code=$? more
+  trap - EXIT INT TERM
+  if [ "$failed" -gt 0 ] || [ $code -ne 0 ]; then
+    say "--- the cluster's last words"
+    grep -hE '"level":"(WARN|ERROR)"' "$FERROSTACK_CLUSTER"/*/state/logs/*.log 2>/dev/null | tail -n 20 | cut -c1-500 >&2 || true
+    tail -n 3 "$FERROSTACK_CLUSTER"/*/log/*.keeper.log 2>/dev/null | cut -c1-300 >&2 || true
+  fi
+  check "script/cluster down" "$root/script/cluster" down || true
+  more=$(left)
+  check "nothing is left on the machine" test -z "$more" || printf '%s\n' "$more" | sed 's/^/    /' >&2
+  rm -rf "$scratch"
+  [ $code -eq 0 ] || failed=$((failed + 1))
+  echo "$passed passed, $failed failed"
+  [ $failed -eq 0 ]
+}
+on_machine | sort >"$scratch/before"
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+client() { "$root/script/cluster" exec client -- openstack "$@"; }
+# lines WORDS N COMMAND...: the command prints N lines of these words.
+lines() {
+  local got
+  got=$("${@:3}") || return
+  [ "$(grep -cE "$1" <<<"$got")" = "$2" ] || { echo "not $2 lines of '$1' in:"; echo "$got"; return 1; }
+}
+within() {
+  local until=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $until ] || return 1
+    sleep 1
+  done
+}
+
+need "script/cluster up --fake" "$root/script/cluster" up --fake --no-demo
+need "both computes are up" lines '^nova-compute compute[12] enabled up$' 2 \
+  client compute service list -f value -c Binary -c Host -c Status -c State
+check "so are schedulers and conductors of both controllers" lines '^nova-(scheduler|conductor) controller[12] enabled up$' 4 \
+  client compute service list -f value -c Binary -c Host -c Status -c State || true
+check "network agents of three hosts are alive" lines '^(compute1|compute2|network1) True neutron-' 6 \
+  client network agent list -f value -c Host -c Alive -c Binary || true
+check "the storage host is up" lines '^cinder-volume storage1@[a-z0-9]+ up$' 1 \
+  client volume service list --service cinder-volume -f value -c Binary -c Host -c State || true
+no_way() { ! "$root/script/cluster" exec compute1 -- timeout 2 bash -c 'exec 3<>/dev/tcp/172.30.2.1/3306' 2>/dev/null; }
+check "a compute has no way to the database" no_way || true
+check "ferrostack status says that all is well" within 20 "$root/script/cluster" status || true
+
+need "network create" client network create private
+need "subnet create" client subnet create private --network private --subnet-range 192.168.77.0/24
+need "server create --wait" client server create first --image cirros --flavor m1.nano --network private --wait
+check "server delete --wait" client server delete first --wait || true
+check "its port went with it" lines . 0 client port list --network private --device-owner compute:nova -f value || true
+drill() { "$root/script/cluster" drill kill-controller | tee "$scratch/drill"; }
+check "drill: a controller dies under load" drill || true
+# Nothing lost, stuck or leaked is the drill's own exit code; this is what clients noticed.
+no_failed_get() { awk '$1 == "kill-controller" {seen = 1; bad = $6} END {exit !(seen && bad == 0)}' "$scratch/drill" || { cat "$scratch/drill"; return 1; }; }
+check "no GET failed" no_failed_get || true
+cat "$scratch/drill" 2>/dev/null || true
