@@ -160,6 +160,18 @@ fn catalog(urls: &BTreeMap<&'static str, String>) -> Vec<EndpointSpec> {
     ]
 }
 
+/// The types by which access rules know the services.
+const SERVICE_TYPES: &[(&str, &[&str])] = &[
+    (
+        "cinder",
+        &["block-storage", "volumev3", "volumev2", "volume"],
+    ),
+    ("glance", &["image"]),
+    ("neutron", &["network"]),
+    ("nova", &["compute"]),
+    ("placement", &["placement"]),
+];
+
 const SERVICE_USERS: &[&str] = &["nova", "neutron", "cinder", "glance", "placement"];
 
 /// The parts of nova that are not on compute hosts.
@@ -267,8 +279,9 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     if parts.need_database() {
         rpc.push(KeystoneTokens::listen(&bus, heard.clone()).await?);
     }
-    let auth =
-        TokenAuth::new(Arc::new(tokens), settings.cache.expiration(), clock.clone()).heeding(heard);
+    let auth = TokenAuth::new(Arc::new(tokens), settings.cache.expiration(), clock.clone())
+        .heeding(heard)
+        .knowing(SERVICE_TYPES);
     let auth: Arc<dyn Authenticate> = Arc::new(match settings.cache.open()? {
         Some(cache) => auth.sharing(cache, secrets.cloud_secret.clone()),
         None => auth,

@@ -5,7 +5,7 @@ use crate::fault;
 use base::{Error, Result};
 use futures::future::BoxFuture;
 use http::Method;
-use keystone_types::{GENERATION_HEADER, GenerationApi, GenerationClient};
+use keystone_types::{ACCESS_RULES_HEADER, GENERATION_HEADER, GenerationApi, GenerationClient};
 use oslo_auth::{Generation, TokenSource, ValidatedToken, Validation};
 use oslo_context::RequestContext;
 use oslo_http::Body;
@@ -31,6 +31,7 @@ impl KeystoneTokens {
             .header("host", "127.0.0.1")
             .header("x-auth-token", asker)
             .header("x-subject-token", token)
+            .header(ACCESS_RULES_HEADER, "1.0")
             .body(Body::Empty)
             .map_err(|_| Error::unauthorized("malformed token"))?;
         let reply = self.sdk.transport().send("identity", request).await?;

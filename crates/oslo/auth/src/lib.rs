@@ -3,10 +3,12 @@
 //! Only `X-Auth-Token` and `X-Service-Token` are read. `X-User-Id`, `X-Roles` and their kin, which upstream's
 //! middleware passes along inside a process, do not exist here, so forging them gains nothing (OSSA-2026-001).
 
+mod access;
 mod generation;
 mod shared;
 mod token;
 
+pub use access::{AccessRule, path_matches};
 pub use generation::Generation;
 pub use token::ValidatedToken;
 
@@ -15,7 +17,7 @@ use futures::future::BoxFuture;
 use http::HeaderMap;
 use moka::sync::Cache;
 use oslo_context::RequestContext;
-use oslo_http::Authenticate;
+use oslo_http::{Asked, Authenticate};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use shared::Shared;
@@ -67,6 +69,8 @@ pub struct TokenAuth {
     memory: Cache<[u8; 32], Arc<Known>>,
     shared: Option<Shared>,
     generation: Generation,
+    /// The types by which a service is known in the catalog and in access rules.
+    types: &'static [(&'static str, &'static [&'static str])],
     ttl: Duration,
     clock: Clock,
     started: Instant,
@@ -85,6 +89,7 @@ impl TokenAuth {
                 .build(),
             shared: None,
             generation: Generation::default(),
+            types: &[],
             ttl,
             clock,
             started: Instant::now(),
@@ -101,6 +106,12 @@ impl TokenAuth {
     /// Forgets when somebody moves `generation`.
     pub fn heeding(mut self, generation: Generation) -> TokenAuth {
         self.generation = generation;
+        self
+    }
+
+    /// The types of services by their names. Tokens with access rules are good for nothing at a service without types.
+    pub fn knowing(mut self, types: &'static [(&'static str, &'static [&'static str])]) -> Self {
+        self.types = types;
         self
     }
 
@@ -228,31 +239,80 @@ fn unauthorized() -> Error {
     Error::unauthorized("The request you have made requires authentication.")
 }
 
+impl TokenAuth {
+    /// What the tokens in the headers stand for: the caller's, and another's who vouches for it.
+    async fn tokens<'h>(
+        &self,
+        headers: &'h HeaderMap,
+    ) -> Result<(&'h str, Arc<Known>, Option<Arc<Known>>)> {
+        let text = |name: &str| {
+            headers
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .filter(|t| !t.is_empty())
+        };
+        let token = text("x-auth-token")
+            .or_else(|| text("x-storage-token"))
+            .ok_or_else(unauthorized)?;
+        let service = match text("x-service-token") {
+            Some(service) => Some(self.validated(service, false).await?),
+            None => None,
+        };
+        // A long piece of work may outlive the token it began with; the services that do it vouch for it.
+        let late = service.as_ref().is_some_and(|s| vouches(s));
+        Ok((token, self.validated(token, late).await?, service))
+    }
+
+    /// Whether the token is good for this request. What a service asks of another to do what it was asked is the first
+    /// service's affair.
+    fn allowed(&self, known: &Known, service: Option<&Arc<Known>>, asked: &Asked<'_>) -> bool {
+        let Some(rules) = &known.token.access_rules else {
+            return true;
+        };
+        let types = self.types.iter().find(|(name, _)| *name == asked.service);
+        let types = types.map_or(&[][..], |(_, types)| types);
+        let method = asked.method.as_str();
+        service.is_some_and(|s| vouches(s))
+            || rules
+                .iter()
+                .any(|rule| rule.allows(types, method, asked.path))
+    }
+}
+
+/// Whether this is a service's own token: a caller's own in its place says nothing.
+fn vouches(service: &Known) -> bool {
+    service.token.roles.iter().any(|role| role == SERVICE_ROLE)
+}
+
+fn context(token: &str, known: &Known, service: Option<&Arc<Known>>) -> RequestContext {
+    let mut ctx = known.token.context(token);
+    if let Some(service) = service {
+        ctx.service_roles = service.token.roles.clone();
+        ctx.service_user_id = Some(service.token.user_id.clone());
+    }
+    ctx
+}
+
 impl Authenticate for TokenAuth {
+    fn admit<'a>(&'a self, asked: Asked<'a>) -> BoxFuture<'a, Result<RequestContext>> {
+        Box::pin(async move {
+            let (token, known, service) = self.tokens(asked.headers).await?;
+            if !self.allowed(&known, service.as_ref(), &asked) {
+                return Err(unauthorized());
+            }
+            Ok(context(token, &known, service.as_ref()))
+        })
+    }
+
     fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<RequestContext>> {
         Box::pin(async move {
-            let text = |name: &str| {
-                headers
-                    .get(name)
-                    .and_then(|v| v.to_str().ok())
-                    .filter(|t| !t.is_empty())
-            };
-            let token = text("x-auth-token")
-                .or_else(|| text("x-storage-token"))
-                .ok_or_else(unauthorized)?;
-            let service = match text("x-service-token") {
-                Some(service) => Some(self.validated(service, false).await?),
-                None => None,
-            };
-            // A long piece of work may outlive the token it began with; the services that do it vouch for it.
-            let roles = service.as_ref().map_or(&[][..], |s| &s.token.roles);
-            let late = roles.iter().any(|role| role == SERVICE_ROLE);
-            let mut ctx = self.validated(token, late).await?.token.context(token);
-            if let Some(service) = service {
-                ctx.service_roles = service.token.roles.clone();
-                ctx.service_user_id = Some(service.token.user_id.clone());
+            let (token, known, service) = self.tokens(headers).await?;
+            // Who does not say what is asked cannot be told whether it may be.
+            let vouched = service.as_ref().is_some_and(|s| vouches(s));
+            if known.token.access_rules.is_some() && !vouched {
+                return Err(unauthorized());
             }
-            Ok(ctx)
+            Ok(context(token, &known, service.as_ref()))
         })
     }
 }

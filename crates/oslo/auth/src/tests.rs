@@ -58,6 +58,13 @@ impl TokenSource for Fake {
                 user_id: token.into(),
                 roles: vec![role.into()],
                 expires_at: Timestamp::from_seconds(end),
+                access_rules: token.starts_with("good-bound").then(|| {
+                    vec![AccessRule {
+                        service: "compute".into(),
+                        path: "/v2.1/servers/*".into(),
+                        method: "GET".into(),
+                    }]
+                }),
                 ..ValidatedToken::default()
             };
             Ok(Validation { token, generation })
@@ -280,4 +287,45 @@ async fn only_tokens_say_who_somebody_is() {
     alone.insert("x-service-token", "good-nova".parse().unwrap());
     let refused = auth.authenticate(&alone).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::Unauthorized, "no user, no service");
+}
+
+#[tokio::test]
+async fn a_token_with_access_rules_is_good_for_nothing_else() {
+    let fake = Arc::new(Fake::default());
+    let clock = Clock::manual(Timestamp::from_seconds(0));
+    let auth = over(&fake, &clock).knowing(&[("nova", &["compute"])]);
+    let bound = user("good-bound");
+    let own_twice = headers(&[
+        ("x-auth-token", "good-bound"),
+        ("x-service-token", "good-bound"),
+    ]);
+    let by_nova = headers(&[
+        ("x-auth-token", "good-bound"),
+        ("x-service-token", "good-nova"),
+    ]);
+    let free = user("good1");
+    let cases = [
+        (&bound, "nova", "GET", "/v2.1/servers/1", true),
+        (&bound, "nova", "GET", "/v2.1/servers", false),
+        (&bound, "nova", "DELETE", "/v2.1/servers/1", false),
+        (&bound, "cinder", "GET", "/v2.1/servers/1", false),
+        (&own_twice, "cinder", "GET", "/v3/volumes", false),
+        (&by_nova, "cinder", "GET", "/v3/volumes", true),
+        (&free, "cinder", "GET", "/v3/volumes", true),
+    ];
+    for (headers, service, method, path, expected) in cases {
+        let method = method.parse().unwrap();
+        let asked = Asked {
+            service,
+            method: &method,
+            path,
+            headers,
+        };
+        let admitted = auth.admit(asked).await;
+        assert_eq!(admitted.is_ok(), expected, "{service} {method} {path}");
+        if let Err(error) = admitted {
+            assert_eq!(error.kind(), Kind::Unauthorized);
+        }
+    }
+    assert_eq!(kind(&auth, &bound).await, Kind::Unauthorized);
 }

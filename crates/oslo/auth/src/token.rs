@@ -1,5 +1,6 @@
 //! What keystone says a token stands for, without its catalog.
 
+use crate::access::AccessRule;
 use base::{Error, Result, Secret, Timestamp};
 use oslo_context::RequestContext;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub struct ValidatedToken {
     pub roles: Vec<String>,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// The requests that it is good for, if not for all.
+    #[serde(default)]
+    pub access_rules: Option<Vec<AccessRule>>,
 }
 
 impl ValidatedToken {
@@ -52,6 +56,7 @@ impl ValidatedToken {
                 .filter_map(|r| text(&r["name"]))
                 .collect(),
             expires_at: Timestamp::parse(expires)?,
+            access_rules: AccessRule::of_token(token)?,
         })
     }
 

@@ -39,8 +39,26 @@ pub trait Endpoint: Send + Sync + 'static {
     }
 }
 
+/// What is asked of whom, as far as it matters to whoever lets callers in.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// The service, by its name: `nova`.
+    pub service: &'static str,
+    /// The method as sent.
+    pub method: &'a Method,
+    /// The path as sent, without query.
+    pub path: &'a str,
+    /// All headers.
+    pub headers: &'a HeaderMap,
+}
+
 /// Token to context; `oslo-auth` implements it, keystone has its own.
 pub trait Authenticate: Send + Sync + 'static {
+    /// The caller of this request; 401 also for one whose token is good for other requests only.
+    fn admit<'a>(&'a self, asked: Asked<'a>) -> BoxFuture<'a, Result<RequestContext>> {
+        self.authenticate(asked.headers)
+    }
+
     /// The caller behind the headers (`X-Auth-Token`, `X-Service-Token`); 401 if there is none. Identity headers such
     /// as `X-Roles` are never read.
     fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<RequestContext>>;
@@ -304,7 +322,13 @@ impl<S: Send + Sync + 'static> Api<S> {
         } else if matched.is_none() && !self.config.auth_first {
             return Err(Error::not_found("The resource could not be found."));
         } else {
-            self.auth.authenticate(&parts.headers).await?
+            let asked = Asked {
+                service: self.config.name,
+                method: &parts.method,
+                path: &path,
+                headers: &parts.headers,
+            };
+            self.auth.admit(asked).await?
         };
         ctx.request_id = request_id.to_string();
         ctx.global_request_id = global_id(&parts.headers).map(str::to_string);

@@ -28,7 +28,7 @@ mod schema;
 mod server;
 
 pub use body::Body;
-pub use dispatch::{Api, ApiConfig, Authenticate, Endpoint, VersionRange};
+pub use dispatch::{Api, ApiConfig, Asked, Authenticate, Endpoint, VersionRange};
 pub use health::Health;
 pub use paging::{PagingRules, next_link, page_link, parse_paging};
 pub use reply::Reply;

@@ -6,7 +6,7 @@ use base::{Kind, Result};
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use oslo_context::RequestContext;
-use oslo_http::Authenticate;
+use oslo_http::{Asked, Authenticate};
 use std::sync::Arc;
 
 /// Token to context, by asking keystone in this process.
@@ -35,18 +35,58 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
         .filter(|t| !t.is_empty())
 }
 
-impl Authenticate for LocalAuth {
-    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<RequestContext>> {
-        Box::pin(async move {
-            let token = header(headers, "x-auth-token").ok_or_else(crate::api::unauthorized)?;
-            let valid = self.means(token).await?;
-            let mut ctx = valid.context_of(token);
-            if let Some(service) = header(headers, "x-service-token") {
-                let service = self.means(service).await?;
-                ctx.service_roles = service.standing.context.roles.clone();
-                ctx.service_user_id = service.standing.context.user_id.clone();
-            }
-            Ok(ctx)
+/// Whose token vouches for another's.
+const SERVICE_ROLE: &str = "service";
+/// The type by which access rules know this service.
+const TYPE: &str = "identity";
+
+impl LocalAuth {
+    /// Whether the token is good for this request. Everybody may ask about tokens, so that they can be used elsewhere.
+    fn allowed(valid: &Validated, asked: &Asked<'_>) -> bool {
+        let Some(rules) = valid.access_rules() else {
+            return true;
+        };
+        let (method, path) = (asked.method.as_str(), asked.path);
+        let asks = method == "GET" && path.trim_end_matches('/') == "/v3/auth/tokens";
+        asks || rules.iter().any(|rule| {
+            rule.service == TYPE
+                && rule.method == method
+                && oslo_auth::path_matches(&rule.path, path)
         })
+    }
+
+    async fn context(
+        &self,
+        headers: &HeaderMap,
+        asked: Option<Asked<'_>>,
+    ) -> Result<RequestContext> {
+        let token = header(headers, "x-auth-token").ok_or_else(crate::api::unauthorized)?;
+        let valid = self.means(token).await?;
+        let mut ctx = valid.context_of(token);
+        if let Some(service) = header(headers, "x-service-token") {
+            let service = self.means(service).await?;
+            ctx.service_roles = service.standing.context.roles.clone();
+            ctx.service_user_id = service.standing.context.user_id.clone();
+        }
+        let allowed = match asked {
+            Some(asked) => LocalAuth::allowed(&valid, &asked),
+            None => valid.access_rules().is_none(),
+        };
+        // What a service asks to do what it was asked is that service's affair.
+        let vouched = || ctx.service_roles.iter().any(|role| role == SERVICE_ROLE);
+        if !allowed && !vouched() {
+            return Err(crate::api::unauthorized());
+        }
+        Ok(ctx)
+    }
+}
+
+impl Authenticate for LocalAuth {
+    fn admit<'a>(&'a self, asked: Asked<'a>) -> BoxFuture<'a, Result<RequestContext>> {
+        Box::pin(self.context(asked.headers, Some(asked)))
+    }
+
+    fn authenticate<'a>(&'a self, headers: &'a HeaderMap) -> BoxFuture<'a, Result<RequestContext>> {
+        Box::pin(self.context(headers, None))
     }
 }

@@ -50,6 +50,8 @@ oslo_config::section! {
         /// Directory of numbered key files, the same for all processes over one database; by default
         /// `credential-keys` beside that of tokens, or in the database like those. Lost keys are lost credentials.
         pub key_repository: Option<PathBuf> = None,
+        /// How many minutes a signed EC2 request is good for, if it says when it was signed.
+        pub auth_ttl: u64 = 15,
     }
 }
 
@@ -67,6 +69,22 @@ oslo_config::section! {
     }
 }
 
+oslo_config::section! {
+    /// Secrets that stand for a user's roles on a project.
+    pub struct AppCredConf in "application_credential" {
+        /// How many a user may have; any number if negative.
+        pub user_limit: i64 = -1,
+    }
+}
+
+oslo_config::section! {
+    /// Users who let others act for them.
+    pub struct TrustConf in "trust" {
+        /// How often a trust may be handed on at most.
+        pub max_redelegation_count: i64 = 3,
+    }
+}
+
 /// All sections of the identity service.
 #[derive(Clone, Debug, Default)]
 pub struct Conf {
@@ -80,6 +98,10 @@ pub struct Conf {
     pub credential: CredentialConf,
     /// `[identity]`
     pub identity: IdentityConf,
+    /// `[application_credential]`
+    pub application_credential: AppCredConf,
+    /// `[trust]`
+    pub trust: TrustConf,
 }
 
 impl Conf {
@@ -99,6 +121,8 @@ impl Conf {
             FernetConf::options(),
             CredentialConf::options(),
             IdentityConf::options(),
+            AppCredConf::options(),
+            TrustConf::options(),
         ];
         sections.concat()
     }
@@ -111,6 +135,8 @@ impl Conf {
             fernet_tokens: config.section()?,
             credential: config.section()?,
             identity: config.section()?,
+            application_credential: config.section()?,
+            trust: config.section()?,
         })
     }
 }

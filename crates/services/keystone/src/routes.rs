@@ -157,6 +157,72 @@ pub(crate) fn routes() -> Vec<Route<Keystone>> {
             inside("identity:list_user_projects"),
             users::list_projects,
         ),
+        // what users let others do for them
+        get(
+            "/v3/users/{user_id}/application_credentials",
+            inside("identity:list_application_credentials"),
+            app_creds::list,
+        ),
+        post(
+            "/v3/users/{user_id}/application_credentials",
+            inside("identity:create_application_credential"),
+            app_creds::create,
+        ),
+        get(
+            "/v3/users/{user_id}/application_credentials/{application_credential_id}",
+            inside("identity:get_application_credential"),
+            app_creds::show,
+        ),
+        delete(
+            "/v3/users/{user_id}/application_credentials/{application_credential_id}",
+            inside("identity:delete_application_credential"),
+            app_creds::delete,
+        ),
+        get(
+            "/v3/users/{user_id}/access_rules",
+            inside("identity:list_access_rules"),
+            access_rules::list,
+        ),
+        get(
+            "/v3/users/{user_id}/access_rules/{access_rule_id}",
+            inside("identity:get_access_rule"),
+            access_rules::show,
+        ),
+        delete(
+            "/v3/users/{user_id}/access_rules/{access_rule_id}",
+            inside("identity:delete_access_rule"),
+            access_rules::delete,
+        ),
+        get(
+            "/v3/OS-TRUST/trusts",
+            inside("identity:list_trusts"),
+            trusts::list,
+        ),
+        post(
+            "/v3/OS-TRUST/trusts",
+            inside("identity:create_trust"),
+            trusts::create,
+        ),
+        get(
+            "/v3/OS-TRUST/trusts/{trust_id}",
+            inside("identity:get_trust"),
+            trusts::show,
+        ),
+        delete(
+            "/v3/OS-TRUST/trusts/{trust_id}",
+            inside("identity:delete_trust"),
+            trusts::delete,
+        ),
+        get(
+            "/v3/OS-TRUST/trusts/{trust_id}/roles",
+            inside("identity:list_roles_for_trust"),
+            trusts::list_roles,
+        ),
+        get(
+            "/v3/OS-TRUST/trusts/{trust_id}/roles/{role_id}",
+            inside("identity:get_role_for_trust"),
+            trusts::show_role,
+        ),
         get("/v3/groups", inside("identity:list_groups"), groups::list),
         post(
             "/v3/groups",
@@ -462,6 +528,36 @@ pub(crate) fn routes() -> Vec<Route<Keystone>> {
             "/v3/credentials/{credential_id}",
             inside("identity:delete_credential"),
             credentials::delete,
+        ),
+        get(
+            "/v3/users/{user_id}/credentials/OS-EC2",
+            inside("identity:ec2_list_credentials"),
+            ec2::list,
+        ),
+        post(
+            "/v3/users/{user_id}/credentials/OS-EC2",
+            inside("identity:ec2_create_credential"),
+            ec2::create,
+        ),
+        get(
+            "/v3/users/{user_id}/credentials/OS-EC2/{credential_id}",
+            inside("identity:ec2_get_credential"),
+            ec2::show,
+        ),
+        delete(
+            "/v3/users/{user_id}/credentials/OS-EC2/{credential_id}",
+            inside("identity:ec2_delete_credential"),
+            ec2::delete,
+        ),
+        post(
+            "/v3/ec2tokens",
+            inside("identity:ec2tokens_validate"),
+            ec2_tokens::ec2,
+        ),
+        post(
+            "/v3/s3tokens",
+            inside("identity:s3tokens_validate"),
+            ec2_tokens::s3,
         ),
         // documents kept for others
         get(

@@ -6,5 +6,8 @@ mod rpc;
 mod token;
 
 pub use catalog::{CatalogEndpoint, CatalogService};
-pub use rpc::{GENERATION_HEADER, GenerationApi, GenerationClient};
-pub use token::{DomainRef, ProjectRef, RoleRef, SystemScope, Token, TokenBody, UserRef};
+pub use rpc::{ACCESS_RULES_HEADER, GENERATION_HEADER, GenerationApi, GenerationClient};
+pub use token::{
+    AccessRule, AppCredRef, DomainRef, IdRef, ProjectRef, RoleRef, SystemScope, Token, TokenBody,
+    TrustRef, UserRef,
+};

@@ -12,3 +12,7 @@ oslo_messaging::interface! {
 
 /// The header in which `GET /v3/auth/tokens` says at which generation it looked.
 pub const GENERATION_HEADER: &str = "x-identity-generation";
+
+/// The header in which whoever asks about a token says that they heed its access rules; keystone does not show such
+/// tokens to others.
+pub const ACCESS_RULES_HEADER: &str = "openstack-identity-access-rules";

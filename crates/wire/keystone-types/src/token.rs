@@ -38,6 +38,16 @@ pub struct Token {
     /// Roles in that scope, implied ones included; absent without a scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<Vec<RoleRef>>,
+    /// The trust by which its holder acts.
+    #[serde(
+        rename = "OS-TRUST:trust",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub trust: Option<TrustRef>,
+    /// The application credential that its holder logged in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application_credential: Option<AppCredRef>,
     /// Where services are, a list of [`crate::CatalogService`]; absent without a scope or if not wanted. It is by far the
     /// largest part and most readers skip it, so it stays text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,4 +101,51 @@ pub struct RoleRef {
 pub struct SystemScope {
     /// Always true.
     pub all: bool,
+}
+
+/// A trust, as a token names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustRef {
+    /// Its id.
+    pub id: String,
+    /// Who delegates.
+    pub trustor_user: IdRef,
+    /// Who acts.
+    pub trustee_user: IdRef,
+    /// Whether the token's user is the trustor.
+    pub impersonation: bool,
+}
+
+/// Anything by id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRef {
+    /// Its id.
+    pub id: String,
+}
+
+/// An application credential, as a token names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppCredRef {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it may not make further credentials.
+    pub restricted: bool,
+    /// The requests that it is good for; absent if it is for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_rules: Option<Vec<AccessRule>>,
+}
+
+/// A kind of request that an application credential is good for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRule {
+    /// Its id.
+    pub id: String,
+    /// The type of the service.
+    pub service: String,
+    /// The path, where `*` and `{name}` stand for a part and `**` for anything.
+    pub path: String,
+    /// The method.
+    pub method: String,
 }

@@ -1,13 +1,16 @@
 //! `/v3/credentials`: blobs are sealed before they reach the database and opened only for who may see them.
 
 use crate::Keystone;
+use crate::api::delegation::{own_token, unless_elsewhere, unless_restricted};
 use crate::api::fields::Fields;
 use crate::api::list::{By, Filter, collection, filters};
 use crate::api::{base_url, one, self_link};
 use crate::db::credentials::{self, CredentialRow};
 use crate::db::{Extra, duplicate_id, missing};
 use crate::policy::{Target, enforce};
+use crate::token::cache::Validated;
 use crate::token::fernet;
+use crate::token::payload::Scope;
 use base::{Dir, Error, Result, new_hex_id};
 use oslo_db::{eq, set};
 use oslo_http::{Reply, Req};
@@ -16,11 +19,11 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 const FILTERS: &[Filter] = &[("user_id", By::Text("user_id")), ("type", By::Text("type"))];
-const EC2: &str = "ec2";
+pub(crate) const EC2: &str = "ec2";
 /// What an EC2 blob says about where it came from: whoever could change it could borrow another's powers.
-const ORIGINS: &[&str] = &["trust_id", "app_cred_id", "access_token_id"];
+const ORIGINS: &[&str] = &["trust_id", "app_cred_id", "access_token_id", "access_id"];
 
-fn seal(keystone: &Keystone, blob: &str) -> Result<String> {
+pub(crate) fn seal(keystone: &Keystone, blob: &str) -> Result<String> {
     let seconds = u64::try_from(keystone.clock.now().seconds()).map_err(Error::internal)?;
     let keys = keystone.credential_keys.all();
     let primary = keys
@@ -29,7 +32,7 @@ fn seal(keystone: &Keystone, blob: &str) -> Result<String> {
     Ok(primary.seal(blob.as_bytes(), seconds))
 }
 
-fn open(keystone: &Keystone, c: &CredentialRow) -> Result<String> {
+pub(crate) fn open(keystone: &Keystone, c: &CredentialRow) -> Result<String> {
     fernet::open(&keystone.credential_keys.all(), &c.encrypted_blob)
         .and_then(|(bytes, _)| String::from_utf8(bytes).ok())
         .ok_or_else(|| Error::internal(format!("no key opens credential {}", c.id)))
@@ -58,14 +61,17 @@ fn target_of(c: &CredentialRow) -> Target {
 }
 
 /// The credential in the path, if the caller may do `rule` to it; that there is none is only told to those who may.
-async fn permitted(keystone: &Keystone, req: &Req, rule: &str) -> Result<CredentialRow> {
+async fn permitted(keystone: &Arc<Keystone>, req: &Req, rule: &str) -> Result<CredentialRow> {
     let id = req.param("credential_id").to_string();
     let found = keystone
         .db
         .read(move |tx| credentials::find(tx, &id))
         .await?;
     enforce(req, rule, found.as_ref().map(target_of).unwrap_or_default())?;
-    found.ok_or_else(|| missing("credential", req.param("credential_id")))
+    let row = found.ok_or_else(|| missing("credential", req.param("credential_id")))?;
+    let token = own_token(keystone, req).await?;
+    unless_elsewhere(&token, "Credential", row.project_id.as_deref())?;
+    Ok(row)
 }
 
 fn ec2_blob(blob: &str) -> Result<Extra> {
@@ -73,13 +79,39 @@ fn ec2_blob(blob: &str) -> Result<Extra> {
 }
 
 /// Upstream finds EC2 credentials by their access key, so their id is made of it.
-fn ec2_id(blob: &str) -> Result<String> {
-    let blob = ec2_blob(blob)?;
-    let access = blob
+pub(crate) fn ec2_id(access: &str) -> String {
+    format!("{:x}", Sha256::digest(access.as_bytes()))
+}
+
+/// By what a credential was made that a delegated token makes: using it gives no more power than that.
+pub(crate) fn origin(token: &Validated) -> Option<(&'static str, String)> {
+    match &token.claims.scope {
+        Scope::Trust { id, .. } => Some(("trust_id", id.clone())),
+        Scope::AppCred { id, .. } => Some(("app_cred_id", id.clone())),
+        _ => None,
+    }
+}
+
+/// The id and the blob of a new EC2 credential. Where it comes from says the caller's token, never the caller.
+fn new_ec2(blob: &str, token: &Validated) -> Result<(String, String)> {
+    let mut fields = ec2_blob(blob)?;
+    let access = fields
         .get("access")
         .and_then(Value::as_str)
         .ok_or_else(|| Error::bad_request("Invalid blob in credential"))?;
-    Ok(format!("{:x}", Sha256::digest(access.as_bytes())))
+    let id = ec2_id(access);
+    if let Some(key) = ORIGINS.iter().find(|key| fields.contains_key(**key)) {
+        return Err(Error::bad_request(format!(
+            "{key} can not be set for credential"
+        )));
+    }
+    match origin(token) {
+        None => Ok((id, blob.to_string())),
+        Some((key, origin)) => {
+            fields.insert(key.into(), origin.into());
+            Ok((id, Value::Object(fields).to_string()))
+        }
+    }
 }
 
 fn check_origins(old: &str, new: &str) -> Result<()> {
@@ -102,9 +134,11 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         .read(move |tx| tx.select_sorted::<CredentialRow>(cond.clone(), &[("id", Dir::Asc)], None))
         .await?;
     let base = base_url(&keystone, &req);
+    let token = own_token(&keystone, &req).await?;
     let views = rows
         .iter()
         .filter(|c| enforce(&req, "identity:get_credential", target_of(c)).is_ok())
+        .filter(|c| unless_elsewhere(&token, "Credential", c.project_id.as_deref()).is_ok())
         .map(|c| Ok(view(&base, c, &open(&keystone, c)?)))
         .collect::<Result<Vec<_>>>()?;
     collection(&base, &req, "credentials", views, None)
@@ -134,7 +168,15 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let kind = fields.required("type", "credential")?;
     let blob = fields.required("blob", "credential")?;
     let is_ec2 = kind.eq_ignore_ascii_case(EC2);
-    let id = if is_ec2 { ec2_id(&blob)? } else { new_hex_id() };
+    let token = own_token(&keystone, &req).await?;
+    if is_ec2 {
+        unless_restricted(&token, "credentials")?;
+    }
+    unless_elsewhere(&token, "Credential", project_id.as_deref())?;
+    let (id, blob) = match is_ec2 {
+        true => new_ec2(&blob, &token)?,
+        false => (new_hex_id(), blob),
+    };
     if is_ec2 && project_id.is_none() {
         return Err(crate::api::fields::expecting("project_id", "credential"));
     }

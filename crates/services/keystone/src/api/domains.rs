@@ -15,7 +15,7 @@ use crate::db::projects::{self, ProjectRow, ROOT};
 use crate::db::revocations::{self, Revoke};
 use crate::db::roles::RoleRow;
 use crate::db::users::UserRow;
-use crate::db::{Extra, duplicate_id, duplicate_name};
+use crate::db::{Extra, app_creds, duplicate_id, duplicate_name, trusts};
 use crate::policy::{Target, enforce, wording};
 use base::{Error, Json, Result, new_hex_id};
 use oslo_db::{Tx, all, any, eq, is_in, set};
@@ -232,6 +232,8 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
     targets.push(id.to_string());
     for actors in users.chunks(5_000).chain(groups.chunks(5_000)) {
         tx.delete::<AssignmentRow>(is_in("actor_id", actors.iter()))?;
+        app_creds::delete_of_users(tx, actors)?;
+        trusts::delete_of_users(tx, actors)?;
         tx.delete::<CredentialRow>(is_in("user_id", actors.iter()))?;
         tx.delete::<MembershipRow>(any([
             is_in("user_id", actors.iter()),
@@ -240,6 +242,7 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
     }
     for roles in roles.chunks(5_000) {
         tx.delete::<AssignmentRow>(is_in("role_id", roles.iter()))?;
+        app_creds::delete_with_roles(tx, roles)?;
         let both = [
             is_in("prior_role_id", roles.iter()),
             is_in("implied_role_id", roles.iter()),
@@ -249,6 +252,8 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
     for targets in targets.chunks(5_000) {
         tx.delete::<AssignmentRow>(is_in("target_id", targets.iter()))?;
         tx.delete::<CredentialRow>(is_in("project_id", targets.iter()))?;
+        app_creds::delete(tx, is_in("project_id", targets.iter()))?;
+        trusts::delete(tx, is_in("project_id", targets.iter()))?;
         let nothing: Option<String> = None;
         tx.update::<UserRow>(
             is_in("default_project_id", targets.iter()),

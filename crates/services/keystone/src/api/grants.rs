@@ -5,6 +5,7 @@
 use crate::Keystone;
 use crate::api::list::collection;
 use crate::api::{base_url, roles as role_views};
+use crate::db::app_creds;
 use crate::db::assignments::{AssignmentKind, AssignmentRow, SYSTEM, ensure};
 use crate::db::groups::{self, GroupRow};
 use crate::db::projects::{self, ProjectRow};
@@ -235,12 +236,17 @@ pub(crate) async fn revoke(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let named = keystone.db.read(move |tx| wanted.find(tx, true)).await?;
     enforce(&req, &path.rule("revoke"), named.target())?;
     keystone
-        .write(
-            move |tx| match tx.delete::<AssignmentRow>(path.row().key())? {
-                0 => Err(path.not_found()),
+        .write(move |tx| {
+            if tx.delete::<AssignmentRow>(path.row().key())? == 0 {
+                return Err(path.not_found());
+            }
+            match path.kind {
+                AssignmentKind::UserProject if !path.inherited => {
+                    app_creds::delete_of_user_on(tx, &path.actor_id, &path.target_id)
+                }
                 _ => Ok(()),
-            },
-        )
+            }
+        })
         .await?;
     Ok(Reply::empty(204))
 }

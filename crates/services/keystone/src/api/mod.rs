@@ -1,8 +1,13 @@
 //! HTTP in, HTTP out: a noun per file. Handlers parse, authorise, run one transaction and show.
 
+pub(crate) mod access_rules;
+pub(crate) mod app_creds;
 pub(crate) mod auth_scopes;
 pub(crate) mod credentials;
+pub(crate) mod delegation;
 pub(crate) mod domains;
+pub(crate) mod ec2;
+pub(crate) mod ec2_tokens;
 pub(crate) mod endpoints;
 pub(crate) mod fields;
 pub(crate) mod grants;
@@ -18,6 +23,7 @@ pub(crate) mod roles;
 pub(crate) mod services;
 pub(crate) mod tags;
 pub(crate) mod tokens;
+pub(crate) mod trusts;
 pub(crate) mod users;
 pub(crate) mod versions;
 

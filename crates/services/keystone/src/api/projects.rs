@@ -12,7 +12,7 @@ use crate::db::credentials::CredentialRow;
 use crate::db::projects::{self, ProjectRow};
 use crate::db::revocations::{self, Revoke};
 use crate::db::users::UserRow;
-use crate::db::{Extra, duplicate_name};
+use crate::db::{Extra, app_creds, duplicate_name, trusts};
 use crate::policy::{Target, enforce};
 use base::{Error, Json, Result, new_hex_id};
 use oslo_db::{Tx, all, eq, set};
@@ -313,6 +313,8 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             let nothing: Option<String> = None;
             tx.update::<UserRow>(eq("default_project_id", &row.id), &[set("default_project_id", nothing)])?;
             tx.delete::<CredentialRow>(eq("project_id", &row.id))?;
+            app_creds::delete(tx, eq("project_id", &row.id))?;
+            trusts::delete(tx, eq("project_id", &row.id))?;
             tx.delete::<ProjectRow>(eq("id", &row.id)).map(drop)
         })
         .await?;

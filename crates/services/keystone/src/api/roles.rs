@@ -9,7 +9,7 @@ use crate::api::{
 use crate::db::assignments::AssignmentRow;
 use crate::db::implied_roles::ImpliedRoleRow;
 use crate::db::roles::{self, GLOBAL, RoleRow};
-use crate::db::{Extra, duplicate_name, missing};
+use crate::db::{Extra, app_creds, duplicate_name, missing};
 use crate::policy::{Target, enforce};
 use base::{Dir, Error, Json, Result, new_hex_id};
 use oslo_db::{all, any, eq, set};
@@ -170,6 +170,7 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     keystone
         .write(move |tx| {
             tx.delete::<AssignmentRow>(eq("role_id", &id))?;
+            app_creds::delete_with_roles(tx, std::slice::from_ref(&id))?;
             tx.delete::<ImpliedRoleRow>(any([
                 eq("prior_role_id", &id),
                 eq("implied_role_id", &id),

@@ -7,10 +7,10 @@ use crate::db::missing;
 use crate::db::revocations::{self, Revoke};
 use crate::policy::{Target, enforce};
 use crate::token::cache::Validated;
-use crate::token::issue::{Ask, DomainName, Named, Wanted};
+use crate::token::issue::{Ask, DomainName, Named, NamedAppCred, Wanted};
 use crate::token::payload;
-use base::{Error, Kind, Result, Secret};
-use keystone_types::GENERATION_HEADER;
+use base::{Error, Result, Secret};
+use keystone_types::{ACCESS_RULES_HEADER, GENERATION_HEADER};
 use oslo_http::{Reply, Req};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -18,7 +18,12 @@ use std::time::Duration;
 
 const SUBJECT: &str = "x-subject-token";
 
-fn answer(status: u16, token: &str, valid: &Validated, with_catalog: bool) -> Result<Reply> {
+pub(crate) fn answer(
+    status: u16,
+    token: &str,
+    valid: &Validated,
+    with_catalog: bool,
+) -> Result<Reply> {
     Ok(Reply::empty(status)
         .header("content-type", "application/json")
         .header(SUBJECT, token)
@@ -48,7 +53,7 @@ fn subject(req: &Req) -> Result<String> {
 /// means nothing is 404 for everybody with a token of their own.
 fn permit(req: &Req, rule: &str, found: Result<Arc<Validated>>) -> Result<Arc<Validated>> {
     let found = found?;
-    let owner = found.claims.user_id.as_str();
+    let owner = found.user_id();
     enforce(
         req,
         rule,
@@ -74,8 +79,19 @@ pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         "identity:validate_token"
     };
     let valid = permit(&req, rule, found)?;
+    if valid.access_rules().is_some() && !heeds_access_rules(&req) {
+        return Err(Error::not_found("Could not find token."));
+    }
     let reply = answer(200, &token, &valid, !req.query.has("nocatalog"))?;
     Ok(reply.header(GENERATION_HEADER, generation.to_string()))
+}
+
+/// Whoever does not know of access rules would take the token for one that may do everything.
+fn heeds_access_rules(req: &Req) -> bool {
+    let version = req.header(ACCESS_RULES_HEADER);
+    version
+        .and_then(|v| v.trim().parse::<f64>().ok())
+        .is_some_and(|v| v >= 1.0)
 }
 
 /// `DELETE /v3/auth/tokens`
@@ -133,7 +149,7 @@ fn parse(body: &Value) -> Result<Ask> {
     let methods = methods
         .as_array()
         .ok_or_else(|| invalid("identity/methods", "the value is not of type 'array'"))?;
-    let (mut password, mut token) = (None, None);
+    let (mut password, mut token, mut app_cred) = (None, None, None);
     for method in methods {
         let name = method
             .as_str()
@@ -149,6 +165,7 @@ fn parse(body: &Value) -> Result<Ask> {
         object(proof, &format!("identity/{name}"))?;
         match name {
             "password" => password = Some(parse_password(proof)?),
+            "application_credential" => app_cred = Some(parse_app_cred(proof)?),
             _ => {
                 let id = proof
                     .get("id")
@@ -158,12 +175,13 @@ fn parse(body: &Value) -> Result<Ask> {
             }
         }
     }
-    if password.is_none() && token.is_none() {
+    if password.is_none() && token.is_none() && app_cred.is_none() {
         return Err(unauthorized());
     }
     Ok(Ask {
         password,
         token,
+        app_cred,
         scope: parse_scope(auth.get("scope"))?,
     })
 }
@@ -179,6 +197,28 @@ fn parse_password(proof: &Value) -> Result<(Named, Secret)> {
         .and_then(Value::as_str)
         .ok_or_else(|| expecting("password", "user"))?;
     let named = parse_named(user, "user")?;
+    Ok((named, Secret::new(secret)))
+}
+
+/// `{"id" | "name" + "user", "secret"}`.
+fn parse_app_cred(proof: &Value) -> Result<(NamedAppCred, Secret)> {
+    const WHAT: &str = "application credential";
+    let secret = proof
+        .get("secret")
+        .and_then(Value::as_str)
+        .ok_or_else(|| expecting("secret", WHAT))?;
+    let field = |name: &str| format!("identity/application_credential/{name}");
+    if let Some(id) = text(&proof["id"], &field("id"))? {
+        return Ok((NamedAppCred::Id(id), Secret::new(secret)));
+    }
+    let name =
+        text(&proof["name"], &field("name"))?.ok_or_else(|| expecting("id or name", WHAT))?;
+    let user = proof
+        .get("user")
+        .filter(|u| !u.is_null())
+        .ok_or_else(|| expecting("user", WHAT))?;
+    object(user, &field("user"))?;
+    let named = NamedAppCred::Name(name, parse_named(user, "user")?);
     Ok((named, Secret::new(secret)))
 }
 
@@ -211,20 +251,21 @@ fn parse_scope(scope: Option<&Value>) -> Result<Wanted> {
         Some(Value::String(word)) if word == "unscoped" => return Ok(Wanted::Unscoped),
         Some(scope) => object(scope, "scope")?,
     };
-    if scope.get("OS-TRUST:trust").is_some() {
-        return Err(Error::new(
-            Kind::NotImplemented,
-            "The action you have requested has not been implemented.",
-        ));
-    }
-    let given = ["project", "domain", "unscoped", "system"]
+    let given = ["project", "domain", "unscoped", "system", "OS-TRUST:trust"]
         .iter()
         .filter(|k| scope.get(**k).is_some())
         .count();
     if given != 1 {
         return Err(expecting(
-            "project, domain, OS-TRUST:trust or unscoped",
+            "system, project, domain, OS-TRUST:trust or unscoped",
             "scope",
+        ));
+    }
+    if let Some(trust) = scope.get("OS-TRUST:trust") {
+        let trust = object(trust, "scope/OS-TRUST:trust")?;
+        let id = text(&trust["id"], "scope/OS-TRUST:trust/id")?;
+        return Ok(Wanted::Trust(
+            id.ok_or_else(|| expecting("trust_id", "trust"))?,
         ));
     }
     if scope.get("unscoped").is_some() {

@@ -14,7 +14,7 @@ use crate::db::groups::GroupRow;
 use crate::db::memberships::{self, MembershipRow};
 use crate::db::revocations::{self, Revoke};
 use crate::db::users::{self, UserRow};
-use crate::db::{Extra, duplicate_name, missing};
+use crate::db::{Extra, app_creds, duplicate_name, missing, trusts};
 use crate::policy::{Target, enforce};
 use base::{Error, Json, Result, Secret, Timestamp, new_hex_id};
 use oslo_db::{Cond, Tx, all, eq, is_in, nothing, set};
@@ -241,6 +241,8 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             tx.delete::<AssignmentRow>(eq("actor_id", &id))?;
             tx.delete::<MembershipRow>(eq("user_id", &id))?;
             tx.delete::<CredentialRow>(eq("user_id", &id))?;
+            app_creds::delete_of_users(tx, std::slice::from_ref(&id))?;
+            trusts::delete_of_users(tx, std::slice::from_ref(&id))?;
             tx.delete::<UserRow>(eq("id", &id)).map(drop)
         })
         .await?;

@@ -45,6 +45,21 @@ impl Actors {
 
 /// Roles on a project (or on a domain that is asked for as a project).
 pub(crate) fn on_project(tx: &mut Tx, user_id: &str, project: &ProjectRow) -> Result<Vec<RoleRow>> {
+    let cond = held_on_project(tx, user_id, project)?;
+    held_roles(tx, cond)
+}
+
+/// The ids of the same roles, domains' own included.
+pub(crate) fn ids_on_project(
+    tx: &mut Tx,
+    user_id: &str,
+    project: &ProjectRow,
+) -> Result<BTreeSet<String>> {
+    let cond = held_on_project(tx, user_id, project)?;
+    held_ids(tx, cond)
+}
+
+fn held_on_project(tx: &mut Tx, user_id: &str, project: &ProjectRow) -> Result<Cond> {
     let actors = Actors::of(tx, user_id)?;
     let above = projects::ancestors(tx, project)?;
     let mut ways = vec![
@@ -66,7 +81,7 @@ pub(crate) fn on_project(tx: &mut Tx, user_id: &str, project: &ProjectRow) -> Re
             eq("inherited", true),
         ]));
     }
-    held_roles(tx, any(ways))
+    Ok(any(ways))
 }
 
 /// Roles on a domain.
@@ -97,15 +112,30 @@ pub(crate) fn on_system(tx: &mut Tx, user_id: &str) -> Result<Vec<RoleRow>> {
 
 /// Roles of matching assignments with what they imply. Domains' own roles only count for what they imply.
 fn held_roles(tx: &mut Tx, cond: Cond) -> Result<Vec<RoleRow>> {
+    let ids = held_ids(tx, cond)?;
+    named(tx, ids.iter())
+}
+
+fn held_ids(tx: &mut Tx, cond: Cond) -> Result<BTreeSet<String>> {
     let rows: Vec<AssignmentRow> = tx.select(cond)?;
     if rows.is_empty() {
-        return Ok(Vec::new());
+        return Ok(BTreeSet::new());
     }
-    let ids = with_implied(
+    Ok(with_implied(
         rows.into_iter().map(|r| r.role_id),
         &implied_roles::map(tx)?,
-    );
-    let mut roles: Vec<RoleRow> = tx.select(is_in("id", ids.iter()))?;
+    ))
+}
+
+/// The cloud's roles among these, by name.
+pub(crate) fn named<'i>(
+    tx: &mut Tx,
+    ids: impl ExactSizeIterator<Item = &'i String>,
+) -> Result<Vec<RoleRow>> {
+    if ids.len() == 0 {
+        return Ok(Vec::new());
+    }
+    let mut roles: Vec<RoleRow> = tx.select(is_in("id", ids))?;
     roles.retain(|r| r.domain().is_none());
     roles.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(roles)

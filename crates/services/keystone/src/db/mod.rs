@@ -1,5 +1,6 @@
 //! SQL, a table per file. Every write goes through [`crate::Keystone::write`], which also moves the generation.
 
+pub(crate) mod app_creds;
 pub(crate) mod assignments;
 pub(crate) mod credentials;
 pub(crate) mod endpoints;
@@ -14,6 +15,7 @@ pub(crate) mod regions;
 pub(crate) mod revocations;
 pub(crate) mod roles;
 pub(crate) mod services;
+pub(crate) mod trusts;
 pub(crate) mod users;
 
 use base::Error;
@@ -39,6 +41,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-25-keys",
         sql: include_str!("../../migrations/2026-11-25-keys.sql"),
+    },
+    Migration {
+        id: "2026-11-25-delegation",
+        sql: include_str!("../../migrations/2026-11-25-delegation.sql"),
     },
 ];
 

@@ -1,3 +1,5 @@
-//! Users' secrets.
+//! Users' secrets, and what they prove.
 
+pub(crate) mod mfa;
 pub(crate) mod password;
+pub(crate) mod signature;

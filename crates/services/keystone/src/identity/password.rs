@@ -18,6 +18,8 @@ pub(crate) struct Passwords {
     max_length: usize,
     /// What nobody's password hashes to, at the usual cost.
     nobody: String,
+    /// The same at the cost of those that the cloud makes up.
+    nobody_random: String,
     workers: Arc<Semaphore>,
 }
 
@@ -32,7 +34,8 @@ impl Passwords {
         Ok(Passwords {
             rounds,
             max_length: usize::try_from(conf.max_password_length).unwrap_or(usize::MAX),
-            nobody: format!("$2b${rounds:02}${}{}", ".".repeat(22), ".".repeat(31)),
+            nobody: nobody(rounds),
+            nobody_random: nobody(RANDOM_ROUNDS),
             workers: Arc::new(Semaphore::new(
                 usize::try_from(conf.password_hash_workers.max(1)).unwrap_or(1),
             )),
@@ -76,8 +79,17 @@ impl Passwords {
 
     /// Whether the password is the one behind `hash`. Without a hash the answer is no, after the usual time.
     pub(crate) async fn matches(&self, password: &Secret, hash: Option<&str>) -> Result<bool> {
+        self.compare(password, hash, &self.nobody).await
+    }
+
+    /// The same for secrets that the cloud made up, or most of them.
+    pub(crate) async fn matches_random(&self, secret: &Secret, hash: Option<&str>) -> Result<bool> {
+        self.compare(secret, hash, &self.nobody_random).await
+    }
+
+    async fn compare(&self, password: &Secret, hash: Option<&str>, nobody: &str) -> Result<bool> {
         let known = hash.is_some();
-        let hash = hash.unwrap_or(&self.nobody).to_string();
+        let hash = hash.unwrap_or(nobody).to_string();
         let text = password.clone();
         let too_long = text.expose().len() > self.max_length;
         let same = self
@@ -85,6 +97,10 @@ impl Passwords {
             .await?;
         Ok(same && known && !too_long)
     }
+}
+
+fn nobody(rounds: u32) -> String {
+    format!("$2b${rounds:02}${}{}", ".".repeat(22), ".".repeat(31))
 }
 
 fn cut(password: &Secret) -> &[u8] {

@@ -4,7 +4,7 @@ use crate::token::Claims;
 use crate::token::payload::Scope;
 use base::{Error, Result, Secret, Timestamp};
 use bytes::Bytes;
-use keystone_types::{Token, TokenBody};
+use keystone_types::{AccessRule, Token, TokenBody};
 use moka::sync::Cache;
 use oslo_context::RequestContext;
 use sha2::{Digest, Sha256};
@@ -17,8 +17,14 @@ use std::time::Duration;
 pub(crate) struct Standing {
     /// Where the user goes who names no scope.
     pub default_project_id: Option<String>,
-    /// The domains whose revocations concern it: the user's, the project's, the scope's.
-    pub domain_ids: [Option<String>; 3],
+    /// The domains whose revocations concern it: the user's, the project's, the scope's, the trustor's.
+    pub domain_ids: [Option<String>; 4],
+    /// Whose power a trust lends.
+    pub trustor_id: Option<String>,
+    /// When what was delegated ends, and with it every token of it.
+    pub ends_at: Option<Timestamp>,
+    /// Which methods together prove who the user is; empty if any does.
+    pub mfa_rules: Vec<Vec<String>>,
     /// What its tokens say, but for what is of one token alone.
     pub token: Token,
     /// The context of requests in this standing, without token and request ids.
@@ -57,6 +63,17 @@ impl Validated {
             expires_at: Some(self.claims.expires_at),
             ..self.standing.context.clone()
         }
+    }
+
+    /// Whether it is good for some requests only.
+    pub(crate) fn access_rules(&self) -> Option<&[AccessRule]> {
+        let credential = self.standing.token.application_credential.as_ref()?;
+        credential.access_rules.as_deref()
+    }
+
+    /// The user that it shows: the trustor, where a trust is impersonation.
+    pub(crate) fn user_id(&self) -> &str {
+        &self.standing.token.user.id
     }
 
     pub(crate) fn expires_at(&self) -> Timestamp {

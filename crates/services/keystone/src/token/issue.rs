@@ -4,7 +4,9 @@ use crate::Keystone;
 use crate::api::unauthorized;
 use crate::assignment::effective;
 use crate::db::projects::{self, ROOT};
+use crate::db::trusts;
 use crate::db::users::{self, UserRow};
+use crate::identity::mfa;
 use crate::token::cache::{TokenCache, Validated};
 use crate::token::payload::{self, Scope};
 use crate::token::{Claims, new_audit_id};
@@ -27,10 +29,18 @@ pub(crate) enum DomainName {
     Name(String),
 }
 
+/// An application credential by id, or by the name that its user gave it.
+#[derive(Clone, Debug)]
+pub(crate) enum NamedAppCred {
+    Id(String),
+    Name(String, Named),
+}
+
 /// What a caller asks for.
 pub(crate) struct Ask {
     pub password: Option<(Named, Secret)>,
     pub token: Option<Secret>,
+    pub app_cred: Option<(NamedAppCred, Secret)>,
     pub scope: Wanted,
 }
 
@@ -43,17 +53,22 @@ pub(crate) enum Wanted {
     Project(Named),
     Domain(DomainName),
     System,
+    Trust(String),
 }
 
 /// A proof that was accepted.
-struct Proven {
-    user_id: String,
+pub(crate) struct Proven {
+    pub user_id: String,
     /// Where they go if no scope is asked for.
-    default_project_id: Option<String>,
-    methods: Vec<&'static str>,
-    expires_at: Timestamp,
+    pub default_project_id: Option<String>,
+    pub methods: Vec<&'static str>,
+    pub expires_at: Timestamp,
     /// The first token of the chain, if it began with one.
-    chain: Option<String>,
+    pub chain: Option<String>,
+    /// The only scope that the proof is good for: an application credential's.
+    pub bound: Option<Scope>,
+    /// Which methods together are enough for this user.
+    pub mfa_rules: Vec<Vec<String>>,
 }
 
 impl Proven {
@@ -65,6 +80,8 @@ impl Proven {
             }
         }
         self.expires_at = self.expires_at.min(other.expires_at);
+        self.chain = self.chain.or(other.chain);
+        self.bound = self.bound.or(other.bound);
         self
     }
 }
@@ -74,44 +91,102 @@ impl Keystone {
     pub(crate) async fn issue(self: &Arc<Self>, ask: Ask) -> Result<(String, Arc<Validated>)> {
         // What is remembered may be a second old. A token made on that would come after a revocation, and outlive it.
         self.catch_up().await?;
-        let mut proven: Option<Proven> = None;
-        if let Some((named, password)) = &ask.password {
-            proven = Some(self.prove_password(named, password).await?);
-        }
+        let mut proofs = Vec::new();
         if let Some(token) = &ask.token {
-            let by_token = self.prove_token(token).await?;
-            proven = Some(match proven {
-                None => by_token,
-                Some(by_password) if by_password.user_id == by_token.user_id => {
-                    by_token.also(by_password)
-                }
-                Some(_) => return Err(unauthorized()),
-            });
+            proofs.push(self.prove_token(token, &ask.scope).await?);
         }
+        if let Some((named, secret)) = &ask.app_cred {
+            proofs.push(self.prove_app_cred(named, secret).await?);
+        }
+        if let Some((named, password)) = &ask.password {
+            proofs.push(self.prove_password(named, password).await?);
+        }
+        let user_id = proofs.first().map(|p| p.user_id.clone());
+        if proofs.iter().any(|p| Some(&p.user_id) != user_id.as_ref()) {
+            return Err(unauthorized());
+        }
+        let proven = proofs.into_iter().reduce(Proven::also);
         let proven = proven.ok_or_else(unauthorized)?;
+        if !mfa::met(&proven.mfa_rules, &proven.methods) {
+            return Err(unauthorized());
+        }
         let scope = self.find_scope(&proven, ask.scope).await?;
-        let now = self.clock.now();
+        self.grant(proven, scope).await
+    }
+
+    /// Makes the token of somebody who has proven who they are, if they may be in that scope.
+    pub(crate) async fn grant(
+        self: &Arc<Self>,
+        proven: Proven,
+        scope: Scope,
+    ) -> Result<(String, Arc<Validated>)> {
         let claims = Claims {
             user_id: proven.user_id,
             methods: proven.methods,
             scope,
-            issued_at: now,
+            issued_at: self.clock.now(),
             expires_at: proven.expires_at,
             audit_ids: std::iter::once(new_audit_id())
                 .chain(proven.chain)
                 .collect(),
         };
-        self.seal(claims).await
+        let trust_id = match &claims.scope {
+            Scope::Trust { id, .. } => Some(id.clone()),
+            _ => None,
+        };
+        let sealed = self.seal(claims).await?;
+        if let Some(id) = trust_id {
+            self.use_trust(id).await?;
+        }
+        Ok(sealed)
     }
 
-    async fn seal(&self, claims: Claims) -> Result<(String, Arc<Validated>)> {
+    /// Takes one of a trust's uses, if they are counted.
+    async fn use_trust(&self, id: String) -> Result<()> {
+        let counted = id.clone();
+        let counted = self
+            .db
+            .read(move |tx| {
+                Ok(trusts::find_any(tx, &counted)?.is_some_and(|t| t.remaining_uses.is_some()))
+            })
+            .await?;
+        if !counted {
+            return Ok(());
+        }
+        match self.write(move |tx| trusts::consume(tx, &id)).await? {
+            true => Ok(()),
+            false => Err(unauthorized()),
+        }
+    }
+
+    /// When a token that is made now ends.
+    pub(crate) fn token_end(&self) -> Timestamp {
+        let ends = self
+            .clock
+            .now()
+            .plus(Duration::from_secs(self.conf.token.expiration));
+        Timestamp::from_seconds(ends.seconds())
+    }
+
+    async fn seal(&self, mut claims: Claims) -> Result<(String, Arc<Validated>)> {
         let seconds = u64::try_from(claims.issued_at.seconds()).map_err(Error::internal)?;
         let keys = self.keys.all();
         let primary = keys
             .first()
             .ok_or_else(|| Error::internal("no token keys"))?;
-        let token = primary.seal(&payload::write(&claims), seconds);
         let generation = self.generation_now();
+        let by_trust = matches!(claims.scope, Scope::Trust { .. });
+        let standing = self.standing(&claims.user_id, &claims.scope).await;
+        let standing = standing.map_err(|e| match e.is_not_found() {
+            // COMPAT: the trustor's loss is a 403.
+            true if by_trust => Error::forbidden("Trustee has no delegated roles."),
+            true => unauthorized(),
+            false => e,
+        })?;
+        if let Some(end) = standing.ends_at {
+            claims.expires_at = claims.expires_at.min(end);
+        }
+        let token = primary.seal(&payload::write(&claims), seconds);
         let validated = self
             .describe(claims)
             .await
@@ -122,32 +197,17 @@ impl Keystone {
         Ok((token, validated))
     }
 
-    async fn prove_password(&self, named: &Named, password: &Secret) -> Result<Proven> {
-        let who = named.clone();
-        let user = self.db.read(move |tx| find_user(tx, &who)).await?;
-        let hash = user.as_ref().and_then(|u| u.password_hash.as_deref());
-        if !self.passwords.matches(password, hash).await? {
-            let id = user.as_ref().map_or("-", |u| u.id.as_str());
-            tracing::info!(user.id = id, "a login failed");
-            return Err(unauthorized());
-        }
-        let user = user.filter(|u| u.enabled).ok_or_else(unauthorized)?;
-        let ends = self
-            .clock
-            .now()
-            .plus(Duration::from_secs(self.conf.token.expiration));
-        Ok(Proven {
-            user_id: user.id,
-            default_project_id: user.default_project_id,
-            methods: vec!["password"],
-            expires_at: Timestamp::from_seconds(ends.seconds()),
-            chain: None,
-        })
-    }
-
     /// The scope meant; whether the user may be there, and whether it is there at all if it is named by id, is seen
     /// when the token is described.
     async fn find_scope(&self, proven: &Proven, wanted: Wanted) -> Result<Scope> {
+        if let Some(bound) = &proven.bound {
+            return match wanted {
+                Wanted::Default => Ok(bound.clone()),
+                _ => Err(Error::unauthorized(
+                    "Error authenticating with application credential: Application credentials cannot request a scope.",
+                )),
+            };
+        }
         match wanted {
             Wanted::Unscoped => Ok(Scope::Unscoped),
             Wanted::System => Ok(Scope::System),
@@ -165,6 +225,18 @@ impl Keystone {
                 let found = self.db.read(find).await?;
                 found.map(|p| Scope::Project(p.id)).ok_or_else(unauthorized)
             }
+            Wanted::Trust(id) => {
+                let now = self.clock.now();
+                let found = self.db.read(move |tx| trusts::find(tx, &id, now)).await?;
+                let trust = found.ok_or_else(unauthorized)?;
+                if trust.trustee_user_id != proven.user_id {
+                    return Err(Error::forbidden("User is not a trustee."));
+                }
+                Ok(Scope::Trust {
+                    id: trust.id,
+                    project_id: trust.project_id,
+                })
+            }
             Wanted::Default => match proven.default_project_id.clone() {
                 None => Ok(Scope::Unscoped),
                 Some(id) => {
@@ -175,30 +247,9 @@ impl Keystone {
             },
         }
     }
-
-    async fn prove_token(self: &Arc<Self>, token: &Secret) -> Result<Proven> {
-        let found = self.validated(token.expose()).await;
-        let found = found.map_err(|e| if e.is_not_found() { unauthorized() } else { e })?;
-        if found.claims.scope != Scope::Unscoped && !self.conf.token.allow_rescope_scoped_token {
-            return Err(Error::forbidden(
-                "You are not authorized to perform the requested action: rescope a scoped token.",
-            ));
-        }
-        let mut methods = found.claims.methods.clone();
-        if !methods.contains(&"token") {
-            methods.push("token");
-        }
-        Ok(Proven {
-            user_id: found.claims.user_id.clone(),
-            default_project_id: found.standing.default_project_id.clone(),
-            methods,
-            expires_at: found.claims.expires_at,
-            chain: found.claims.audit_ids.last().cloned(),
-        })
-    }
 }
 
-fn find_domain_id(tx: &mut Tx, domain: &DomainName) -> Result<Option<String>> {
+pub(crate) fn find_domain_id(tx: &mut Tx, domain: &DomainName) -> Result<Option<String>> {
     Ok(match domain {
         DomainName::Id(id) => projects::find_domain(tx, id)?.map(|d| d.id),
         DomainName::Name(name) => projects::find_named(tx, ROOT, name)?.map(|d| d.id),

@@ -2,11 +2,13 @@
 
 pub(crate) mod cache;
 pub(crate) mod catalog;
+pub(crate) mod delegation;
 pub(crate) mod fernet;
 pub(crate) mod issue;
 pub(crate) mod keys;
 pub(crate) mod msgpack;
 pub(crate) mod payload;
+pub(crate) mod proofs;
 pub(crate) mod revocations;
 pub(crate) mod validate;
 

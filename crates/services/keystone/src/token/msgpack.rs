@@ -3,6 +3,7 @@
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Pack {
+    Nil,
     Bool(bool),
     Int(i64),
     Float(f64),
@@ -14,6 +15,7 @@ pub(crate) enum Pack {
 impl Pack {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
+            Pack::Nil => out.push(0xc0),
             Pack::Bool(b) => out.push(if *b { 0xc3 } else { 0xc2 }),
             Pack::Int(i @ 0..=127) => out.push(*i as u8),
             Pack::Int(i) => {
@@ -88,6 +90,7 @@ fn read(input: &mut &[u8], depth: usize) -> Option<Pack> {
         0x00..=0x7f => Some(Pack::Int(i64::from(tag))),
         0x90..=0x9f => array(input, usize::from(tag & 0x0f), depth),
         0xa0..=0xbf => text(input, usize::from(tag & 0x1f)),
+        0xc0 => Some(Pack::Nil),
         0xc2 | 0xc3 => Some(Pack::Bool(tag == 0xc3)),
         0xc4 | 0xc5 => {
             let n = number(input, if tag == 0xc4 { 1 } else { 2 })?;

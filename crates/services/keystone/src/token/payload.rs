@@ -16,14 +16,62 @@ pub(crate) enum Scope {
     Project(String),
     Domain(String),
     System,
+    /// What a trust delegates; the token's user is the trustee.
+    Trust {
+        id: String,
+        project_id: Option<String>,
+    },
+    /// What an application credential of the user is for.
+    AppCred {
+        id: String,
+        project_id: String,
+    },
 }
 
-/// Upstream's bits, by the order of its `[auth] methods`.
-const METHODS: &[(&str, i64)] = &[("password", 2), ("token", 4)];
+impl Scope {
+    /// The project of the scope.
+    pub(crate) fn project_id(&self) -> Option<&str> {
+        match self {
+            Scope::Project(id) | Scope::AppCred { project_id: id, .. } => Some(id),
+            Scope::Trust { project_id, .. } => project_id.as_deref(),
+            Scope::Unscoped | Scope::Domain(_) | Scope::System => None,
+        }
+    }
 
-/// The method of that name, if this cloud knows it.
+    /// Whether it is somebody's delegation, with less power than its user.
+    pub(crate) fn is_delegated(&self) -> bool {
+        matches!(self, Scope::Trust { .. } | Scope::AppCred { .. })
+    }
+}
+
+/// Upstream's bits, by the order of its `[auth] methods`, and `totp` where operators put it: behind those.
+const METHODS: &[(&str, i64)] = &[
+    ("external", 1),
+    ("password", 2),
+    ("token", 4),
+    ("oauth1", 8),
+    ("mapped", 16),
+    ("application_credential", 32),
+    ("totp", 64),
+];
+/// Those that this cloud takes for a proof.
+const OFFERED: &[&str] = &["password", "token", "application_credential"];
+
+/// The method of that name, if this cloud takes it.
 pub(crate) fn method(name: &str) -> Option<&'static str> {
-    METHODS.iter().find(|(n, _)| *n == name).map(|(n, _)| *n)
+    OFFERED.iter().find(|n| **n == name).copied()
+}
+
+/// The bits of methods; of those that upstream gives none there is nothing to say.
+pub(crate) fn method_bits(methods: &[&'static str]) -> i64 {
+    let known = METHODS.iter().filter(|(n, _)| methods.contains(n));
+    known.map(|(_, bit)| bit).sum()
+}
+
+/// The methods behind bits.
+pub(crate) fn methods_of(bits: i64) -> Vec<&'static str> {
+    let set = METHODS.iter().filter(|(_, bit)| bits & bit != 0);
+    set.map(|(n, _)| *n).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -44,14 +92,14 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// `[true, bytes]` or `[false, text]`.
-fn pack_id(id: &str) -> Pack {
+pub(crate) fn pack_id(id: &str) -> Pack {
     match unhex(id) {
         Some(bytes) => Pack::Array(vec![Pack::Bool(true), Pack::Bytes(bytes)]),
         None => Pack::Array(vec![Pack::Bool(false), Pack::Text(id.to_string())]),
     }
 }
 
-fn unpack_id(pack: &Pack) -> Option<String> {
+pub(crate) fn unpack_id(pack: &Pack) -> Option<String> {
     match pack {
         Pack::Array(pair) => match pair.as_slice() {
             [Pack::Bool(_), value] => unpack_id(value),
@@ -64,30 +112,37 @@ fn unpack_id(pack: &Pack) -> Option<String> {
     }
 }
 
-/// Domain ids stand without the pair.
+fn pack_audit_id(id: &str) -> Pack {
+    match URL_SAFE_NO_PAD.decode(id) {
+        Ok(bytes) => Pack::Bytes(bytes),
+        Err(_) => Pack::Text(id.to_string()),
+    }
+}
+
+/// Ids of domains and trusts stand without the pair.
 fn pack_domain(id: &str) -> Pack {
     unhex(id).map_or_else(|| Pack::Text(id.to_string()), Pack::Bytes)
 }
 
 pub(crate) fn write(claims: &Claims) -> Vec<u8> {
-    let methods = METHODS
-        .iter()
-        .filter(|(n, _)| claims.methods.contains(n))
-        .map(|(_, bit)| bit)
-        .sum();
+    let methods = method_bits(&claims.methods);
     let (version, scope) = match &claims.scope {
         Scope::Unscoped => (0, None),
         Scope::Domain(id) => (1, Some(pack_domain(id))),
         Scope::Project(id) => (2, Some(pack_id(id))),
         Scope::System => (8, Some(Pack::Text("all".into()))),
+        Scope::Trust { project_id, .. } => {
+            let none = Pack::Array(vec![Pack::Bool(false), Pack::Nil]);
+            (3, Some(project_id.as_deref().map_or(none, pack_id)))
+        }
+        Scope::AppCred { project_id, .. } => (9, Some(pack_id(project_id))),
     };
-    let audit = claims
-        .audit_ids
-        .iter()
-        .map(|a| match URL_SAFE_NO_PAD.decode(a) {
-            Ok(bytes) => Pack::Bytes(bytes),
-            Err(_) => Pack::Text(a.clone()),
-        });
+    let audit = claims.audit_ids.iter().map(|a| pack_audit_id(a));
+    let delegation = match &claims.scope {
+        Scope::Trust { id, .. } => Some(pack_domain(id)),
+        Scope::AppCred { id, .. } => Some(pack_id(id)),
+        _ => None,
+    };
     let mut items = vec![
         Pack::Int(version),
         pack_id(&claims.user_id),
@@ -96,6 +151,7 @@ pub(crate) fn write(claims: &Claims) -> Vec<u8> {
     items.extend(scope);
     items.push(Pack::Float(claims.expires_at.0 as f64 / 1e6));
     items.push(Pack::Array(audit.collect()));
+    items.extend(delegation);
     items.push(Pack::Int(claims.issued_at.0.rem_euclid(1_000_000)));
     let mut out = Vec::with_capacity(128);
     Pack::Array(items).write(&mut out);
@@ -115,15 +171,10 @@ pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
     let Some(Pack::Int(methods)) = items.next() else {
         return None;
     };
-    let scope = match version {
-        0 => Scope::Unscoped,
-        1 => Scope::Domain(unpack_id(&items.next()?)?),
-        2 => Scope::Project(unpack_id(&items.next()?)?),
-        8 => {
-            items.next()?;
-            Scope::System
-        }
-        // Trusts, federation, OAuth and application credentials are not offered, so their tokens are not either.
+    let place = match version {
+        0 => None,
+        1 | 2 | 3 | 8 | 9 => Some(items.next()?),
+        // Federation and OAuth are not offered, so their tokens are not either.
         _ => return None,
     };
     let expires = match items.next()? {
@@ -139,17 +190,28 @@ pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
         Pack::Text(t) => Some(t),
         _ => None,
     });
+    let place_id = place.as_ref().and_then(unpack_id);
+    let scope = match version {
+        0 => Scope::Unscoped,
+        1 => Scope::Domain(place_id?),
+        2 => Scope::Project(place_id?),
+        3 => Scope::Trust {
+            id: unpack_id(&items.next()?)?,
+            project_id: place_id,
+        },
+        9 => Scope::AppCred {
+            id: unpack_id(&items.next()?)?,
+            project_id: place_id?,
+        },
+        _ => Scope::System,
+    };
     let micros = match items.next() {
         Some(Pack::Int(i @ 0..1_000_000)) => i,
         _ => 0,
     };
     Some(Claims {
         user_id,
-        methods: METHODS
-            .iter()
-            .filter(|(_, bit)| methods & bit != 0)
-            .map(|(n, _)| *n)
-            .collect(),
+        methods: methods_of(methods),
         scope,
         issued_at: Timestamp(
             i64::try_from(seconds)
@@ -176,11 +238,23 @@ mod tests {
             Scope::Domain("default".into()),
             Scope::Domain(id.clone()),
             Scope::System,
+            Scope::Trust {
+                id: id.clone(),
+                project_id: Some(id.clone()),
+            },
+            Scope::Trust {
+                id: id.clone(),
+                project_id: None,
+            },
+            Scope::AppCred {
+                id: id.clone(),
+                project_id: "by-hand".into(),
+            },
         ];
         for scope in scopes {
             let claims = Claims {
                 user_id: id.clone(),
-                methods: vec!["password", "token"],
+                methods: vec!["password", "token", "application_credential", "totp"],
                 scope,
                 issued_at: Timestamp(1_767_323_045_000_006),
                 expires_at: Timestamp(1_767_409_445_000_000),
@@ -211,5 +285,35 @@ mod tests {
         assert_eq!(claims.methods, ["password"]);
         assert_eq!(claims.expires_at, Timestamp::from_seconds(1_447_279_211));
         assert_eq!(claims.audit_ids.len(), 1);
+    }
+
+    /// The same with versions 3 and 9: what is delegated stands last.
+    #[test]
+    fn reads_upstreams_delegations() {
+        let written = |version: u8, delegation: &[u8]| {
+            let mut bytes = vec![0x97, version, 0x92, 0xc3, 0xc4, 16];
+            bytes.extend_from_slice(&[0x11; 16]);
+            bytes.extend_from_slice(&[32, 0x92, 0xc3, 0xc4, 16]);
+            bytes.extend_from_slice(&[0x22; 16]);
+            bytes.push(0xcb);
+            bytes.extend_from_slice(&1_447_279_211.0f64.to_be_bytes());
+            bytes.extend_from_slice(&[0x91, 0xc4, 16]);
+            bytes.extend_from_slice(&[0x33; 16]);
+            bytes.extend_from_slice(delegation);
+            bytes.extend_from_slice(&[0x44; 16]);
+            read(&bytes, 1_447_192_811).unwrap()
+        };
+        let (project_id, id) = ("22".repeat(16), "44".repeat(16));
+        let trust = written(3, &[0xc4, 16]);
+        assert_eq!(
+            trust.scope,
+            Scope::Trust {
+                id: id.clone(),
+                project_id: Some(project_id.clone())
+            }
+        );
+        let credential = written(9, &[0x92, 0xc3, 0xc4, 16]);
+        assert_eq!(credential.scope, Scope::AppCred { id, project_id });
+        assert_eq!(credential.methods, ["application_credential"]);
     }
 }

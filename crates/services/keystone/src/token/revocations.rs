@@ -17,10 +17,11 @@ pub(crate) struct Revocations {
 /// What of a token revocations look at.
 pub(crate) struct Subject<'a> {
     pub audit_id: &'a str,
-    pub user_id: &'a str,
+    /// Who acts, and in whose name.
+    pub user_ids: [Option<&'a str>; 2],
     pub project_id: Option<&'a str>,
-    /// Of the user, of the project, of the scope.
-    pub domain_ids: [Option<&'a str>; 3],
+    /// Of the user, of the project, of the scope, of the trustor.
+    pub domain_ids: [Option<&'a str>; 4],
     pub issued_at: Timestamp,
 }
 
@@ -68,7 +69,7 @@ impl Revocations {
         };
         // An audit id is one token's, whenever it was made: the clock of the process that ended it may be behind.
         self.tokens.contains_key(subject.audit_id)
-            || over(&self.users, Some(subject.user_id))
+            || subject.user_ids.iter().any(|u| over(&self.users, *u))
             || over(&self.projects, subject.project_id)
             || subject.domain_ids.iter().any(|d| over(&self.domains, *d))
     }

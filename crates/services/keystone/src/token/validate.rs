@@ -5,13 +5,18 @@ use crate::assignment::effective;
 use crate::db::projects::{self, ProjectRow, ROOT};
 use crate::db::roles::RoleRow;
 use crate::db::users::{self, UserRow};
+use crate::identity::mfa;
 use crate::token::cache::{Standing, TokenCache, Validated};
 use crate::token::catalog::{self, Substitutions};
+use crate::token::delegation::{self, Delegation};
 use crate::token::payload::{self, Scope};
 use crate::token::revocations::Subject;
 use crate::token::{Claims, fernet};
-use base::{Error, Result};
-use keystone_types::{CatalogService, DomainRef, ProjectRef, RoleRef, SystemScope, Token, UserRef};
+use base::{Error, Result, Timestamp};
+use keystone_types::{
+    AppCredRef, CatalogService, DomainRef, ProjectRef, RoleRef, SystemScope, Token, TrustRef,
+    UserRef,
+};
 use oslo_context::RequestContext;
 use oslo_db::Tx;
 use serde_json::value::to_raw_value;
@@ -35,6 +40,7 @@ pub(crate) struct Facts {
     pub domain: Option<ProjectRow>,
     pub roles: Vec<RoleRow>,
     pub catalog: Option<Vec<CatalogService>>,
+    pub delegation: Option<Delegation>,
 }
 
 impl Keystone {
@@ -77,7 +83,7 @@ impl Keystone {
         let standing = self.standing(&claims.user_id, &claims.scope).await?;
         let subject = Subject {
             audit_id: claims.audit_ids.first().map_or("", String::as_str),
-            user_id: &claims.user_id,
+            user_ids: [Some(&claims.user_id), standing.trustor_id.as_deref()],
             project_id: standing.token.project.as_ref().map(|p| p.id.as_str()),
             domain_ids: standing.domain_ids.each_ref().map(Option::as_deref),
             issued_at: claims.issued_at,
@@ -94,16 +100,17 @@ impl Keystone {
     }
 
     /// What the user is in the scope: remembered, or looked up. 404 if they may not be there.
-    async fn standing(&self, user_id: &str, scope: &Scope) -> Result<Arc<Standing>> {
+    pub(crate) async fn standing(&self, user_id: &str, scope: &Scope) -> Result<Arc<Standing>> {
         // Read before the database is: what is found may be newer than this says, never older.
         let key = (user_id.to_string(), scope.clone(), self.generation_now());
         if let Some(found) = self.cache.standing(&key) {
             return Ok(found);
         }
         let (user_id, scope) = (key.0.clone(), key.1.clone());
+        let now = self.clock.now();
         let facts = self
             .db
-            .read(move |tx| facts(tx, &user_id, &scope))
+            .read(move |tx| facts(tx, &user_id, &scope, now))
             .await?
             .ok_or_else(not_found)?;
         let standing = Arc::new(assemble(&key.1, facts)?);
@@ -113,11 +120,13 @@ impl Keystone {
 }
 
 /// `None` if the user may not be in that scope now: gone, disabled, or without any role there.
-pub(crate) fn facts(tx: &mut Tx, user_id: &str, scope: &Scope) -> Result<Option<Facts>> {
-    let Some(user) = users::find(tx, user_id)?.filter(|u| u.enabled) else {
-        return Ok(None);
-    };
-    let Some(user_domain) = enabled_domain(tx, &user.domain_id)? else {
+pub(crate) fn facts(
+    tx: &mut Tx,
+    user_id: &str,
+    scope: &Scope,
+    now: Timestamp,
+) -> Result<Option<Facts>> {
+    let Some((user, user_domain)) = enabled_user(tx, user_id)? else {
         return Ok(None);
     };
     let mut facts = Facts {
@@ -128,21 +137,26 @@ pub(crate) fn facts(tx: &mut Tx, user_id: &str, scope: &Scope) -> Result<Option<
         domain: None,
         roles: vec![],
         catalog: None,
+        delegation: None,
     };
-    match scope {
-        Scope::Unscoped => return Ok(Some(facts)),
-        Scope::Project(id) => {
-            let Some(project) = projects::find(tx, id)?.filter(|p| p.enabled) else {
+    if let Some(id) = scope.project_id() {
+        let Some(project) = projects::find(tx, id)?.filter(|p| p.enabled) else {
+            return Ok(None);
+        };
+        if project.domain_id != ROOT {
+            let Some(domain) = enabled_domain(tx, &project.domain_id)? else {
                 return Ok(None);
             };
-            if project.domain_id != ROOT {
-                let Some(domain) = enabled_domain(tx, &project.domain_id)? else {
-                    return Ok(None);
-                };
-                facts.project_domain = Some(domain);
+            facts.project_domain = Some(domain);
+        }
+        facts.project = Some(project);
+    }
+    match scope {
+        Scope::Unscoped => return Ok(Some(facts)),
+        Scope::Project(_) => {
+            if let Some(project) = &facts.project {
+                facts.roles = effective::on_project(tx, user_id, project)?;
             }
-            facts.roles = effective::on_project(tx, user_id, &project)?;
-            facts.project = Some(project);
         }
         Scope::Domain(id) => {
             let Some(domain) = enabled_domain(tx, id)? else {
@@ -152,11 +166,39 @@ pub(crate) fn facts(tx: &mut Tx, user_id: &str, scope: &Scope) -> Result<Option<
             facts.domain = Some(domain);
         }
         Scope::System => facts.roles = effective::on_system(tx, user_id)?,
+        Scope::Trust { id, .. } => {
+            let project = facts.project.as_ref();
+            let Some(found) = delegation::by_trust(tx, user_id, id, project, now)? else {
+                return Ok(None);
+            };
+            facts.roles = found.roles;
+            facts.delegation = Some(Delegation::Trust(found.trust));
+        }
+        Scope::AppCred { id, .. } => {
+            let project = facts.project.as_ref();
+            let Some(found) = delegation::by_app_cred(tx, user_id, id, project, now)? else {
+                return Ok(None);
+            };
+            facts.roles = found.roles;
+            facts.delegation = Some(Delegation::AppCred(found.credential));
+        }
     }
-    if facts.roles.is_empty() {
+    // A trust need not be about a project; it then delegates no role.
+    let nowhere = matches!(
+        scope,
+        Scope::Trust {
+            project_id: None,
+            ..
+        }
+    );
+    if facts.roles.is_empty() && !nowhere {
         return Ok(None);
     }
     let project_id = facts.project.as_ref().map(|p| p.id.as_str());
+    let user_id = match &facts.delegation {
+        Some(Delegation::Trust(trust)) => &trust.trustor.id,
+        _ => user_id,
+    };
     facts.catalog = Some(catalog::build(
         tx,
         &Substitutions {
@@ -169,6 +211,15 @@ pub(crate) fn facts(tx: &mut Tx, user_id: &str, scope: &Scope) -> Result<Option<
 
 fn enabled_domain(tx: &mut Tx, id: &str) -> Result<Option<ProjectRow>> {
     Ok(projects::find_domain(tx, id)?.filter(|d| d.enabled))
+}
+
+/// A user who is there and enabled, as is their domain.
+pub(crate) fn enabled_user(tx: &mut Tx, id: &str) -> Result<Option<(UserRow, ProjectRow)>> {
+    let Some(user) = users::find(tx, id)?.filter(|u| u.enabled) else {
+        return Ok(None);
+    };
+    let domain = enabled_domain(tx, &user.domain_id)?;
+    Ok(domain.map(|domain| (user, domain)))
 }
 
 fn domain_ref(domain: &ProjectRow) -> DomainRef {
@@ -194,26 +245,53 @@ fn assemble(scope: &Scope, facts: Facts) -> Result<Standing> {
         name: p.name.clone(),
     });
     let catalog = facts.catalog.map(|c| to_raw_value(&c)).transpose();
+    let mfa_rules = mfa::rules(&facts.user.options.0);
+    let default_project_id = facts.user.default_project_id.clone();
+    let own_domain_id = facts.user.domain_id.clone();
+    let (mut trust, mut trustor, mut credential) = (None, None, None);
+    match facts.delegation {
+        Some(Delegation::Trust(found)) => {
+            trust = Some(TrustRef::from(&found.row));
+            trustor = Some(found);
+        }
+        Some(Delegation::AppCred(found)) => credential = Some(found),
+        None => {}
+    }
+    let ends_at = match (&trustor, &credential) {
+        (Some(trust), _) => trust.row.expires_at,
+        (_, Some(credential)) => credential.row.expires_at,
+        _ => None,
+    };
+    // Who acts in whose name.
+    let (user, user_domain) = match &trustor {
+        Some(trust) if trust.row.impersonation => (&trust.trustor, &trust.trustor_domain),
+        _ => (&facts.user, &facts.user_domain),
+    };
     let token = Token {
         user: UserRef {
-            domain: domain_ref(&facts.user_domain),
-            id: facts.user.id.clone(),
-            name: facts.user.name.clone(),
+            domain: domain_ref(user_domain),
+            id: user.id.clone(),
+            name: user.name.clone(),
             password_expires_at: None,
         },
-        is_domain: facts.project.as_ref().map(|p| p.is_domain),
+        is_domain: match &trustor {
+            Some(_) => None,
+            None => facts.project.as_ref().map(|p| p.is_domain),
+        },
         project,
         domain: facts.domain.as_ref().map(domain_ref),
         system: system.then_some(SystemScope { all: true }),
         roles: (*scope != Scope::Unscoped).then_some(roles),
         catalog: catalog.map_err(|e| Error::internal(format!("catalog: {e}")))?,
+        trust,
+        application_credential: credential.map(|c| AppCredRef::from(*c)),
         ..Token::default()
     };
     let context = RequestContext {
-        user_id: Some(facts.user.id.clone()),
-        user_name: Some(facts.user.name.clone()),
-        user_domain_id: Some(facts.user_domain.id.clone()),
-        user_domain_name: Some(facts.user_domain.name.clone()),
+        user_id: Some(user.id.clone()),
+        user_name: Some(user.name.clone()),
+        user_domain_id: Some(user_domain.id.clone()),
+        user_domain_name: Some(user_domain.name.clone()),
         project_id: facts.project.as_ref().map(|p| p.id.clone()),
         project_name: facts.project.as_ref().map(|p| p.name.clone()),
         project_domain_id: facts.project_domain.as_ref().map(|d| d.id.clone()),
@@ -225,11 +303,15 @@ fn assemble(scope: &Scope, facts: Facts) -> Result<Standing> {
     let project_domain = facts.project.as_ref().and_then(ProjectRow::domain);
     Ok(Standing {
         domain_ids: [
-            Some(facts.user.domain_id),
+            Some(own_domain_id),
             project_domain.map(str::to_string),
             facts.domain.map(|d| d.id),
+            trustor.as_ref().map(|t| t.trustor.domain_id.clone()),
         ],
-        default_project_id: facts.user.default_project_id,
+        trustor_id: trustor.map(|t| t.trustor.id),
+        ends_at,
+        mfa_rules,
+        default_project_id,
         token,
         context,
     })

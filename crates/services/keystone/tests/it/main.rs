@@ -1,9 +1,11 @@
 //! Stories through HTTP, in process.
 
+mod app_creds;
 mod assignments;
 mod catalog;
 mod cloud;
 mod credentials;
+mod ec2;
 mod hostile;
 mod identity;
 mod keys;
@@ -13,3 +15,4 @@ mod processes;
 mod projects;
 mod revocation;
 mod tokens;
+mod trusts;

@@ -96,7 +96,7 @@ async fn failures_say_one_thing() {
         .login("admin", "secret", json!({"project": {"id": "nowhere"}}))
         .await
         .expect(401);
-    let odd = json!({"methods": ["totp"], "totp": {}});
+    let odd = json!({"methods": ["kerberos"], "kerberos": {}});
     let no = cloud.auth(odd, Value::Null).await.expect(401);
     assert_eq!(
         no.message(),

@@ -1,0 +1,69 @@
+//! What a token may not do that was delegated: make something that outlives it or reaches further.
+
+use crate::Keystone;
+use crate::policy::wording;
+use crate::token::cache::Validated;
+use crate::token::payload::Scope;
+use base::{Error, Result};
+use oslo_http::Req;
+use std::sync::Arc;
+
+/// The caller's own token.
+pub(crate) async fn own_token(keystone: &Arc<Keystone>, req: &Req) -> Result<Arc<Validated>> {
+    let token = req.ctx.token.as_ref().map_or("", |t| t.expose());
+    let found = keystone.validated(token).await;
+    found.map_err(|e| match e.is_not_found() {
+        true => super::unauthorized(),
+        false => e,
+    })
+}
+
+fn refused(action: &str) -> Error {
+    Error::forbidden(wording(action))
+}
+
+/// 403 for application credentials that are not `unrestricted`.
+pub(crate) fn unless_restricted(token: &Validated, what: &str) -> Result<()> {
+    let credential = token.standing.token.application_credential.as_ref();
+    match credential.is_some_and(|c| c.restricted) {
+        true => Err(refused(&format!(
+            "Using method 'application_credential' is not allowed for managing additional {what}."
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// 403 for trusts: an application credential would outlive them.
+pub(crate) fn unless_by_trust(token: &Validated) -> Result<()> {
+    match token.claims.scope {
+        Scope::Trust { .. } => Err(Error::forbidden(
+            "Cannot manage application credentials with a token issued via delegation.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// 403 for application credentials of any kind: a trust would reach further.
+pub(crate) fn unless_by_app_cred(token: &Validated) -> Result<()> {
+    match token.claims.scope {
+        Scope::AppCred { .. } => Err(refused(
+            "Using method 'application_credential' is not allowed for managing trusts.",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// 403 if the token was delegated for another project than the one in question, or than none.
+pub(crate) fn unless_elsewhere(
+    token: &Validated,
+    what: &str,
+    project_id: Option<&str>,
+) -> Result<()> {
+    let scope = &token.claims.scope;
+    match scope.is_delegated() && project_id != scope.project_id() {
+        true => Err(refused(&format!(
+            "{what} project does not match the project scope of the delegated token"
+        ))),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,142 @@
+//! Proofs of who somebody is, a method each. All failures say the same.
+
+use crate::Keystone;
+use crate::api::unauthorized;
+use crate::db::app_creds::{self, AppCred, AppCredRow};
+use crate::db::users::{self, UserRow};
+use crate::identity::mfa;
+use crate::token::issue::{Named, NamedAppCred, Proven, Wanted, find_user};
+use crate::token::payload::Scope;
+use base::{Error, Result, Secret};
+use oslo_db::{Tx, all, eq};
+use std::sync::Arc;
+
+fn refused(action: &str) -> Error {
+    Error::forbidden(crate::policy::wording(action))
+}
+
+impl Keystone {
+    pub(crate) async fn prove_password(&self, named: &Named, password: &Secret) -> Result<Proven> {
+        let who = named.clone();
+        let user = self.db.read(move |tx| find_user(tx, &who)).await?;
+        let hash = user.as_ref().and_then(|u| u.password_hash.as_deref());
+        if !self.passwords.matches(password, hash).await? {
+            let id = user.as_ref().map_or("-", |u| u.id.as_str());
+            tracing::info!(user.id = id, "a login failed");
+            return Err(unauthorized());
+        }
+        let user = user.filter(|u| u.enabled).ok_or_else(unauthorized)?;
+        Ok(self.proven_by(user, "password"))
+    }
+
+    /// Of a method that begins a chain.
+    fn proven_by(&self, user: UserRow, method: &'static str) -> Proven {
+        Proven {
+            user_id: user.id,
+            default_project_id: user.default_project_id,
+            methods: vec![method],
+            expires_at: self.token_end(),
+            chain: None,
+            bound: None,
+            mfa_rules: mfa::rules(&user.options.0),
+        }
+    }
+
+    /// A token that lends less than its user's power may not be changed for one that lends more.
+    pub(crate) async fn prove_token(
+        self: &Arc<Self>,
+        token: &Secret,
+        wanted: &Wanted,
+    ) -> Result<Proven> {
+        let found = self.validated(token.expose()).await;
+        let found = found.map_err(|e| if e.is_not_found() { unauthorized() } else { e })?;
+        let scope = &found.claims.scope;
+        match (scope, wanted) {
+            (Scope::Trust { .. }, _) => {
+                return Err(refused(
+                    "Using trust-scoped token to create another token. Create a new trust-scoped token instead",
+                ));
+            }
+            (Scope::System, Wanted::Project(_) | Wanted::Domain(_)) => {
+                return Err(refused(
+                    "Using a system-scoped token to create a project-scoped or domain-scoped token is not allowed.",
+                ));
+            }
+            (Scope::AppCred { .. }, Wanted::Default) => {}
+            (Scope::AppCred { .. }, _) => {
+                return Err(refused(
+                    "Using an application credential token to create a scoped token is not allowed.",
+                ));
+            }
+            _ => {}
+        }
+        if *scope != Scope::Unscoped && !self.conf.token.allow_rescope_scoped_token {
+            return Err(refused("rescope a scoped token"));
+        }
+        let mut methods = found.claims.methods.clone();
+        if !methods.contains(&"token") {
+            methods.push("token");
+        }
+        let bound = matches!(scope, Scope::AppCred { .. }).then(|| scope.clone());
+        Ok(Proven {
+            user_id: found.claims.user_id.clone(),
+            default_project_id: found.standing.default_project_id.clone(),
+            methods,
+            expires_at: found.claims.expires_at,
+            chain: found.claims.audit_ids.last().cloned(),
+            bound,
+            mfa_rules: found.standing.mfa_rules.clone(),
+        })
+    }
+
+    pub(crate) async fn prove_app_cred(
+        &self,
+        named: &NamedAppCred,
+        secret: &Secret,
+    ) -> Result<Proven> {
+        let wanted = named.clone();
+        let found = self.db.read(move |tx| find_app_cred(tx, &wanted)).await?;
+        let hash = found.as_ref().map(|(c, _)| c.row.secret_hash.as_str());
+        if !self.passwords.matches_random(secret, hash).await? {
+            let id = found.as_ref().map_or("-", |(c, _)| c.row.id.as_str());
+            tracing::info!(app_cred.id = id, "a login failed");
+            return Err(unauthorized());
+        }
+        let (credential, user) = found.ok_or_else(unauthorized)?;
+        let ended = credential
+            .row
+            .expires_at
+            .is_some_and(|end| end <= self.clock.now());
+        if ended || !user.enabled {
+            return Err(unauthorized());
+        }
+        let mut proven = self.proven_by(user, "application_credential");
+        proven.bound = Some(Scope::AppCred {
+            id: credential.row.id,
+            project_id: credential.row.project_id,
+        });
+        Ok(proven)
+    }
+}
+
+/// A credential with its user.
+fn find_app_cred(tx: &mut Tx, named: &NamedAppCred) -> Result<Option<(AppCred, UserRow)>> {
+    let found = match named {
+        NamedAppCred::Id(id) => app_creds::find(tx, id)?,
+        NamedAppCred::Name(name, user) => {
+            let Some(user) = find_user(tx, user)? else {
+                return Ok(None);
+            };
+            let same = all([eq("user_id", &user.id), eq("name", name)]);
+            match tx.find::<AppCredRow>(same)? {
+                Some(row) => app_creds::find(tx, &row.id)?,
+                None => None,
+            }
+        }
+    };
+    let Some(credential) = found else {
+        return Ok(None);
+    };
+    let user = users::find(tx, &credential.row.user_id)?;
+    Ok(user.map(|user| (credential, user)))
+}
