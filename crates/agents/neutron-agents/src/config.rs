@@ -4,7 +4,6 @@ use crate::nova::Nova;
 use base::{Error, Result, Secret};
 use host_netns::{IfName, Tag};
 use ipnet::IpNet;
-use neutron_types::rpc::AgentKind;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,14 +84,6 @@ pub struct Settings {
     pub forwarders: Vec<IpAddr>,
     pub nova: Nova,
     pub metadata_secret: Secret,
-}
-
-/// The `n`th address after one.
-fn nth(ip: IpAddr, n: u32) -> IpAddr {
-    match ip {
-        IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).wrapping_add(n).into()),
-        IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).wrapping_add(n.into()).into()),
-    }
 }
 
 impl Settings {
