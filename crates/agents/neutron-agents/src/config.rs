@@ -4,6 +4,7 @@ use crate::nova::Nova;
 use base::{Error, Result, Secret};
 use host_netns::{IfName, Tag};
 use ipnet::IpNet;
+use neutron_types::rpc::AgentKind;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,9 @@ oslo_config::section! {
         pub agents: Vec<String> = vec!["l2".into(), "dhcp".into(), "l3".into(), "metadata".into()],
         /// `bridge` (kernel bridges, VXLAN, nft) or `fake` (touches nothing).
         pub l2_driver: String = "bridge".into(),
+        /// How many hosts this process stands for, to see how a large cloud behaves: `HOST-1` to `HOST-N`, each with its own
+        /// name on the bus and its own heartbeat. Only the driver `fake` makes several hosts of one. With 1 it is `HOST` itself.
+        pub fake_hosts: u32 = 1,
         /// Where the agents keep their files.
         pub state_path: PathBuf = "/var/lib/ferrostack/neutron".into(),
         /// Tells several clouds on one machine apart: names of nft tables, alias of devices.
@@ -69,6 +73,7 @@ pub struct Settings {
     /// Metadata is served on this host, by this process or another.
     pub metadata_on_host: bool,
     pub fake: bool,
+    pub fake_hosts: u32,
     pub state_path: PathBuf,
     pub tag: Tag,
     pub external_bridge: IfName,
@@ -86,6 +91,14 @@ pub struct Settings {
     pub metadata_secret: Secret,
 }
 
+/// The `n`th address after one.
+fn nth(ip: IpAddr, n: u32) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) => IpAddr::V4(u32::from(v4).wrapping_add(n).into()),
+        IpAddr::V6(v6) => IpAddr::V6(u128::from(v6).wrapping_add(n.into()).into()),
+    }
+}
+
 impl Settings {
     /// For a process that is only these of the host's agents.
     pub fn only(mut self, agents: &[&str]) -> Settings {
@@ -95,6 +108,37 @@ impl Settings {
         self.l3 &= is("l3");
         self.metadata &= is("metadata");
         self
+    }
+
+    /// The same, as the server names them.
+    pub fn kinds(&self) -> Vec<AgentKind> {
+        let all = [
+            (AgentKind::L2, self.l2),
+            (AgentKind::Dhcp, self.dhcp),
+            (AgentKind::L3, self.l3),
+            (AgentKind::Metadata, self.metadata),
+        ];
+        let here = all.into_iter().filter(|(_, is)| *is);
+        here.map(|(kind, _)| kind).collect()
+    }
+
+    /// The hosts that this process stands for.
+    pub fn hosts(&self) -> Vec<Settings> {
+        if self.fake_hosts <= 1 {
+            return vec![self.clone()];
+        }
+        let one = |n: u32| {
+            let host = format!("{}-{n}", self.host);
+            Settings {
+                state_path: self.state_path.join(&host),
+                fake_hosts: 1,
+                // Each ends its tunnels somewhere else.
+                local_ip: self.local_ip.map(|ip| nth(ip, n)),
+                host,
+                ..self.clone()
+            }
+        };
+        (1..=self.fake_hosts).map(one).collect()
     }
 
     /// The agents that this process is.
@@ -149,6 +193,14 @@ impl NeutronAgentsConf {
                 "fake" => true,
                 "bridge" => false,
                 other => return Err(bad("l2_driver", other)),
+            },
+            fake_hosts: match self.fake_hosts {
+                n if n > 1 && self.l2_driver != "fake" => {
+                    return Err(Error::bad_request(format!(
+                        "[neutron_agents] fake_hosts = {n}: only the driver fake makes several hosts of one"
+                    )));
+                }
+                n => n,
             },
             state_path: std::path::absolute(&self.state_path)?,
             tag: Tag::parse(&self.tag)?,

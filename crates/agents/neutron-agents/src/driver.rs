@@ -31,4 +31,14 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Changes when a guest's device comes, goes or is made anew. Cheap.
     fn fingerprint(&self, state: &HostState) -> u64;
+
+    /// Whether the fingerprint may change without a new state, so that it must be looked at.
+    fn watches(&self) -> bool {
+        true
+    }
+
+    /// Whether it does something about other hosts' guests: tunnels to them, filters that let them in.
+    fn minds_others(&self) -> bool {
+        true
+    }
 }

@@ -68,4 +68,12 @@ impl Driver for FakeDriver {
     fn fingerprint(&self, _state: &HostState) -> u64 {
         0
     }
+
+    fn watches(&self) -> bool {
+        false
+    }
+
+    fn minds_others(&self) -> bool {
+        false
+    }
 }

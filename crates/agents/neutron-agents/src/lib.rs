@@ -17,20 +17,22 @@ mod nova;
 mod owned;
 pub mod plan;
 mod report;
+mod uplink;
 mod worker;
 
 pub use config::{NeutronAgentsConf, Settings};
 
 use async_trait::async_trait;
-use base::Result;
+use base::{Error, Result};
 use driver::Driver;
-use neutron_types::rpc::{AgentApi, AgentClient, PluginClient};
+use neutron_types::rpc::{AgentApi, AgentClient, PluginClient, Revisions, agent_server};
 use oslo_context::RequestContext;
-use oslo_messaging::Bus;
+use oslo_messaging::{Bus, ServerHandle};
 use oslo_service::{CancellationToken, Supervisor};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use uplink::Uplink;
 
 /// Starts the agents as a worker of `supervisor`, which also ends them. Networks go on without them: what is on the host
 /// stays until [`teardown`].
@@ -59,31 +61,72 @@ pub fn start_some(
 }
 
 async fn run(bus: Bus, settings: Settings, cancel: CancellationToken) -> Result<()> {
-    let (_alone, driver): (_, Arc<dyn Driver>) = if settings.fake {
-        (None, Arc::new(fake::FakeDriver::new(settings.clone())?))
-    } else {
-        let alone = owned::claim(&settings.state_path, &settings.here())?;
-        let driver = bridge::BridgeDriver::new(settings.clone())?;
-        (Some(alone), Arc::new(driver))
+    // Of a host that is no fake this process alone is these agents.
+    let _alone = match settings.fake {
+        true => None,
+        false => Some(owned::claim(&settings.state_path, &settings.here())?),
     };
-    let wake = Arc::new(Notify::new());
-    let listener = Arc::new(Listener { wake: wake.clone() });
-    let _listening = AgentClient::serve(&bus, &settings.host, listener).await?;
+    let hosts = settings.hosts();
     // A server that does not answer must not keep the host from what it knows already.
-    let plugin = PluginClient::new(bus).timeout(Duration::from_secs(10));
-    let worker = worker::Worker {
-        metadata: metadata::Metadata::new(plugin.clone(), settings.clone()),
-        settings,
-        driver,
-        plugin,
-        wake,
-        cancel,
-        state: None,
-        news: true,
-        reported: worker::Reported::default(),
-    };
-    worker.run().await;
+    let plugin = PluginClient::new(&bus).timeout(Duration::from_secs(10));
+    let uplink = Uplink::new(plugin, hosts.len());
+    let mut workers = JoinSet::new();
+    // Hosts begin one after the other, so that many of them bring neither the broker nor the server to its knees.
+    for settings in hosts {
+        let host = Host::listen(&bus, settings, &uplink, &cancel).await?;
+        if cancel.is_cancelled() {
+            break;
+        }
+        workers.spawn(host.run());
+    }
+    while let Some(ended) = workers.join_next().await {
+        // One that panics takes the others along: all begin anew.
+        ended.map_err(Error::internal)?;
+    }
     Ok(())
+}
+
+/// A host that hears what the server says.
+struct Host {
+    listening: Vec<ServerHandle>,
+    worker: worker::Worker,
+}
+
+impl Host {
+    async fn listen(
+        bus: &Bus,
+        settings: Settings,
+        uplink: &Uplink,
+        cancel: &CancellationToken,
+    ) -> Result<Host> {
+        let told = Arc::new(worker::Told::default());
+        let mut listening = Vec::new();
+        for kind in settings.kinds() {
+            let listener = Arc::new(Listener(Arc::clone(&told)));
+            let name = agent_server(&settings.host, kind);
+            listening.push(AgentClient::serve(bus, &name, listener).await?);
+        }
+        let driver: Arc<dyn Driver> = match settings.fake {
+            true => Arc::new(fake::FakeDriver::new(settings.clone())?),
+            false => Arc::new(bridge::BridgeDriver::new(settings.clone())?),
+        };
+        let worker = worker::Worker {
+            metadata: metadata::Metadata::new(uplink.plugin.clone(), settings.clone()),
+            settings,
+            driver,
+            uplink: uplink.clone(),
+            told,
+            cancel: cancel.clone(),
+            state: None,
+            reported: worker::Reported::default(),
+        };
+        Ok(Host { listening, worker })
+    }
+
+    async fn run(self) {
+        self.worker.run().await;
+        drop(self.listening);
+    }
 }
 
 /// Removes every namespace, bridge, device, table and process that agents of this configuration made on this host.
@@ -95,14 +138,12 @@ pub async fn teardown(conf: &NeutronAgentsConf) -> Result<()> {
     bridge::teardown(&settings).await
 }
 
-struct Listener {
-    wake: Arc<Notify>,
-}
+struct Listener(Arc<worker::Told>);
 
 #[async_trait]
 impl AgentApi for Listener {
-    async fn state_changed(&self, _ctx: &RequestContext, _revision: i64) -> Result<()> {
-        self.wake.notify_one();
+    async fn state_changed(&self, _ctx: &RequestContext, moved: Revisions) -> Result<()> {
+        self.0.add(moved);
         Ok(())
     }
 }

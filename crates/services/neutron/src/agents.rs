@@ -1,19 +1,36 @@
 //! Agents: who reports, who is alive, and the availability zones they make.
 
-use crate::db::{AgentRow, DhcpBindingRow, L3BindingRow, PortRow};
+use crate::db::{AgentRow, DhcpBindingRow, L3BindingRow, PortRow, concerned};
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
-use crate::{fault, ports, schedule};
+use crate::topics::{Change, Topic};
+use crate::{Neutron, fault, ports, schedule};
 use base::{Error, Json, Result, Timestamp, id};
-use neutron_types::rpc::AgentReport;
+use neutron_types::rpc::{AgentKind, AgentReport, HostReport};
 use oslo_db::{Cond, Tx, all, any, eq, ge, is_in, lt, set};
 use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub(crate) struct Agents;
 
 pub(crate) const L2: &[&str] = &["Linux bridge agent", "Open vSwitch agent"];
 pub(crate) const DHCP: &str = "DHCP agent";
 pub(crate) const L3: &str = "L3 agent";
+const METADATA: &str = "Metadata agent";
+
+/// The kind of agent that listens for what its host has to do.
+pub(crate) fn kind(agent_type: &str) -> Option<AgentKind> {
+    match agent_type {
+        DHCP => Some(AgentKind::Dhcp),
+        L3 => Some(AgentKind::L3),
+        METADATA => Some(AgentKind::Metadata),
+        other => L2.contains(&other).then_some(AgentKind::L2),
+    }
+}
+
+/// The same moment as [`horizon`], without a call.
+pub(crate) fn horizon_of(neutron: &Neutron) -> Timestamp {
+    neutron.clock.now().minus(neutron.conf.agent_down_time())
+}
 
 /// Agents that were heard of before this moment are dead.
 fn horizon(call: &Call) -> Timestamp {
@@ -121,24 +138,27 @@ impl Noun for Agents {
         Ok(rows.iter().map(view).collect())
     }
 
-    fn create(_: &mut Tx, _: &Call, _: &Body) -> Result<String> {
+    fn create(_: &mut Tx, _: &Call, _: &Body) -> Result<AgentRow> {
         Err(Error::not_found("The resource could not be found."))
     }
 
-    fn update(tx: &mut Tx, call: &Call, row: AgentRow, changes: &Body) -> Result<()> {
+    fn update(tx: &mut Tx, call: &Call, mut row: AgentRow, changes: &Body) -> Result<AgentRow> {
         // Only what was asked for: heartbeats write the same row all the time.
         let mut values = Vec::new();
         if changes.contains_key("admin_state_up") {
-            values.push(set("admin_state_up", changes.flag("admin_state_up")));
+            row.admin_state_up = changes.flag("admin_state_up");
+            values.push(set("admin_state_up", row.admin_state_up));
         }
         if changes.contains_key("description") {
-            values.push(set("description", changes.maybe_text("description")));
+            row.description = changes.maybe_text("description");
+            values.push(set("description", row.description.clone()));
         }
         if !values.is_empty() {
             tx.update::<AgentRow>(eq("id", row.id.as_str()), &values)?;
         }
-        call.touch();
-        hand_over(tx, call)
+        call.touch(Topic::Host(row.host.clone()));
+        hand_over(tx, call)?;
+        Ok(row)
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: AgentRow) -> Result<()> {
@@ -146,68 +166,108 @@ impl Noun for Agents {
         tx.delete::<DhcpBindingRow>(bound.clone())?;
         tx.delete::<L3BindingRow>(bound)?;
         tx.delete::<AgentRow>(eq("id", row.id.as_str()))?;
-        call.touch();
+        call.touch(Topic::Host(row.host.clone()));
+        retunnel(tx, call, &row.host)?;
         hand_over(tx, call)
     }
 }
 
-/// Heartbeats of a host. Says whether an agent appeared, came back or moved, so that work waits for it.
-pub(crate) fn report(
-    tx: &mut Tx,
-    call: &Call,
-    host: &str,
-    reports: &[AgentReport],
-) -> Result<bool> {
-    let mut news = false;
-    for report in reports {
-        let known = tx.find::<AgentRow>(all([
-            eq("agent_type", report.agent_type.as_str()),
-            eq("host", host),
-        ]))?;
-        let zone = report.availability_zone.clone();
-        match known {
-            None => {
-                news = true;
-                tx.insert(&AgentRow {
-                    id: id::new_id(),
-                    agent_type: report.agent_type.clone(),
-                    host: host.into(),
-                    binary_name: report.binary.clone(),
-                    topic: report.topic.clone(),
-                    availability_zone: zone.or_else(|| default_zone(&report.agent_type)),
-                    configurations: Json(report.configurations.clone()),
-                    admin_state_up: true,
-                    description: None,
-                    created_at: call.now,
-                    started_at: call.now,
-                    heartbeat_at: call.now,
-                })?;
-            }
-            Some(row) => {
-                let moved = row.configurations.0.get("tunneling_ip")
-                    != report.configurations.get("tunneling_ip");
-                news |= !is_alive(call, &row) || report.start_flag || moved;
-                // Not the whole row: an administrator may be changing the rest at this moment.
-                let mut values = vec![
-                    set("heartbeat_at", call.now),
-                    set("configurations", Json(report.configurations.clone())),
-                ];
-                if zone.is_some() {
-                    values.push(set("availability_zone", zone));
-                }
-                if report.start_flag {
-                    values.push(set("started_at", call.now));
-                }
-                tx.update::<AgentRow>(eq("id", row.id.as_str()), &values)?;
-            }
+/// Heartbeats of hosts. Says whether an agent appeared, came back or moved, so that work waits for it.
+pub(crate) fn report(tx: &mut Tx, call: &Call, hosts: &[HostReport]) -> Result<bool> {
+    let known = tx.select::<AgentRow>(is_in("host", hosts.iter().map(|h| h.host.as_str())))?;
+    let known: HashMap<(&str, &str), &AgentRow> = known
+        .iter()
+        .map(|a| ((a.host.as_str(), a.agent_type.as_str()), a))
+        .collect();
+    // Nearly all only say that they are there.
+    let mut same: Vec<&str> = Vec::new();
+    let mut new: Vec<AgentRow> = Vec::new();
+    let (mut news, mut serving) = (BTreeSet::new(), false);
+    for (host, report) in hosts
+        .iter()
+        .flat_map(|h| h.agents.iter().map(|a| (h.host.as_str(), a)))
+    {
+        let row = known.get(&(host, report.agent_type.as_str()));
+        let end = report.configurations.get(TUNNEL_END);
+        let moved = row.and_then(|r| r.configurations.0.get(TUNNEL_END)) != end;
+        if moved {
+            retunnel(tx, call, host)?;
+        }
+        if moved || report.start_flag || row.is_none_or(|r| !is_alive(call, r)) {
+            news.insert(host);
+            serving |= [DHCP, L3].contains(&report.agent_type.as_str());
+        }
+        match row {
+            None => new.push(agent(call, host, report)),
+            Some(row) if unchanged(row, report) => same.push(&row.id),
+            Some(row) => update(tx, call, row, report)?,
         }
     }
-    if news {
-        rebind(tx, call, host)?;
-        hand_over(tx, call)?;
-        call.touch();
+    if !same.is_empty() {
+        let now = set("heartbeat_at", call.now);
+        tx.update::<AgentRow>(is_in("id", same), &[now])?;
     }
-    Ok(news)
+    tx.insert_all(&new)?;
+    if !news.is_empty() {
+        rebind(tx, call, &news)?;
+    }
+    // Work waits for those that serve, and for nobody else.
+    if serving {
+        hand_over(tx, call)?;
+    }
+    Ok(!news.is_empty())
+}
+
+/// Where a host's tunnels end, among an agent's configurations.
+pub(crate) const TUNNEL_END: &str = "tunneling_ip";
+
+fn unchanged(row: &AgentRow, report: &AgentReport) -> bool {
+    let zone = &report.availability_zone;
+    !report.start_flag
+        && row.configurations.0 == report.configurations
+        && (zone.is_none() || *zone == row.availability_zone)
+}
+
+/// Not the whole row: an administrator may be changing the rest at this moment.
+fn update(tx: &mut Tx, call: &Call, row: &AgentRow, report: &AgentReport) -> Result<()> {
+    let mut values = vec![
+        set("heartbeat_at", call.now),
+        set("configurations", Json(report.configurations.clone())),
+    ];
+    if report.availability_zone.is_some() {
+        values.push(set("availability_zone", report.availability_zone.clone()));
+    }
+    if report.start_flag {
+        values.push(set("started_at", call.now));
+    }
+    tx.update::<AgentRow>(eq("id", row.id.as_str()), &values)
+        .map(drop)
+}
+
+fn agent(call: &Call, host: &str, report: &AgentReport) -> AgentRow {
+    let zone = report.availability_zone.clone();
+    AgentRow {
+        id: id::new_id(),
+        agent_type: report.agent_type.clone(),
+        host: host.into(),
+        binary_name: report.binary.clone(),
+        topic: report.topic.clone(),
+        availability_zone: zone.or_else(|| default_zone(&report.agent_type)),
+        configurations: Json(report.configurations.clone()),
+        admin_state_up: true,
+        description: None,
+        created_at: call.now,
+        started_at: call.now,
+        heartbeat_at: call.now,
+    }
+}
+
+/// The tunnels of a host end somewhere else: the other hosts of its networks must know.
+fn retunnel(tx: &mut Tx, call: &Call, host: &str) -> Result<()> {
+    for network in concerned::networks_of(tx, host)? {
+        call.touch(Topic::Peers(network));
+    }
+    Ok(())
 }
 
 /// Work whose agent cannot do it goes to one that can, at once.
@@ -221,13 +281,16 @@ fn default_zone(agent_type: &str) -> Option<String> {
 }
 
 /// Ports whose binding failed for want of an agent get another chance when one comes.
-fn rebind(tx: &mut Tx, call: &Call, host: &str) -> Result<()> {
-    for mut port in
-        tx.select::<PortRow>(all([eq("host", host), eq("vif_type", "binding_failed")]))?
-    {
+fn rebind(tx: &mut Tx, call: &Call, hosts: &BTreeSet<&str>) -> Result<()> {
+    let failed = all([
+        is_in("host", hosts.iter().copied()),
+        eq("vif_type", "binding_failed"),
+    ]);
+    for mut port in tx.select::<PortRow>(failed)? {
         ports::bind(tx, call, &mut port)?;
         crate::revise!(port, call);
         crate::noun::save(tx, &port)?;
+        call.touch_port(&port, [], Change::default());
     }
     Ok(())
 }

@@ -7,6 +7,10 @@ oslo_config::section! {
     pub struct Conf in "neutron" {
         /// Seconds without a heartbeat after which an agent is taken for dead.
         pub agent_down_time: i64 = 75,
+        /// How many hosts a second each server tells of what is new on others: members of groups, ends of tunnels. Where a
+        /// change concerns a thousand hosts it thus takes some seconds to reach all of them; what a host has to do itself is
+        /// told at once.
+        pub neighbour_notices_per_second: u32 = 200,
         /// Largest packet of the physical network.
         pub global_physnet_mtu: i64 = 1500,
         /// Kinds of network that projects get, the first that has room.
@@ -41,6 +45,10 @@ oslo_config::section! {
 }
 
 impl Conf {
+    pub(crate) fn pace(&self) -> Duration {
+        Duration::from_secs(1) / self.neighbour_notices_per_second.max(1)
+    }
+
     pub(crate) fn agent_down_time(&self) -> Duration {
         Duration::from_secs(self.agent_down_time.max(1).unsigned_abs())
     }

@@ -10,6 +10,7 @@ use oslo_policy::Lookup;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Call {
@@ -31,10 +32,30 @@ pub(crate) fn scope<N: Noun>(call: &Call) -> oslo_db::Cond {
 
 /// The row and its view, or 404 if the caller may not see it.
 pub(crate) fn load<N: Noun>(tx: &mut Tx, call: &Call, id: &str) -> Result<(N::Row, View)> {
+    let row = tx.find(all([eq("id", id), scope::<N>(call)]))?;
+    seen::<N>(tx, call, id, row)
+}
+
+/// The same for a row that is to be changed: nobody else changes it, or what depends on it, before this transaction ends.
+pub(crate) fn take<N: Noun>(tx: &mut Tx, call: &Call, id: &str) -> Result<(N::Row, View)> {
+    let row = tx.find_for_update(all([eq("id", id), scope::<N>(call)]))?;
+    seen::<N>(tx, call, id, row)
+}
+
+/// And for one that others shall not change while this transaction leans on it.
+pub(crate) fn lean<N: Noun>(tx: &mut Tx, call: &Call, id: &str) -> Result<(N::Row, View)> {
+    let row = crate::db::held::find(tx, all([eq("id", id), scope::<N>(call)]))?;
+    seen::<N>(tx, call, id, row)
+}
+
+fn seen<N: Noun>(
+    tx: &mut Tx,
+    call: &Call,
+    id: &str,
+    row: Option<N::Row>,
+) -> Result<(N::Row, View)> {
     let missing = || fault::not_found(N::MEMBER, id);
-    let row: N::Row = tx
-        .find(all([eq("id", id), scope::<N>(call)]))?
-        .ok_or_else(missing)?;
+    let row = row.ok_or_else(missing)?;
     let view = views::<N>(tx, call, vec![row.clone()])?
         .pop()
         .ok_or_else(missing)?;
@@ -53,8 +74,18 @@ pub(crate) fn views<N: Noun>(tx: &mut Tx, call: &Call, rows: Vec<N::Row>) -> Res
         return N::views(tx, call, rows);
     }
     let by_id = tags::of(tx, rows.iter().map(N::id))?;
+    tagged::<N>(tx, call, rows, &by_id)
+}
+
+/// Views of rows whose tags are known.
+fn tagged<N: Noun>(
+    tx: &mut Tx,
+    call: &Call,
+    rows: Vec<N::Row>,
+    by_id: &HashMap<String, Vec<String>>,
+) -> Result<Vec<View>> {
     let mut views = N::views(tx, call, rows)?;
-    for view in &mut views {
+    for view in views.iter_mut().filter(|_| N::TAGS) {
         let id = view.fields.get("id").and_then(Value::as_str);
         let tags = id.and_then(|id| by_id.get(id)).cloned();
         view.fields.put("tags", tags.unwrap_or_default());
@@ -220,8 +251,8 @@ pub(crate) async fn show<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<Rep
     ))
 }
 
-/// Creates one resource inside a transaction, with all rules; other nouns do not come this way.
-fn create_one<N: Noun>(tx: &mut Tx, call: &Call, sent: &Body) -> Result<String> {
+/// Creates one resource inside a transaction, with all rules; other nouns do not come this way. Also its tags.
+fn create_one<N: Noun>(tx: &mut Tx, call: &Call, sent: &Body) -> Result<(N::Row, Vec<String>)> {
     let body = pipeline::prepare_create::<N>(call, sent)?;
     let parent = N::parent(tx, call, &body)?;
     pipeline::enforce::<N>(
@@ -235,16 +266,19 @@ fn create_one<N: Noun>(tx: &mut Tx, call: &Call, sent: &Body) -> Result<String> 
         call,
         body.get("tenant_id").and_then(Value::as_str).unwrap_or(""),
     )?;
-    let id = N::create(tx, call, &body)?;
-    if let Some(tags) = body.get("tags").and_then(Value::as_array) {
-        let tags: Vec<String> = tags
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_string)
-            .collect();
-        tags::replace(tx, &id, &tags)?;
-    }
-    Ok(id)
+    let row = N::create(tx, call, &body)?;
+    let mut tags: Vec<String> = body
+        .get("tags")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_string)
+        .collect();
+    tags.sort();
+    tags.dedup();
+    tags::put(tx, N::id(&row), &tags)?;
+    Ok((row, tags))
 }
 
 /// What the caller sent, in converted form.
@@ -261,11 +295,13 @@ pub(crate) async fn create<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<R
     let views = neutron
         .change(&call, move |tx, call| {
             let mut rows = Vec::with_capacity(bodies.len());
+            let mut by_id = HashMap::new();
             for sent in &bodies {
-                let id = create_one::<N>(tx, call, sent)?;
-                rows.extend(tx.find::<N::Row>(eq("id", id))?);
+                let (row, tags) = create_one::<N>(tx, call, sent)?;
+                by_id.insert(N::id(&row).to_string(), tags);
+                rows.push(row);
             }
-            views::<N>(tx, call, rows)
+            tagged::<N>(tx, call, rows, &by_id)
         })
         .await?;
     let shown = Shown::new::<N>(&call, fields(&req))?;
@@ -301,15 +337,13 @@ pub(crate) async fn update<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<R
     let guard = req.header("if-match").map(str::to_string);
     let view = neutron
         .change(&call, move |tx, call| {
-            let (row, view) = load::<N>(tx, call, &id)?;
+            let (row, view) = take::<N>(tx, call, &id)?;
             constrain(guard.as_deref(), N::revision(&row))?;
             let changes = pipeline::prepare_update::<N>(&sent)?;
             pipeline::enforce::<N>(call, "update", &changes, &view.changed(&changes))?;
-            N::update(tx, call, row, &changes)?;
-            let row = tx
-                .find::<N::Row>(eq("id", id.as_str()))?
-                .ok_or_else(|| fault::not_found(N::MEMBER, &id))?;
-            Ok(views::<N>(tx, call, vec![row])?.pop())
+            let row = N::update(tx, call, row, &changes)?;
+            let tags = [(id.clone(), view.tags())].into();
+            Ok(tagged::<N>(tx, call, vec![row], &tags)?.pop())
         })
         .await?;
     let view = view.ok_or_else(|| Error::internal("no view of an updated row"))?;
@@ -325,11 +359,15 @@ pub(crate) async fn delete<N: Noun>(neutron: Arc<Neutron>, req: Req) -> Result<R
     let guard = req.header("if-match").map(str::to_string);
     neutron
         .change(&call, move |tx, call| {
-            let (row, view) = load::<N>(tx, call, &id)?;
+            let (row, view) = take::<N>(tx, call, &id)?;
             constrain(guard.as_deref(), N::revision(&row))?;
             pipeline::enforce::<N>(call, "delete", &Body::new(), &view)?;
             N::delete(tx, call, row)?;
-            tags::forget(tx, &id)
+            // A tag that comes at this moment waits for the row, and then finds none.
+            match view.tags().is_empty() {
+                true => Ok(()),
+                false => tags::forget(tx, &id),
+            }
         })
         .await?;
     Ok(Reply::empty(204))

@@ -4,6 +4,7 @@ use crate::db::{FloatingIpRow, PortRow};
 use crate::interfaces::router_between;
 use crate::ipam::Want;
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
+use crate::topics::Topic;
 use crate::{crud, fault, networks, ports, revise, routers, standard};
 use base::{Error, Result, id};
 use oslo_db::{Cond, Tx, all, eq, is_in, ne};
@@ -58,7 +59,7 @@ impl Noun for FloatingIps {
         Ok(rows.iter().map(view).collect())
     }
 
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<FloatingIpRow> {
         let network = networks::get(tx, call, &body.text("floating_network_id"))?;
         if !network.external {
             return Err(fault::bad(
@@ -109,11 +110,17 @@ impl Noun for FloatingIps {
         associate(tx, call, &mut row, body)?;
         call.readdress(tx, row.port_id.as_deref())?;
         tx.insert(&row)?;
-        call.touch();
-        Ok(id)
+        touch(call, &row);
+        Ok(row)
     }
 
-    fn update(tx: &mut Tx, call: &Call, mut row: FloatingIpRow, changes: &Body) -> Result<()> {
+    fn update(
+        tx: &mut Tx,
+        call: &Call,
+        mut row: FloatingIpRow,
+        changes: &Body,
+    ) -> Result<FloatingIpRow> {
+        touch(call, &row);
         if changes.contains_key("description") {
             row.description = changes.text("description");
         }
@@ -128,8 +135,8 @@ impl Noun for FloatingIps {
         }
         revise!(row, call);
         crate::noun::save(tx, &row)?;
-        call.touch();
-        Ok(())
+        touch(call, &row);
+        Ok(row)
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: FloatingIpRow) -> Result<()> {
@@ -138,8 +145,15 @@ impl Noun for FloatingIps {
         if let Some(port) = tx.find::<PortRow>(eq("id", row.floating_port_id.as_str()))? {
             ports::remove(tx, call, &port)?;
         }
-        call.touch();
+        touch(call, &row);
         Ok(())
+    }
+}
+
+/// The router that has it in place, if any, must hear of it.
+fn touch(call: &Call, row: &FloatingIpRow) {
+    if let Some(router) = &row.router_id {
+        call.touch(Topic::Router(router.clone()));
     }
 }
 
@@ -148,6 +162,7 @@ pub(crate) fn release(tx: &mut Tx, call: &Call, cond: Cond) -> Result<u64> {
     let rows = tx.select::<FloatingIpRow>(cond)?;
     let count = rows.len() as u64;
     for mut row in rows {
+        touch(call, &row);
         (row.port_id, row.fixed_ip_address, row.router_id) = (None, None, None);
         row.status = "DOWN".into();
         revise!(row, call);
@@ -169,7 +184,8 @@ fn associate(tx: &mut Tx, call: &Call, row: &mut FloatingIpRow, body: &Body) -> 
         row.status = "DOWN".into();
         return Ok(());
     };
-    let (port, _) = crud::load::<ports::Ports>(tx, call, port_id)?;
+    // It stays until the address leads to it.
+    let (port, _) = crud::lean::<ports::Ports>(tx, call, port_id)?;
     if !call.ctx.is_admin && port.project_id != row.project_id {
         let words = format!(
             "Port {port_id} is associated with a different tenant than Floating IP {} and therefore cannot be bound.",

@@ -1,7 +1,8 @@
 //! Security groups; every project gets one called default when it first needs it.
 
-use crate::db::{DefaultGroupRow, GroupRow, PortGroupRow, RuleRow};
+use crate::db::{DefaultGroupRow, GroupRow, PortGroupRow, RuleRow, held};
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
+use crate::topics::Topic;
 use crate::{fault, revise, rules, standard};
 use base::{Result, id};
 use oslo_db::{Cond, Tx, all, any, eq, is_in, ne};
@@ -52,7 +53,7 @@ impl Noun for Groups {
         Ok(rows.iter().map(view).collect())
     }
 
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<GroupRow> {
         let project = body.text("tenant_id");
         ensure_default(tx, call, &project)?;
         let row = row(
@@ -63,13 +64,12 @@ impl Noun for Groups {
             body.flag("stateful"),
         );
         tx.insert(&row)?;
-        for ethertype in ["IPv4", "IPv6"] {
-            tx.insert(&rules::any_rule(call, &row, "egress", ethertype, None))?;
-        }
-        Ok(row.id)
+        let rule = |ethertype| rules::any_rule(call, &row, "egress", ethertype, None);
+        tx.insert_all(&["IPv4", "IPv6"].map(rule))?;
+        Ok(row)
     }
 
-    fn update(tx: &mut Tx, call: &Call, mut row: GroupRow, changes: &Body) -> Result<()> {
+    fn update(tx: &mut Tx, call: &Call, mut row: GroupRow, changes: &Body) -> Result<GroupRow> {
         let is_default = tx.exists::<DefaultGroupRow>(eq("security_group_id", row.id.as_str()))?;
         if is_default && changes.contains_key("name") && changes.text("name") != row.name {
             return Err(fault::conflict(
@@ -84,43 +84,48 @@ impl Noun for Groups {
             row.description = changes.text("description");
         }
         if changes.contains_key("stateful") && changes.flag("stateful") != row.stateful {
-            in_use(tx, &row.id)?;
+            in_use(tx, &row)?;
             row.stateful = changes.flag("stateful");
         }
         revise!(row, call);
         crate::noun::save(tx, &row)?;
-        call.touch();
-        Ok(())
+        call.touch(Topic::Group(row.id.clone()));
+        Ok(row)
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: GroupRow) -> Result<()> {
-        in_use(tx, &row.id)?;
         let default = eq("security_group_id", row.id.as_str());
-        if tx.exists::<DefaultGroupRow>(default.clone())? {
+        if in_use(tx, &row)? {
             if !call.ctx.is_admin {
                 let words = "Insufficient rights for removing default security group.";
                 return Err(fault::conflict("SecurityGroupCannotRemoveDefault", words));
             }
             tx.delete::<DefaultGroupRow>(default)?;
         }
-        tx.delete::<RuleRow>(any([
-            eq("security_group_id", row.id.as_str()),
-            eq("remote_group_id", row.id.as_str()),
-        ]))?;
+        let naming = eq("remote_group_id", row.id.as_str());
+        for rule in tx.select::<RuleRow>(naming.clone())? {
+            call.touch(Topic::Group(rule.security_group_id));
+        }
+        tx.delete::<RuleRow>(any([eq("security_group_id", row.id.as_str()), naming]))?;
         tx.delete::<GroupRow>(eq("id", row.id.as_str()))?;
-        call.touch();
+        call.forget(Topic::Group(row.id.clone()));
+        call.forget(Topic::Members(row.id));
         Ok(())
     }
 }
 
-fn in_use(tx: &mut Tx, id: &str) -> Result<()> {
-    if tx.exists::<PortGroupRow>(eq("security_group_id", id))? {
+/// Refuses if a port is in it, and none gets in before this transaction ends. Says whether it is the project's default.
+fn in_use(tx: &mut Tx, row: &GroupRow) -> Result<bool> {
+    // Ports that name no group hold this row instead of the group's.
+    let default = eq("project_id", row.project_id.as_str());
+    let default = tx.find_for_update::<DefaultGroupRow>(default)?;
+    if tx.exists::<PortGroupRow>(eq("security_group_id", row.id.as_str()))? {
         return Err(fault::conflict(
             "SecurityGroupInUse",
-            format!("Security Group {id} in use."),
+            format!("Security Group {} in use.", row.id),
         ));
     }
-    Ok(())
+    Ok(default.is_some_and(|d| d.security_group_id == row.id))
 }
 
 fn row(call: &Call, project: &str, name: &str, description: &str, stateful: bool) -> GroupRow {
@@ -138,7 +143,7 @@ fn row(call: &Call, project: &str, name: &str, description: &str, stateful: bool
 
 /// The project's default group, made when it is first needed: everything out, and in from its own members.
 pub(crate) fn ensure_default(tx: &mut Tx, call: &Call, project: &str) -> Result<String> {
-    if let Some(found) = tx.find::<DefaultGroupRow>(eq("project_id", project))? {
+    if let Some(found) = held::find::<DefaultGroupRow>(tx, eq("project_id", project))? {
         return Ok(found.security_group_id);
     }
     let row = row(call, project, "default", "Default security group", true);
@@ -147,20 +152,18 @@ pub(crate) fn ensure_default(tx: &mut Tx, call: &Call, project: &str) -> Result<
         security_group_id: row.id.clone(),
     })?;
     tx.insert(&row)?;
-    for ethertype in ["IPv4", "IPv6"] {
-        tx.insert(&rules::any_rule(call, &row, "egress", ethertype, None))?;
-        tx.insert(&rules::any_rule(
-            call,
-            &row,
-            "ingress",
-            ethertype,
-            Some(row.id.clone()),
-        ))?;
-    }
+    let rules = ["IPv4", "IPv6"].map(|ethertype| {
+        let own = Some(row.id.clone());
+        [
+            rules::any_rule(call, &row, "egress", ethertype, None),
+            rules::any_rule(call, &row, "ingress", ethertype, own),
+        ]
+    });
+    tx.insert_all(rules.as_flattened())?;
     Ok(row.id)
 }
 
-/// The groups a port names, which must be there for its project.
+/// The groups a port names, which must be there for its project, and stay until the transaction ends.
 pub(crate) fn check(
     tx: &mut Tx,
     call: &Call,
@@ -180,7 +183,7 @@ pub(crate) fn check(
             eq("project_id", call.ctx.project()),
         ])
     };
-    let found = tx.select::<GroupRow>(all([is_in("id", ids.iter()), usable]))?;
+    let found = held::all::<GroupRow>(tx, all([is_in("id", ids.iter()), usable]))?;
     match ids.iter().find(|id| !found.iter().any(|g| g.id == **id)) {
         Some(missing) => Err(fault::not_found("security_group", missing)),
         None => Ok(ids),
@@ -223,12 +226,13 @@ pub(crate) async fn list(
     crate::crud::list::<Groups>(neutron, req).await
 }
 
-/// Another group of this project with other id, for rules that name a remote group.
+/// Whether a rule may name this group as the other end. It stays until the transaction ends.
 pub(crate) fn exists_for(tx: &mut Tx, call: &Call, id: &str) -> Result<bool> {
     let own = if call.sees_all() {
         ne("id", "")
     } else {
         eq("project_id", call.ctx.project())
     };
-    tx.exists::<GroupRow>(all([eq("id", id), own]))
+    let found = held::find::<GroupRow>(tx, all([eq("id", id), own]))?;
+    Ok(found.is_some())
 }

@@ -1,51 +1,144 @@
-//! The desired state of one host, computed from the tables in a fixed number of queries.
+//! The desired state of one host, computed from the tables in a fixed number of queries, and what of it is new.
 
 use crate::db::{
-    AgentRow, AllocationRow, DhcpBindingRow, FloatingIpRow, GroupRow, L3BindingRow, NetworkRow,
-    PortGroupRow, PortPlaceRow, PortRow, RouterRow, RuleRow, StateRow, SubnetRow,
+    AddressPairRow, AgentEndRow, AgentPlaceRow, AgentRow, AllocationRow, DhcpBindingRow,
+    FloatingIpRow, GroupRow, L3BindingRow, NetworkRow, PortRow, RouterRow, RuleRow, SubnetRow,
+    concerned, revisions,
 };
+use crate::topics::{self, Topic};
 use crate::{agents, ipam, ports};
 use base::Result;
 use ipnet::IpNet;
 use neutron_types::rpc::{
-    AddressPair, DhcpHost, DhcpOption, Direction, FixedIp, FloatingIpState, HostState,
-    NetworkState, NetworkType, PortState, Route, RouterGateway, RouterInterface, RouterState,
-    RuleState, SecurityGroupState, SubnetState,
+    AddressPair, Around, DhcpHost, DhcpOption, Direction, FixedIp, FloatingIpState, HostNews,
+    HostState, NetworkState, NetworkType, PortState, Revisions, Route, RouterGateway,
+    RouterInterface, RouterState, RuleState, SecurityGroupState, SubnetState,
 };
-use oslo_db::{Tx, all, eq, is_in, ne};
+use oslo_db::{Tx, all, eq, is_in};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Milliseconds. All hosts together ask for whole states no oftener than once in this time.
-const PATIENCE_PER_HOST: u64 = 3;
+/// All hosts together ask without being woken no oftener than this in a second.
+const LOOKS_PER_SECOND: u64 = 20;
+/// And each at least so often.
+const LONGEST_LOOK: u64 = 60;
 
-/// Everything `host` has to do, unless it knows that already.
-pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<HostState> {
-    let revision = tx.find::<StateRow>(eq("id", 1))?.map_or(1, |r| r.revision);
-    if known == Some(revision) {
-        return Ok(HostState {
-            revision,
-            unchanged: true,
-            ..HostState::default()
-        });
+/// What many hosts ask for and is the same for all of them, as long as its topic stands still.
+#[derive(Default)]
+pub(crate) struct Cache {
+    members: Shelf<IpNet>,
+    ends: Shelf<(String, IpAddr)>,
+}
+
+/// By group or network: of which revision, since when, and what.
+type Kept<T> = HashMap<String, (i64, Instant, Arc<Vec<T>>)>;
+
+struct Shelf<T>(Mutex<Kept<T>>);
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Shelf<T> {
+        Shelf(Mutex::default())
     }
+}
+
+/// A mistake about what moves a topic is forgotten after this.
+const KEPT: Duration = Duration::from_secs(60);
+const MOST_KEPT: usize = 4_096;
+
+impl<T> Shelf<T> {
+    /// What is there of these ids; then who reads the rest puts it there.
+    fn get(
+        &self,
+        wanted: Vec<(String, i64)>,
+        read: impl FnOnce(&[String]) -> Result<HashMap<String, Vec<T>>>,
+    ) -> Result<HashMap<String, Arc<Vec<T>>>> {
+        let mut found = HashMap::new();
+        let mut missing = Vec::new();
+        {
+            let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            for (id, revision) in wanted {
+                match kept.get(&id) {
+                    Some((of, since, value)) if *of == revision && since.elapsed() < KEPT => {
+                        found.insert(id, Arc::clone(value));
+                    }
+                    _ => missing.push((id, revision)),
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let ids: Vec<String> = missing.iter().map(|(id, _)| id.clone()).collect();
+        let mut fresh = read(&ids)?;
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() + missing.len() > MOST_KEPT {
+            kept.clear();
+        }
+        for (id, revision) in missing {
+            let value = Arc::new(fresh.remove(&id).unwrap_or_default());
+            found.insert(id.clone(), Arc::clone(&value));
+            // Somebody may have read a later one meanwhile.
+            if kept.get(&id).is_none_or(|(of, _, _)| *of <= revision) {
+                kept.insert(id, (revision, Instant::now(), value));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What is new for `host` since what it depends on had the revisions `known`.
+pub(crate) fn news(
+    tx: &mut Tx,
+    cache: &Cache,
+    host: &str,
+    known: Option<Revisions>,
+) -> Result<HostNews> {
+    let Some(known) = known.filter(|k| k.contains_key(&Topic::Host(host.into()).name())) else {
+        return whole(tx, cache, host).map(HostNews::All);
+    };
+    let now = revisions::of(tx, known.keys().cloned().collect())?;
+    let moved = now.iter().filter(|(name, r)| known.get(*name) != Some(r));
+    let moved: Vec<&String> = moved.map(|(name, _)| name).collect();
+    if moved.is_empty() {
+        return Ok(HostNews::Nothing);
+    }
+    // What else the host depends on follows from what did not move, so that it is the same.
+    let Some((groups, networks)) = topics::around(moved.into_iter()) else {
+        return whole(tx, cache, host).map(HostNews::All);
+    };
+    Ok(HostNews::Around(Around {
+        remote_groups: members(tx, cache, groups, &now)?,
+        tunnel_peers: tunnel_peers(tx, cache, host, networks, &now)?,
+        revisions: now,
+    }))
+}
+
+/// Everything `host` has to do.
+fn whole(tx: &mut Tx, cache: &Cache, host: &str) -> Result<HostState> {
     let own: Vec<AgentRow> = tx.select(eq("host", host))?;
     let agent = |kind: &str| {
         own.iter()
             .find(|a| a.agent_type == kind && a.admin_state_up)
             .map(|a| a.id.clone())
-            .unwrap_or_default()
     };
-    let dhcp_networks: BTreeSet<String> = tx
-        .select::<DhcpBindingRow>(eq("agent_id", agent(agents::DHCP)))?
-        .into_iter()
-        .map(|b| b.network_id)
-        .collect();
-    let router_ids: Vec<String> = tx
-        .select::<L3BindingRow>(eq("agent_id", agent(agents::L3)))?
-        .into_iter()
-        .map(|b| b.router_id)
-        .collect();
+    let dhcp_networks: BTreeSet<String> = match agent(agents::DHCP) {
+        None => BTreeSet::new(),
+        Some(agent) => tx
+            .select::<DhcpBindingRow>(eq("agent_id", agent))?
+            .into_iter()
+            .map(|b| b.network_id)
+            .collect(),
+    };
+    let router_ids: Vec<String> = match agent(agents::L3) {
+        None => Vec::new(),
+        Some(agent) => tx
+            .select::<L3BindingRow>(eq("agent_id", agent))?
+            .into_iter()
+            .map(|b| b.router_id)
+            .collect(),
+    };
 
     let here = tx.select_sorted::<PortRow>(eq("host", host), &[("id", base::Dir::Asc)], None)?;
     let network_ids: BTreeSet<&str> = here
@@ -61,27 +154,50 @@ pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<Hos
     )?;
     let by_subnet: HashMap<&str, &SubnetRow> = subnets.iter().map(|s| (s.id.as_str(), s)).collect();
 
-    let served = tx.select_sorted::<PortRow>(
-        is_in("network_id", dhcp_networks.iter()),
-        &[("id", base::Dir::Asc)],
-        None,
-    )?;
+    let served = match dhcp_networks.is_empty() {
+        true => Vec::new(),
+        false => tx.select_sorted::<PortRow>(
+            is_in("network_id", dhcp_networks.iter()),
+            &[("id", base::Dir::Asc)],
+            None,
+        )?,
+    };
     let ids: HashSet<&str> = here.iter().chain(&served).map(|p| p.id.as_str()).collect();
     let addresses = ports::addresses(tx, ids.iter().copied())?;
     let groups = ports::groups_of(tx, here.iter().map(|p| p.id.as_str()))?;
+    let security_groups = security(tx, &groups)?;
+    let remotes: BTreeSet<String> = security_groups
+        .iter()
+        .flat_map(|g| g.rules.iter().filter_map(|r| r.remote_group_id.clone()))
+        .collect();
+    let tunnelled: Vec<String> = networks
+        .iter()
+        .filter(|n| n.network_type == NetworkType::Vxlan.as_str())
+        .map(|n| n.id.clone())
+        .collect();
+
+    // All that was looked at. What moves one of these moves the state, and nothing else does.
+    let mut leans: BTreeSet<Topic> = [Topic::Host(host.into())].into();
+    leans.extend(network_ids.iter().map(|n| Topic::Network(n.to_string())));
+    leans.extend(dhcp_networks.iter().cloned().map(Topic::Ports));
+    leans.extend(tunnelled.iter().cloned().map(Topic::Peers));
+    leans.extend(security_groups.iter().map(|g| Topic::Group(g.id.clone())));
+    leans.extend(remotes.iter().cloned().map(Topic::Members));
+    leans.extend(router_ids.iter().cloned().map(Topic::Router));
+    let revisions = revisions::of(tx, topics::names(&leans))?;
 
     let routed = routed_gateways(tx, &network_ids)?;
-    let mut peers = tunnel_peers(tx, host, &networks)?;
-    let (security_groups, remote_groups) = security(tx, &groups)?;
+    let mut peers = tunnel_peers(tx, cache, host, tunnelled, &revisions)?;
+    let remote_groups = members(tx, cache, remotes.into_iter().collect(), &revisions)?;
     let routers = routers(tx, &router_ids, &here, &addresses, &by_subnet)?;
+    let hosts = tx.count::<AgentPlaceRow>(is_in("agent_type", agents::L2.iter().copied()))?;
 
     Ok(HostState {
-        revision,
-        unchanged: false,
+        revisions,
         networks: networks
             .iter()
             .map(|n| {
-                let peers = peers.remove(n.id.as_str()).unwrap_or_default();
+                let peers = peers.remove(&n.id).unwrap_or_default();
                 network(n, &subnets, &dhcp_networks, &routed, peers)
             })
             .collect::<Result<_>>()?,
@@ -94,8 +210,7 @@ pub(crate) fn of_host(tx: &mut Tx, host: &str, known: Option<i64>) -> Result<Hos
         security_groups,
         remote_groups,
         routers,
-        patience_ms: PATIENCE_PER_HOST
-            * tx.count::<AgentRow>(is_in("agent_type", agents::L2.iter().copied()))?,
+        look_again_secs: (hosts / LOOKS_PER_SECOND).min(LONGEST_LOOK),
     })
 }
 
@@ -117,7 +232,7 @@ fn network(
     subnets: &[SubnetRow],
     dhcp: &BTreeSet<String>,
     routed: &HashSet<(String, String)>,
-    peers: BTreeSet<IpAddr>,
+    tunnel_peers: Vec<IpAddr>,
 ) -> Result<NetworkState> {
     let mut own = Vec::new();
     for subnet in subnets.iter().filter(|s| s.network_id == row.id) {
@@ -160,7 +275,7 @@ fn network(
         external: row.external,
         dhcp_here: dhcp.contains(&row.id),
         subnets: own,
-        tunnel_peers: peers.into_iter().collect(),
+        tunnel_peers,
     })
 }
 
@@ -198,7 +313,7 @@ fn port(
     addresses: &HashMap<String, Vec<AllocationRow>>,
     groups: &HashMap<String, Vec<String>>,
 ) -> PortState {
-    let pair = |p: &crate::db::AddressPairRow| {
+    let pair = |p: &AddressPairRow| {
         Some(AddressPair {
             mac_address: Some(p.mac_address.clone()),
             ip_address: net(&p.ip_address)?,
@@ -220,6 +335,7 @@ fn port(
             .iter()
             .filter_map(pair)
             .collect(),
+        active: row.status == "ACTIVE",
     }
 }
 
@@ -239,9 +355,10 @@ fn dhcp_host(row: &PortRow, addresses: &HashMap<String, Vec<AllocationRow>>) -> 
     }
 }
 
-type Security = (Vec<SecurityGroupState>, BTreeMap<String, Vec<IpNet>>);
-
-fn security(tx: &mut Tx, groups: &HashMap<String, Vec<String>>) -> Result<Security> {
+fn security(tx: &mut Tx, groups: &HashMap<String, Vec<String>>) -> Result<Vec<SecurityGroupState>> {
+    if groups.is_empty() {
+        return Ok(Vec::new());
+    }
     let wanted: BTreeSet<&str> = groups.values().flatten().map(String::as_str).collect();
     let rows = tx.select_sorted::<GroupRow>(
         is_in("id", wanted.iter().copied()),
@@ -253,10 +370,6 @@ fn security(tx: &mut Tx, groups: &HashMap<String, Vec<String>>) -> Result<Securi
         &[("id", base::Dir::Asc)],
         None,
     )?;
-    let remotes: BTreeSet<String> = rules
-        .iter()
-        .filter_map(|r| r.remote_group_id.clone())
-        .collect();
     let mut states = Vec::new();
     for row in rows {
         let mut own = Vec::new();
@@ -277,48 +390,42 @@ fn security(tx: &mut Tx, groups: &HashMap<String, Vec<String>>) -> Result<Securi
             rules: own,
         });
     }
-    Ok((states, members(tx, remotes)?))
+    Ok(states)
 }
 
 /// The addresses of each group's members.
-fn members(tx: &mut Tx, groups: BTreeSet<String>) -> Result<BTreeMap<String, Vec<IpNet>>> {
-    let members = tx.select::<PortGroupRow>(is_in("security_group_id", groups.iter()))?;
-    let ids: HashSet<&str> = members.iter().map(|m| m.port_id.as_str()).collect();
-    let addresses = ports::addresses(tx, ids.iter().copied())?;
-    let paired = all([
-        is_in("id", ids.iter().copied()),
-        ne("allowed_address_pairs", "[]"),
-    ]);
-    let pairs: HashMap<String, PortRow> = tx
-        .select::<PortRow>(paired)?
+fn members(
+    tx: &mut Tx,
+    cache: &Cache,
+    groups: Vec<String>,
+    revisions: &Revisions,
+) -> Result<BTreeMap<String, Vec<IpNet>>> {
+    let of = |g: String| {
+        let revision = revisions.get(&Topic::Members(g.clone()).name()).copied();
+        (g, revision.unwrap_or_default())
+    };
+    let found = cache
+        .members
+        .get(groups.into_iter().map(of).collect(), |groups| {
+            let mut found: HashMap<String, Vec<IpNet>> = HashMap::new();
+            for (group, address) in concerned::member_addresses(tx, groups)? {
+                found.entry(group).or_default().extend(net(&address));
+            }
+            for (group, pairs) in concerned::member_pairs(tx, groups)? {
+                let pairs: Vec<AddressPairRow> = serde_json::from_str(&pairs)?;
+                let nets = pairs.iter().filter_map(|p| net(&p.ip_address));
+                found.entry(group).or_default().extend(nets);
+            }
+            for list in found.values_mut() {
+                list.sort();
+                list.dedup();
+            }
+            Ok(found)
+        })?;
+    Ok(found
         .into_iter()
-        .map(|p| (p.id.clone(), p))
-        .collect();
-    let mut found: BTreeMap<String, Vec<IpNet>> =
-        groups.into_iter().map(|g| (g, Vec::new())).collect();
-    for member in members {
-        let list = found.entry(member.security_group_id).or_default();
-        list.extend(
-            addresses
-                .get(&member.port_id)
-                .into_iter()
-                .flatten()
-                .filter_map(|a| net(&a.ip_address)),
-        );
-        if let Some(port) = pairs.get(&member.port_id) {
-            list.extend(
-                port.allowed_address_pairs
-                    .0
-                    .iter()
-                    .filter_map(|p| net(&p.ip_address)),
-            );
-        }
-    }
-    for list in found.values_mut() {
-        list.sort();
-        list.dedup();
-    }
-    Ok(found)
+        .map(|(group, nets)| (group, nets.as_ref().clone()))
+        .collect())
 }
 
 fn routers(
@@ -328,6 +435,9 @@ fn routers(
     addresses: &HashMap<String, Vec<AllocationRow>>,
     subnets: &HashMap<&str, &SubnetRow>,
 ) -> Result<Vec<RouterState>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows =
         tx.select_sorted::<RouterRow>(is_in("id", ids.iter()), &[("id", base::Dir::Asc)], None)?;
     let floating = tx.select_sorted::<FloatingIpRow>(
@@ -415,41 +525,48 @@ fn routers(
 /// guests away; a host is left out when nothing of the network is there, or its agent is deleted.
 fn tunnel_peers(
     tx: &mut Tx,
+    cache: &Cache,
     host: &str,
-    networks: &[NetworkRow],
-) -> Result<HashMap<String, BTreeSet<IpAddr>>> {
-    let tunnelled: Vec<&str> = networks
-        .iter()
-        .filter(|n| n.network_type == NetworkType::Vxlan.as_str())
-        .map(|n| n.id.as_str())
-        .collect();
-    let mut found: HashMap<String, BTreeSet<IpAddr>> = HashMap::new();
-    if tunnelled.is_empty() {
-        return Ok(found);
-    }
-    let elsewhere = tx.select::<PortPlaceRow>(all([
-        is_in("network_id", tunnelled),
-        ne("host", host),
-        ne("host", ""),
-    ]))?;
-    let hosts: BTreeSet<&str> = elsewhere.iter().map(|p| p.host.as_str()).collect();
-    let agents = tx.select::<AgentRow>(all([
+    networks: Vec<String>,
+    revisions: &Revisions,
+) -> Result<BTreeMap<String, Vec<IpAddr>>> {
+    let of = |n: String| {
+        let revision = revisions.get(&Topic::Peers(n.clone()).name()).copied();
+        (n, revision.unwrap_or_default())
+    };
+    let found = cache
+        .ends
+        .get(networks.into_iter().map(of).collect(), |networks| {
+            ends(tx, networks)
+        })?;
+    let others = |(network, ends): (String, Arc<Vec<(String, IpAddr)>>)| {
+        let ends = ends.iter().filter(|(at, _)| at != host);
+        let ends: BTreeSet<IpAddr> = ends.map(|(_, end)| *end).collect();
+        (network, ends.into_iter().collect())
+    };
+    Ok(found.into_iter().map(others).collect())
+}
+
+/// The ends of the tunnels of networks' hosts.
+fn ends(tx: &mut Tx, networks: &[String]) -> Result<HashMap<String, Vec<(String, IpAddr)>>> {
+    let places = concerned::of_networks(tx, networks)?;
+    let hosts: BTreeSet<&str> = places.iter().map(|(_, host)| host.as_str()).collect();
+    let agents = tx.select::<AgentEndRow>(all([
         is_in("host", hosts),
         is_in("agent_type", agents::L2.iter().copied()),
     ]))?;
     let ends: HashMap<&str, IpAddr> = agents
         .iter()
         .filter_map(|a| {
-            let text = a.configurations.0.get("tunneling_ip")?.as_str()?;
+            let text = a.configurations.0.get(agents::TUNNEL_END)?.as_str()?;
             Some((a.host.as_str(), text.parse().ok()?))
         })
         .collect();
-    for place in &elsewhere {
-        if let Some(end) = ends.get(place.host.as_str()) {
-            found
-                .entry(place.network_id.clone())
-                .or_default()
-                .insert(*end);
+    let mut found: HashMap<String, Vec<(String, IpAddr)>> = HashMap::new();
+    for (network, host) in &places {
+        if let Some(end) = ends.get(host.as_str()) {
+            let list = found.entry(network.clone()).or_default();
+            list.push((host.clone(), *end));
         }
     }
     Ok(found)

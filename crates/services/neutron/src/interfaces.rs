@@ -1,10 +1,13 @@
 //! Actions on routers: legs inside, and static routes one by one.
 
-use crate::db::{AllocationRow, FloatingIpRow, PortRow, RouteRow, RouterRow, SubnetRow};
+use crate::db::{
+    AllocationRow, FloatingIpRow, NetworkRow, PortRow, RouteRow, RouterRow, SubnetRow, held,
+};
 use crate::ipam;
-use crate::noun::{Body, Call};
+use crate::noun::{Body, Call, within};
 use crate::routers::{Routers, inside_cidrs, overlap, routes_fit};
 use crate::subnets::Subnets;
+use crate::topics::{Change, Topic};
 use crate::{Neutron, crud, fault, ports, schedule};
 use base::{Error, Json, Result};
 use ipnet::IpNet;
@@ -14,9 +17,10 @@ use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The router of the path, if `rule` lets the caller change it.
+/// The router of the path, if `rule` lets the caller change it. Nobody else does before the transaction ends: legs, routes
+/// and floating addresses lean on each other.
 fn router(tx: &mut Tx, call: &Call, id: &str, rule: &str) -> Result<RouterRow> {
-    let (row, view) = crud::load::<Routers>(tx, call, id)?;
+    let (row, view) = crud::take::<Routers>(tx, call, id)?;
     if call.policy.check(rule, &call.ctx, &view) {
         Ok(row)
     } else {
@@ -88,7 +92,7 @@ fn reply(router: &RouterRow, port: &PortRow, subnets: &[String]) -> Value {
 }
 
 fn add_port(tx: &mut Tx, call: &Call, router: &RouterRow, id: &str) -> Result<Value> {
-    let (mut port, _) = crud::load::<ports::Ports>(tx, call, id)?;
+    let (mut port, _) = crud::take::<ports::Ports>(tx, call, id)?;
     if !port.device_id.is_empty() {
         let words = format!(
             "Unable to complete operation on port {} for network {}. Port already has an attached device {}.",
@@ -119,6 +123,8 @@ fn add_port(tx: &mut Tx, call: &Call, router: &RouterRow, id: &str) -> Result<Va
             ids.push(subnet.id);
         }
     }
+    let groups = ports::groups(tx, id)?;
+    call.touch_port(&port, &groups, Change::ADDRESSES);
     port.device_id = router.id.clone();
     port.device_owner = ports::INTERFACE.into();
     port.port_security_enabled = false;
@@ -126,13 +132,18 @@ fn add_port(tx: &mut Tx, call: &Call, router: &RouterRow, id: &str) -> Result<Va
     crate::revise!(port, call);
     tx.delete::<crate::db::PortGroupRow>(eq("port_id", id))?;
     crate::noun::save(tx, &port)?;
+    call.touch_port(&port, [], Change::ADDRESSES);
     schedule::l3(tx, call, &router.id)?;
-    call.touch();
     Ok(reply(router, &port, &ids))
 }
 
 fn add_subnet(tx: &mut Tx, call: &Call, router: &RouterRow, id: &str) -> Result<Value> {
     let (subnet, view) = crud::load::<Subnets>(tx, call, id)?;
+    // From here on the subnet stays as it is.
+    tx.find_for_update::<NetworkRow>(eq("id", subnet.network_id.as_str()))?;
+    let subnet: SubnetRow = tx
+        .find(eq("id", id))?
+        .ok_or_else(|| fault::not_found("subnet", id))?;
     let Some(gateway) = &subnet.gateway_ip else {
         return Err(fault::bad(
             "router",
@@ -187,6 +198,7 @@ fn join(
     subnet: &SubnetRow,
     gateway: &str,
 ) -> Result<Value> {
+    crate::networks::lean(tx, call, &port.network_id)?;
     let position = tx.count::<AllocationRow>(eq("port_id", port.id.as_str()))? as i64;
     let owner = ipam::Owner {
         network_id: &port.network_id,
@@ -205,7 +217,7 @@ fn join(
         Some(&[want]),
         position,
     )?;
-    call.touch();
+    call.touch_port(&port, [], Change::ADDRESSES);
     Ok(reply(router, &port, std::slice::from_ref(&subnet.id)))
 }
 
@@ -268,7 +280,7 @@ pub(crate) async fn remove(neutron: Arc<Neutron>, req: Req) -> Result<Reply> {
 }
 
 fn leg_on(tx: &mut Tx, router: &RouterRow, subnet: &str) -> Result<PortRow> {
-    let here = crate::noun::within::<AllocationRow>("id", "port_id", eq("subnet_id", subnet));
+    let here = within::<AllocationRow>("id", "port_id", eq("subnet_id", subnet));
     let leg = all([
         eq("device_id", router.id.as_str()),
         eq("device_owner", ports::INTERFACE),
@@ -307,7 +319,7 @@ fn take_away(
                 eq("subnet_id", id.as_str()),
             ]))?;
         }
-        call.touch();
+        call.touch_port(port, [], Change::ADDRESSES);
     } else {
         ports::remove(tx, call, port)?;
     }
@@ -362,7 +374,7 @@ async fn edit_routes(
             row.routes = Json(routes_fit(tx, &row, routes)?);
             crate::revise!(row, call);
             crate::noun::save(tx, &row)?;
-            call.touch();
+            call.touch(Topic::Router(row.id.clone()));
             Ok(crud::views::<Routers>(tx, call, vec![row])?.pop())
         })
         .await?;
@@ -388,21 +400,32 @@ pub(crate) async fn remove_routes(neutron: Arc<Neutron>, req: Req) -> Result<Rep
     .await
 }
 
-/// Finds the router through which a fixed address reaches an external network.
+/// Finds the router through which a fixed address reaches an external network. It does so until the transaction ends.
 pub(crate) fn router_between(
     tx: &mut Tx,
     external: &str,
     subnet: &str,
 ) -> Result<Option<RouterRow>> {
-    let here = crate::noun::within::<AllocationRow>("id", "port_id", eq("subnet_id", subnet));
+    let here = within::<AllocationRow>("id", "port_id", eq("subnet_id", subnet));
     for leg in tx.select::<PortRow>(all([
         eq("device_owner", ports::INTERFACE),
         ne("device_id", ""),
         here,
     ]))? {
-        let Some(router) = tx.find::<RouterRow>(eq("id", leg.device_id.as_str()))? else {
+        // Held, and then looked at again: the leg may have gone before.
+        let router = eq("id", leg.device_id.as_str());
+        let Some(router) = held::find::<RouterRow>(tx, router)? else {
             continue;
         };
+        let here = within::<AllocationRow>("id", "port_id", eq("subnet_id", subnet));
+        let leg = all([
+            eq("id", leg.id.as_str()),
+            eq("device_id", router.id.as_str()),
+            here,
+        ]);
+        if !tx.exists::<PortRow>(leg)? {
+            continue;
+        }
         let Some(gateway) = &router.gw_port_id else {
             continue;
         };

@@ -142,6 +142,9 @@ pub(crate) fn allocate(
         Some(wants) => {
             for want in wants {
                 let (subnet, ip) = decide(tx, owner, subnets, want)?;
+                if want.ip_address.is_some() {
+                    unheld(tx, subnet, ip)?;
+                }
                 take(tx, owner, subnet, ip, position)?;
                 have.insert(subnet.id.clone());
                 position += 1;
@@ -184,6 +187,7 @@ pub(crate) fn allocate(
                 continue;
             }
             if let Some(ip) = eui64(&cidr(subnet)?, owner.mac) {
+                unheld(tx, subnet, ip)?;
                 take(tx, owner, subnet, ip, position)?;
                 position += 1;
             }
@@ -224,6 +228,7 @@ fn decide<'s>(
     let Some(ip) = ip else {
         if is_auto(subnet) && !owner.router {
             let ip = eui64(&net, owner.mac).ok_or_else(|| exhausted(owner.network_id))?;
+            unheld(tx, subnet, ip)?;
             return Ok((subnet, ip));
         }
         let ip = free(tx, subnet)?.ok_or_else(|| exhausted(owner.network_id))?;
@@ -244,6 +249,18 @@ fn decide<'s>(
     Ok((subnet, ip))
 }
 
+/// An address that was not chosen among the free ones may be somebody's.
+fn unheld(tx: &mut Tx, subnet: &SubnetRow, ip: IpAddr) -> Result<()> {
+    if tx.exists::<AllocationRow>(all([
+        eq("subnet_id", subnet.id.as_str()),
+        eq("ip_address", ip.to_string()),
+    ]))? {
+        let words = format!("IP address {ip} already allocated in subnet {}", subnet.id);
+        return Err(fault::conflict("IpAddressAlreadyAllocated", words));
+    }
+    Ok(())
+}
+
 fn take(
     tx: &mut Tx,
     owner: &Owner<'_>,
@@ -251,17 +268,9 @@ fn take(
     ip: IpAddr,
     position: i64,
 ) -> Result<()> {
-    let text = ip.to_string();
-    if tx.exists::<AllocationRow>(all([
-        eq("subnet_id", subnet.id.as_str()),
-        eq("ip_address", text.as_str()),
-    ]))? {
-        let words = format!("IP address {ip} already allocated in subnet {}", subnet.id);
-        return Err(fault::conflict("IpAddressAlreadyAllocated", words));
-    }
     tx.insert(&AllocationRow {
         subnet_id: subnet.id.clone(),
-        ip_address: text,
+        ip_address: ip.to_string(),
         network_id: owner.network_id.into(),
         port_id: owner.port_id.into(),
         position,

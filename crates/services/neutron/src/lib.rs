@@ -6,6 +6,7 @@
 mod agents;
 mod attributes;
 mod availability;
+mod compute;
 mod config;
 mod convert;
 mod crud;
@@ -13,6 +14,7 @@ mod db;
 mod fault;
 mod floatingips;
 mod groups;
+mod herald;
 mod host_state;
 mod interfaces;
 mod ipam;
@@ -32,24 +34,23 @@ mod schedule;
 mod scheduling;
 mod subnets;
 mod tags;
+mod topics;
 mod validate;
 mod versions;
 
 pub use config::Conf;
 
 use base::{Clock, Result};
-use db::StateRow;
+use db::revisions;
 use neutron_types::rpc::{AgentClient, PluginClient};
 use noun::Call;
-use oslo_context::RequestContext;
-use oslo_db::{Db, Migration, Tx, eq, is_duplicate, set};
+use oslo_db::{Db, Migration, Tx, is_duplicate};
 use oslo_http::{Api, ApiConfig, Authenticate, Endpoint};
 use oslo_limit::Limits;
 use oslo_messaging::{Bus, ServerHandle};
 use oslo_policy::Enforcer;
 use oslo_service::{LeaderLock, Supervisor};
-use sdk::{Caller, Method, Sdk};
-use serde_json::json;
+use sdk::Sdk;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,9 @@ pub struct Neutron {
     pub(crate) db: Db,
     pub(crate) sdk: Sdk,
     pub(crate) agents: AgentClient,
+    pub(crate) herald: herald::Herald,
+    pub(crate) events: compute::Events,
+    pub(crate) around: host_state::Cache,
     pub(crate) limits: Limits,
     pub(crate) policy: Arc<Enforcer>,
     pub(crate) conf: Conf,
@@ -119,6 +123,9 @@ pub async fn build(deps: Deps) -> Result<Built> {
         db: deps.db,
         sdk: deps.sdk,
         agents: AgentClient::new(deps.bus.clone()),
+        herald: herald::Herald::default(),
+        events: compute::Events::default(),
+        around: host_state::Cache::default(),
         limits: quota::limits(&deps.conf),
         policy: Arc::clone(&policy),
         conf: deps.conf,
@@ -137,6 +144,8 @@ pub async fn build(deps: Deps) -> Result<Built> {
     )?;
     let plugin = Arc::new(rpc::Plugin::new(Arc::clone(&state)));
     let rpc = PluginClient::serve(&deps.bus, &deps.server_name, plugin).await?;
+    herald::start(&state, &deps.supervisor);
+    compute::start(&state, &deps.supervisor);
     // Of all servers one reconciles; the others take over when it is not heard of.
     // One that is started again goes on at once, because its name is the same.
     let lock = LeaderLock::new(
@@ -161,7 +170,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
 const ATTEMPTS: usize = 10;
 
 impl Neutron {
-    /// Runs a change; if it touches what hosts do, the revision moves in the same transaction and hosts are told after.
+    /// Runs a change; what it touches of what hosts do moves in the same transaction, and hosts are told after.
     pub(crate) async fn change<T, F>(self: &Arc<Self>, call: &Call, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -169,20 +178,18 @@ impl Neutron {
     {
         let work = Arc::new(work);
         let mut attempt = 1;
-        let (value, revision) = loop {
+        let value = loop {
             let (inner, work) = (call.clone(), Arc::clone(&work));
             let outcome = self
                 .db
                 .write(move |tx| {
-                    inner.take_touched();
-                    inner.lock_servers().clear();
+                    inner.begin();
                     let value = work(tx, &inner)?;
-                    let revision = if inner.take_touched() {
-                        Some(advance(tx)?)
-                    } else {
-                        None
-                    };
-                    Ok((value, revision))
+                    let (moved, gone) = inner.touched();
+                    revisions::forget(tx, topics::names(&gone))?;
+                    let names = moved.difference(&gone).map(topics::Topic::name);
+                    revisions::advance(tx, names.collect())?;
+                    Ok(value)
                 })
                 .await;
             match outcome {
@@ -190,53 +197,15 @@ impl Neutron {
                 other => break other?,
             }
         };
-        if let Some(revision) = revision {
-            self.announce(&call.ctx, revision).await;
-        }
+        self.herald.moved(call.touched().0);
+        let readdressed = |server| compute::Event {
+            name: "network-changed",
+            server,
+            port: None,
+        };
         let servers = std::mem::take(&mut *call.lock_servers());
-        self.tell_compute(
-            "network-changed",
-            servers.into_iter().map(|s| (s, None)).collect(),
-        )
-        .await;
+        self.events
+            .tell(servers.into_iter().map(readdressed).collect());
         Ok(value)
     }
-
-    /// Tells compute of servers (and the port in question). Best effort: compute looks at ports by itself too.
-    pub(crate) async fn tell_compute(&self, name: &str, servers: Vec<(String, Option<String>)>) {
-        if servers.is_empty() {
-            return;
-        }
-        let event = |(server, port): (String, Option<String>)| {
-            let mut event = json!({"name": name, "server_uuid": server, "status": "completed"});
-            if let Some(port) = port {
-                event["tag"] = json!(port);
-            }
-            event
-        };
-        let body = json!({"events": servers.into_iter().map(event).collect::<Vec<_>>()});
-        let path = "/v2.1/os-server-external-events";
-        let told = self
-            .sdk
-            .request(Caller::Service, "compute", Method::POST, path, Some(body))
-            .await;
-        if let Err(error) = told {
-            tracing::debug!(%error, "the compute service did not take an event");
-        }
-    }
-
-    /// Tells all hosts; who misses it asks by itself before long.
-    pub(crate) async fn announce(&self, ctx: &RequestContext, revision: i64) {
-        if let Err(error) = self.agents.fanout().state_changed(ctx, revision).await {
-            tracing::debug!(%error, revision, "nobody was told of the new revision");
-        }
-    }
-}
-
-/// The next revision of the desired state. Last thing in a transaction, because its row is hot.
-fn advance(tx: &mut Tx) -> Result<i64> {
-    let row = tx.find_for_update::<StateRow>(eq("id", 1))?;
-    let next = row.map_or(1, |r| r.revision + 1);
-    tx.update::<StateRow>(eq("id", 1), &[set("revision", next)])?;
-    Ok(next)
 }

@@ -1,10 +1,12 @@
 //! Networks: sharing, provider attributes and the segments behind them.
 
 use crate::db::{
-    DhcpBindingRow, FloatingIpRow, NetworkRow, PortRow, RbacRow, SegmentRow, SubnetRow,
+    CloudRow, DhcpBindingRow, FloatingIpRow, NetworkRow, PortRow, RbacRow, SegmentRow, SubnetRow,
+    concerned, held,
 };
 use crate::floatingips::FloatingIps;
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
+use crate::topics::Topic;
 use crate::{agents, fault, ports, revise, standard};
 use base::{Error, Json, Kind, Result, id};
 use oslo_db::{Cond, Tx, all, any, eq, is_in, ne, not};
@@ -65,9 +67,27 @@ pub(crate) fn get(tx: &mut Tx, call: &Call, id: &str) -> Result<NetworkRow> {
         .ok_or_else(|| fault::not_found("network", id))
 }
 
+/// The same; it stays, and what it is, until the transaction ends, as far as that is not this transaction's own doing.
+/// Whatever is put into a network leans on it, so that it is not deleted or taken out of use meanwhile.
+pub(crate) fn lean(tx: &mut Tx, call: &Call, id: &str) -> Result<NetworkRow> {
+    if let Some((network, _)) = call.held(id) {
+        return Ok(network);
+    }
+    let cond = all([eq("id", id), crate::crud::scope::<Networks>(call)]);
+    held::find(tx, cond)?.ok_or_else(|| fault::not_found("network", id))
+}
+
+/// The same, for this transaction alone.
+pub(crate) fn alone(tx: &mut Tx, call: &Call, id: &str) -> Result<NetworkRow> {
+    let cond = all([eq("id", id), crate::crud::scope::<Networks>(call)]);
+    tx.find_for_update(cond)?
+        .ok_or_else(|| fault::not_found("network", id))
+}
+
 /// What policy rules ask about the network that something lives on.
 pub(crate) fn parent_of(tx: &mut Tx, call: &Call, network: &NetworkRow) -> Result<Body> {
     let shared = !shared_among(tx, call, std::iter::once(network.id.as_str()))?.is_empty();
+    call.hold(network.clone(), shared);
     Ok(crate::pipeline::network_parent(
         &network.project_id,
         shared,
@@ -82,17 +102,18 @@ pub(crate) fn parents<'a>(
     ids: impl Iterator<Item = &'a str>,
 ) -> Result<HashMap<String, Arc<Body>>> {
     let ids: HashSet<&str> = ids.collect();
+    let parent = |n: &NetworkRow, shared: bool| {
+        let parent = crate::pipeline::network_parent(&n.project_id, shared, n.external);
+        (n.id.clone(), Arc::new(parent))
+    };
+    let held: Option<Vec<_>> = ids.iter().map(|id| call.held(id)).collect();
+    if let Some(held) = held {
+        return Ok(held.iter().map(|(n, shared)| parent(n, *shared)).collect());
+    }
     let shared = shared_among(tx, call, ids.iter().copied())?;
     let rows = tx.select::<NetworkRow>(is_in("id", ids))?;
-    let parent = |n: &NetworkRow| {
-        let shared = shared.contains(&n.id);
-        Arc::new(crate::pipeline::network_parent(
-            &n.project_id,
-            shared,
-            n.external,
-        ))
-    };
-    Ok(rows.iter().map(|n| (n.id.clone(), parent(n))).collect())
+    let rows = rows.iter();
+    Ok(rows.map(|n| parent(n, shared.contains(&n.id))).collect())
 }
 
 impl Noun for Networks {
@@ -183,7 +204,7 @@ impl Noun for Networks {
         Ok(rows.iter().map(view).collect())
     }
 
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<NetworkRow> {
         let id = id::new_id();
         agents::check_zones(tx, call, &body.list("availability_zone_hints"), "network")?;
         let (network_type, physical_network, segmentation_id) = segment(tx, call, &id, body)?;
@@ -222,10 +243,10 @@ impl Noun for Networks {
         if body.flag("shared") {
             share(tx, &row)?;
         }
-        Ok(id)
+        Ok(row)
     }
 
-    fn update(tx: &mut Tx, call: &Call, mut row: NetworkRow, changes: &Body) -> Result<()> {
+    fn update(tx: &mut Tx, call: &Call, mut row: NetworkRow, changes: &Body) -> Result<NetworkRow> {
         let provider = |name: &str| changes.get(&format!("provider:{name}"));
         let same = provider("network_type").is_none_or(|v| *v == json!(row.network_type))
             && provider("physical_network").is_none_or(|v| *v == json!(row.physical_network))
@@ -266,8 +287,8 @@ impl Noun for Networks {
         only_default(tx, &row)?;
         revise!(row, call);
         crate::noun::save(tx, &row)?;
-        call.touch();
-        Ok(())
+        call.touch(Topic::Network(row.id.clone()));
+        Ok(row)
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: NetworkRow) -> Result<()> {
@@ -277,7 +298,7 @@ impl Noun for Networks {
             eq("floating_network_id", row.id.as_str()),
             oslo_db::is_null("port_id"),
         ]);
-        for floating in tx.select::<FloatingIpRow>(idle)? {
+        for floating in held::for_update::<FloatingIpRow>(tx, idle)? {
             FloatingIps::delete(tx, call, floating)?;
         }
         let ports = tx.select::<PortRow>(of_network.clone())?;
@@ -301,18 +322,28 @@ impl Noun for Networks {
         }
         tx.delete::<SubnetRow>(of_network.clone())?;
         tx.delete::<SegmentRow>(of_network.clone())?;
+        for (_, host) in concerned::of_served(tx, std::slice::from_ref(&row.id))? {
+            call.touch(Topic::Host(host));
+        }
         tx.delete::<DhcpBindingRow>(of_network)?;
         tx.delete::<RbacRow>(eq("object_id", row.id.as_str()))?;
         tx.delete::<NetworkRow>(eq("id", row.id.as_str()))?;
-        call.touch();
+        for topic in [Topic::Network, Topic::Peers, Topic::Ports] {
+            call.forget(topic(row.id.clone()));
+        }
         Ok(())
     }
 }
 
 /// At most one external network is the default one.
 fn only_default(tx: &mut Tx, row: &NetworkRow) -> Result<()> {
+    if !row.is_default {
+        return Ok(());
+    }
+    // One after the other, or two would each find none.
+    tx.find_for_update::<CloudRow>(eq("id", 1))?;
     let others = all([eq("is_default", true), ne("id", row.id.as_str())]);
-    if row.is_default && tx.exists::<NetworkRow>(others)? {
+    if tx.exists::<NetworkRow>(others)? {
         let words = "A default external network already exists";
         return Err(fault::conflict("DefaultExternalNetworkExists", words));
     }

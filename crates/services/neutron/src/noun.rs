@@ -1,6 +1,7 @@
 //! What the generic pipeline needs to know of a resource: one small trait, a file per noun.
 
-use crate::db::PortRow;
+use crate::db::{NetworkRow, PortRow};
+use crate::topics::Topic;
 use crate::{Neutron, attributes::Attributes};
 use base::{CellValue, Error, Result, Timestamp};
 use oslo_context::RequestContext;
@@ -9,22 +10,30 @@ use oslo_db::{Cond, DUPLICATE, Table, Tx, all, eq};
 use oslo_policy::{Enforcer, Lookup};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) type Body = Map<String, Value>;
 
-/// One API call: who, when, by which rules; and whether hosts must hear of what it did.
+/// One API call: who, when, by which rules; and what hosts must hear of.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub neutron: Arc<Neutron>,
     pub ctx: Arc<RequestContext>,
     pub policy: Arc<Enforcer>,
     pub now: Timestamp,
-    pub(crate) touched: Arc<AtomicBool>,
+    pub(crate) touched: Arc<Mutex<Touched>>,
     /// Servers whose addresses this changes; compute is told after the commit.
     pub(crate) servers: Arc<Mutex<BTreeSet<String>>>,
+    /// Networks that this transaction holds, and whether they are shared with the caller.
+    pub(crate) held: Arc<Mutex<HashMap<String, (NetworkRow, bool)>>>,
+}
+
+/// What moves with a change, and what is gone with it.
+pub(crate) type Touched = (BTreeSet<Topic>, BTreeSet<Topic>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Call {
@@ -36,6 +45,7 @@ impl Call {
             now: neutron.clock.now(),
             touched: Arc::default(),
             servers: Arc::default(),
+            held: Arc::default(),
         }
     }
 
@@ -49,9 +59,34 @@ impl Call {
         self.ctx.is_admin || self.ctx.has_role("service") || self.ctx.has_role("advsvc")
     }
 
-    /// Hosts must look again after this transaction.
-    pub(crate) fn touch(&self) {
-        self.touched.store(true, Ordering::Relaxed);
+    /// A transaction begins, perhaps not for the first time.
+    pub(crate) fn begin(&self) {
+        *lock(&self.touched) = Touched::default();
+        lock(&self.servers).clear();
+        lock(&self.held).clear();
+    }
+
+    /// Hosts that depend on this must look again after this transaction.
+    pub(crate) fn touch(&self, topic: Topic) {
+        lock(&self.touched).0.insert(topic);
+    }
+
+    /// What this is about is gone.
+    pub(crate) fn forget(&self, topic: Topic) {
+        lock(&self.touched).1.insert(topic);
+    }
+
+    pub(crate) fn touched(&self) -> (BTreeSet<Topic>, BTreeSet<Topic>) {
+        lock(&self.touched).clone()
+    }
+
+    /// Remembers a network that stays as it is until the transaction ends.
+    pub(crate) fn hold(&self, network: NetworkRow, shared: bool) {
+        lock(&self.held).insert(network.id.clone(), (network, shared));
+    }
+
+    pub(crate) fn held(&self, network: &str) -> Option<(NetworkRow, bool)> {
+        lock(&self.held).get(network).cloned()
     }
 
     /// The addresses of the server behind this port change.
@@ -66,11 +101,7 @@ impl Call {
     }
 
     pub(crate) fn lock_servers(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn take_touched(&self) -> bool {
-        self.touched.swap(false, Ordering::Relaxed)
+        lock(&self.servers)
     }
 }
 
@@ -169,6 +200,12 @@ impl View {
         }
     }
 
+    pub(crate) fn tags(&self) -> Vec<String> {
+        let tags = self.fields.get("tags").and_then(Value::as_array);
+        let tags = tags.into_iter().flatten().filter_map(Value::as_str);
+        tags.map(str::to_string).collect()
+    }
+
     /// What policy rules look at when the resource is about to become this.
     pub(crate) fn changed(&self, changes: &Body) -> Value {
         let mut target = self.parent.as_ref().clone();
@@ -215,8 +252,10 @@ pub(crate) trait Noun: Send + Sync + 'static {
     fn parent(_tx: &mut Tx, _call: &Call, _body: &Body) -> Result<Body> {
         Ok(Body::new())
     }
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String>;
-    fn update(tx: &mut Tx, call: &Call, row: Self::Row, changes: &Body) -> Result<()>;
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<Self::Row>;
+    /// The row is this transaction's alone.
+    fn update(tx: &mut Tx, call: &Call, row: Self::Row, changes: &Body) -> Result<Self::Row>;
+    /// The row is this transaction's alone.
     fn delete(tx: &mut Tx, call: &Call, row: Self::Row) -> Result<()>;
 
     fn attributes() -> Result<&'static Attributes> {
@@ -245,7 +284,12 @@ pub(crate) fn save<T: Table>(tx: &mut Tx, row: &T) -> Result<()> {
     {
         return Ok(());
     }
-    Err(Error::conflict("The resource is being changed by somebody else.").class(DUPLICATE))
+    Err(overtaken())
+}
+
+/// Somebody else was faster; the change runs again.
+pub(crate) fn overtaken() -> Error {
+    Error::conflict("The resource is being changed by somebody else.").class(DUPLICATE)
 }
 
 /// Reads an attribute that validators have seen.

@@ -1,8 +1,11 @@
 //! Ports: addresses, groups, and where they are bound.
 
-use crate::db::{AddressPairRow, AllocationRow, DhcpOptionRow, NetworkRow, PortGroupRow, PortRow};
+use crate::db::{
+    AddressPairRow, AllocationRow, DhcpOptionRow, NetworkRow, PortGroupRow, PortRow, held,
+};
 use crate::ipam::{self, Owner, Want};
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
+use crate::topics::Change;
 use crate::{
     agents, convert, fault, floatingips, groups, networks, revise, routers, standard, subnets,
 };
@@ -34,6 +37,12 @@ pub(crate) fn addresses<'a>(
         found.entry(row.port_id.clone()).or_default().push(row);
     }
     Ok(found)
+}
+
+/// The groups of one port.
+pub(crate) fn groups(tx: &mut Tx, port: &str) -> Result<Vec<String>> {
+    let rows = tx.select::<PortGroupRow>(eq("port_id", port))?;
+    Ok(rows.into_iter().map(|r| r.security_group_id).collect())
 }
 
 pub(crate) fn groups_of<'a>(
@@ -147,12 +156,12 @@ impl Noun for Ports {
     }
 
     fn parent(tx: &mut Tx, call: &Call, body: &Body) -> Result<Body> {
-        let network = networks::get(tx, call, &body.text("network_id"))?;
+        let network = networks::lean(tx, call, &body.text("network_id"))?;
         networks::parent_of(tx, call, &network)
     }
 
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
-        let network = networks::get(tx, call, &body.text("network_id"))?;
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<PortRow> {
+        let network = networks::lean(tx, call, &body.text("network_id"))?;
         let id = id::new_id();
         let device_owner = body.text("device_owner");
         let service = device_owner.starts_with("network:");
@@ -165,7 +174,7 @@ impl Noun for Ports {
                 mac_free(tx, &network.id, &mac, "")?;
                 mac
             }
-            None => free_mac(tx, &network.id)?,
+            None => convert::new_mac(),
         };
         let mut row = PortRow {
             id: id.clone(),
@@ -211,12 +220,14 @@ impl Noun for Ports {
         };
         secure(&row, &groups, body.contains_key("security_groups"))?;
         tx.insert(&row)?;
-        set_groups(tx, &id, &groups)?;
-        call.touch();
-        Ok(id)
+        put_groups(tx, &id, &groups)?;
+        call.touch_port(&row, &groups, Change::ALL);
+        Ok(row)
     }
 
-    fn update(tx: &mut Tx, call: &Call, mut row: PortRow, changes: &Body) -> Result<()> {
+    fn update(tx: &mut Tx, call: &Call, mut row: PortRow, changes: &Body) -> Result<PortRow> {
+        let before = row.clone();
+        let held = groups(tx, &row.id)?;
         let mut rebind = false;
         for name in changes.keys() {
             match name.as_str() {
@@ -240,10 +251,7 @@ impl Noun for Ports {
                     row.host = changes.text(name);
                 }
                 "mac_address" => {
-                    let mac = match changes.maybe_text(name) {
-                        Some(mac) => mac,
-                        None => free_mac(tx, &row.network_id)?,
-                    };
+                    let mac = changes.maybe_text(name).unwrap_or_else(convert::new_mac);
                     if mac != row.mac_address {
                         mac_free(tx, &row.network_id, &mac, &row.id)?;
                         row.mac_address = mac;
@@ -268,9 +276,7 @@ impl Noun for Ports {
         }
         let groups = match changes.get("security_groups") {
             Some(_) => groups::check(tx, call, &row.project_id, &changes.list("security_groups"))?,
-            None => groups_of(tx, std::iter::once(row.id.as_str()))?
-                .remove(&row.id)
-                .unwrap_or_default(),
+            None => held.clone(),
         };
         secure(&row, &groups, true)?;
         if changes.contains_key("security_groups") {
@@ -278,8 +284,23 @@ impl Noun for Ports {
         }
         revise!(row, call);
         crate::noun::save(tx, &row)?;
-        call.touch();
-        Ok(())
+        let names = ["fixed_ips", "allowed_address_pairs", "security_groups"];
+        let change = Change {
+            place: row.host != before.host,
+            addresses: names.iter().any(|n| changes.contains_key(*n))
+                || row.device_owner != before.device_owner,
+            lease: row.mac_address != before.mac_address
+                || row.dns_name != before.dns_name
+                || row.device_owner != before.device_owner
+                || changes.contains_key("extra_dhcp_opts"),
+        };
+        let unseen = ["name", "description", "binding:profile"];
+        if changes.keys().any(|k| !unseen.contains(&k.as_str())) || row.vif_type != before.vif_type
+        {
+            call.touch_port(&before, &held, change);
+            call.touch_port(&row, &groups, change);
+        }
+        Ok(row)
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: PortRow) -> Result<()> {
@@ -292,19 +313,31 @@ impl Noun for Ports {
             );
             return Err(fault::conflict("ServicePortInUse", words));
         }
-        remove(tx, call, &row)
+        drop_held(tx, call, &row)
     }
 }
 
-/// Deletes a port and all it holds, whoever owns it.
+/// Deletes a port that the cloud made for itself.
 pub(crate) fn remove(tx: &mut Tx, call: &Call, row: &PortRow) -> Result<()> {
+    // Whoever leads an address to it, or gives it one, does so before or finds it gone.
+    if let Some(row) = tx.find_for_update::<PortRow>(eq("id", row.id.as_str()))? {
+        drop_held(tx, call, &row)?;
+        crate::tags::forget(tx, &row.id)?;
+    }
+    Ok(())
+}
+
+/// Deletes a port that this transaction holds, and what hangs on it but its tags.
+fn drop_held(tx: &mut Tx, call: &Call, row: &PortRow) -> Result<()> {
     let of_port = eq("port_id", row.id.as_str());
     floatingips::release(tx, call, of_port.clone())?;
+    let groups = groups(tx, &row.id)?;
     tx.delete::<AllocationRow>(of_port.clone())?;
-    tx.delete::<PortGroupRow>(of_port)?;
+    if !groups.is_empty() {
+        tx.delete::<PortGroupRow>(of_port)?;
+    }
     tx.delete::<PortRow>(eq("id", row.id.as_str()))?;
-    crate::tags::forget(tx, &row.id)?;
-    call.touch();
+    call.touch_port(row, &groups, Change::ALL);
     Ok(())
 }
 
@@ -321,7 +354,7 @@ pub(crate) fn create_for(tx: &mut Tx, call: &Call, body: Value) -> Result<String
         ctx: std::sync::Arc::new(oslo_context::RequestContext::internal()),
         ..call.clone()
     };
-    Ports::create(tx, &internal, &whole)
+    Ok(Ports::create(tx, &internal, &whole)?.id)
 }
 
 fn is_router(owner: &str) -> bool {
@@ -343,6 +376,8 @@ fn wants(body: &Body) -> Result<Option<Vec<Want>>> {
 
 /// Keeps the addresses that are still wanted, gives the others back, takes the new ones.
 pub(crate) fn readdress(tx: &mut Tx, call: &Call, row: &PortRow, wants: Vec<Want>) -> Result<()> {
+    // Its subnets stay as long as this transaction takes.
+    held::find::<NetworkRow>(tx, eq("id", row.network_id.as_str()))?;
     let mut held = addresses(tx, std::iter::once(row.id.as_str()))?
         .remove(&row.id)
         .unwrap_or_default();
@@ -401,20 +436,6 @@ fn mac_free(tx: &mut Tx, network: &str, mac: &str, port: &str) -> Result<()> {
         return Err(fault::conflict("MacAddressInUse", words));
     }
     Ok(())
-}
-
-fn free_mac(tx: &mut Tx, network: &str) -> Result<String> {
-    for _ in 0..16 {
-        let mac = convert::new_mac();
-        if !tx.exists::<PortRow>(all([
-            eq("network_id", network),
-            eq("mac_address", mac.as_str()),
-        ]))? {
-            return Ok(mac);
-        }
-    }
-    let words = format!("Unable to generate unique mac on network {network}.");
-    Err(base::Error::unavailable(words).class("MacAddressGenerationFailure"))
 }
 
 /// Decides how the port is plugged on its host.
@@ -513,6 +534,10 @@ fn secure(row: &PortRow, groups: &[String], explicit: bool) -> Result<()> {
 
 fn set_groups(tx: &mut Tx, port: &str, groups: &[String]) -> Result<()> {
     tx.delete::<PortGroupRow>(eq("port_id", port))?;
+    put_groups(tx, port, groups)
+}
+
+fn put_groups(tx: &mut Tx, port: &str, groups: &[String]) -> Result<()> {
     let row = |g: &String| PortGroupRow {
         port_id: port.into(),
         security_group_id: g.clone(),

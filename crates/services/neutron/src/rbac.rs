@@ -46,7 +46,7 @@ impl Noun for Rbac {
         Ok(rows.iter().map(view).collect())
     }
 
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<RbacRow> {
         let action = body.text("action");
         if action != networks::SHARED {
             let words = format!(
@@ -80,17 +80,17 @@ impl Noun for Rbac {
             ));
         }
         tx.insert(&row)?;
-        Ok(row.id)
+        Ok(row)
     }
 
-    fn update(tx: &mut Tx, _: &Call, mut row: RbacRow, changes: &Body) -> Result<()> {
+    fn update(tx: &mut Tx, _: &Call, mut row: RbacRow, changes: &Body) -> Result<RbacRow> {
         let target = changes.text("target_tenant");
         if !target.is_empty() && target != row.target_project {
             release(tx, &row)?;
             row.target_project = target;
             tx.upsert(&row, &["id"])?;
         }
-        Ok(())
+        Ok(row)
     }
 
     fn delete(tx: &mut Tx, _: &Call, row: RbacRow) -> Result<()> {
@@ -99,7 +99,9 @@ impl Noun for Rbac {
 }
 
 fn release(tx: &mut Tx, row: &RbacRow) -> Result<()> {
-    let Some(network) = tx.find::<NetworkRow>(eq("id", row.object_id.as_str()))? else {
+    // Whoever comes to live on it does so before, or not at all.
+    let found = tx.find_for_update::<NetworkRow>(eq("id", row.object_id.as_str()))?;
+    let Some(network) = found else {
         return tx.delete::<RbacRow>(eq("id", row.id.as_str())).map(drop);
     };
     networks::unshare(tx, &network, &row.target_project).map_err(|e| {

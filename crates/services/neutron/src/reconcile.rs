@@ -2,6 +2,7 @@
 
 use crate::db::{AllocationRow, FloatingIpRow, NetworkRow, PortGroupRow, PortRow};
 use crate::noun::{Call, within};
+use crate::topics::Topic;
 use crate::{Neutron, floatingips, ports, schedule};
 use async_trait::async_trait;
 use base::Result;
@@ -55,6 +56,9 @@ impl Reconciler for Reschedule {
                     changed += 1;
                 }
                 changed += tx.delete::<AllocationRow>(unheld())?;
+                for member in tx.select::<PortGroupRow>(unheld())? {
+                    call.touch(Topic::Members(member.security_group_id));
+                }
                 changed += tx.delete::<PortGroupRow>(unheld())?;
                 changed += floatingips::release(tx, call, stray())?;
                 Ok(Report { examined, changed })

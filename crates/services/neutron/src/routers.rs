@@ -1,8 +1,11 @@
 //! Routers: their gateway and static routes. Their legs inside are in `interfaces`.
 
-use crate::db::{FloatingIpRow, L3BindingRow, NetworkRow, PortRow, RouteRow, RouterRow, SubnetRow};
+use crate::db::{
+    FloatingIpRow, L3BindingRow, NetworkRow, PortRow, RouteRow, RouterRow, SubnetRow, concerned,
+};
 use crate::ipam::{self, Want};
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View};
+use crate::topics::{Change, Topic};
 use crate::{agents, convert, fault, networks, ports, revise, schedule, standard, subnets};
 use base::{Json, Result, id};
 use ipnet::IpNet;
@@ -69,7 +72,7 @@ impl Noun for Routers {
         Ok(rows.iter().map(view).collect())
     }
 
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<RouterRow> {
         agents::check_zones(tx, call, &body.list("availability_zone_hints"), "router")?;
         let mut row = RouterRow {
             id: id::new_id(),
@@ -94,10 +97,10 @@ impl Noun for Routers {
         }
         tx.insert(&row)?;
         schedule::l3(tx, call, &row.id)?;
-        Ok(row.id)
+        Ok(row)
     }
 
-    fn update(tx: &mut Tx, call: &Call, mut row: RouterRow, changes: &Body) -> Result<()> {
+    fn update(tx: &mut Tx, call: &Call, mut row: RouterRow, changes: &Body) -> Result<RouterRow> {
         for (name, value) in changes {
             match name.as_str() {
                 "name" => row.name = changes.text(name),
@@ -120,8 +123,8 @@ impl Noun for Routers {
         revise!(row, call);
         crate::noun::save(tx, &row)?;
         schedule::l3(tx, call, &row.id)?;
-        call.touch();
-        Ok(())
+        call.touch(Topic::Router(row.id.clone()));
+        Ok(row)
     }
 
     fn delete(tx: &mut Tx, call: &Call, mut row: RouterRow) -> Result<()> {
@@ -135,9 +138,12 @@ impl Noun for Routers {
             ));
         }
         clear_gateway(tx, call, &mut row)?;
+        for (_, host) in concerned::of_routers(tx, std::slice::from_ref(&row.id))? {
+            call.touch(Topic::Host(host));
+        }
         tx.delete::<L3BindingRow>(eq("router_id", row.id.as_str()))?;
         tx.delete::<RouterRow>(eq("id", row.id.as_str()))?;
-        call.touch();
+        call.forget(Topic::Router(row.id));
         Ok(())
     }
 }
@@ -195,6 +201,7 @@ fn set_gateway(tx: &mut Tx, call: &Call, row: &mut RouterRow, info: &Value) -> R
         if old.network_id == network.id {
             if let Some(wants) = wants {
                 ports::readdress(tx, call, &old, wants)?;
+                call.touch_port(&old, [], Change::ADDRESSES);
             }
             return Ok(());
         }

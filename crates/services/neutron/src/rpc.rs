@@ -1,15 +1,18 @@
 //! What agents ask and tell.
 
-use crate::db::{AgentRow, AllocationRow, FloatingIpRow, L3BindingRow, PortRow};
-use crate::noun::{Call, save, within};
+use crate::compute::Event;
+use crate::db::{AgentRow, AllocationRow, FloatingIpRow, L3BindingRow, PortRow, held};
+use crate::noun::{Call, within};
 use crate::{Neutron, agents, host_state, ports};
 use async_trait::async_trait;
 use base::Result;
 use neutron_types::rpc::{
-    AgentReport, FloatingIpStatus, HostState, MetadataOwner, MetadataSource, PluginApi,
+    FloatingIpStatus, HostNews, HostReport, MetadataOwner, MetadataSource, PluginApi, PortsReport,
+    Revisions,
 };
 use oslo_context::RequestContext;
 use oslo_db::{all, eq, is_in, ne, prefix, set};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,38 +25,50 @@ impl Plugin {
         Plugin { neutron }
     }
 
-    async fn ports(
-        &self,
-        host: String,
-        ids: Vec<String>,
-        status: &'static str,
-        event: &'static str,
-    ) -> Result<()> {
+    /// Ports that are wanted where they are said to be get the status that they are said to have.
+    async fn statuses(&self, reports: Vec<PortsReport>) -> Result<()> {
         let call = Call::internal(&self.neutron);
         let changed = self
             .neutron
             .change(&call, move |tx, call| {
-                let cond = all([
-                    is_in("id", ids.iter()),
-                    eq("host", host.as_str()),
-                    ne("status", status),
-                ]);
-                let mut rows = tx.select::<PortRow>(cond)?;
-                for port in &mut rows {
-                    port.status = status.into();
-                    crate::revise!(port, call);
-                    save(tx, port)?;
+                let mut told: HashMap<&str, (&str, &'static str)> = HashMap::new();
+                for report in &reports {
+                    let up = report.up.iter().map(|p| (p, "ACTIVE"));
+                    let down = report.down.iter().map(|p| (p, "DOWN"));
+                    for (port, status) in up.chain(down) {
+                        told.insert(port, (&report.host, status));
+                    }
+                }
+                let mut rows = held::for_update::<PortRow>(tx, is_in("id", told.keys().copied()))?;
+                for row in &mut rows {
+                    match told.get(row.id.as_str()) {
+                        Some((host, status)) if *host == row.host && *status != row.status => {
+                            row.status = (*status).into();
+                        }
+                        _ => row.id.clear(),
+                    }
+                }
+                rows.retain(|r| !r.id.is_empty());
+                for status in ["ACTIVE", "DOWN"] {
+                    let ids = rows.iter().filter(|r| r.status == status);
+                    let ids: Vec<&str> = ids.map(|r| r.id.as_str()).collect();
+                    held::set_status(tx, &ids, status, call.now)?;
                 }
                 Ok(rows)
             })
             .await?;
         let guests = changed
-            .iter()
+            .into_iter()
             .filter(|p| p.device_owner.starts_with("compute:"));
-        let events = guests
-            .map(|p| (p.device_id.clone(), Some(p.id.clone())))
-            .collect();
-        self.neutron.tell_compute(event, events).await;
+        let event = |port: PortRow| Event {
+            name: match port.status.as_str() {
+                "ACTIVE" => "network-vif-plugged",
+                _ => "network-vif-unplugged",
+            },
+            server: port.device_id,
+            port: Some(port.id),
+        };
+        self.neutron.events.tell(guests.map(event).collect());
         Ok(())
     }
 }
@@ -64,22 +79,17 @@ impl PluginApi for Plugin {
         &self,
         _: &RequestContext,
         host: String,
-        known_revision: Option<i64>,
-    ) -> Result<HostState> {
+        known: Option<Revisions>,
+    ) -> Result<HostNews> {
+        let neutron = Arc::clone(&self.neutron);
         self.neutron
             .db
-            .read(move |tx| host_state::of_host(tx, &host, known_revision))
+            .read(move |tx| host_state::news(tx, &neutron.around, &host, known.clone()))
             .await
     }
 
-    async fn ports_up(&self, _: &RequestContext, host: String, ports: Vec<String>) -> Result<()> {
-        self.ports(host, ports, "ACTIVE", "network-vif-plugged")
-            .await
-    }
-
-    async fn ports_down(&self, _: &RequestContext, host: String, ports: Vec<String>) -> Result<()> {
-        self.ports(host, ports, "DOWN", "network-vif-unplugged")
-            .await
+    async fn ports_status(&self, _: &RequestContext, reports: Vec<PortsReport>) -> Result<()> {
+        self.statuses(reports).await
     }
 
     async fn floatingips_status(
@@ -117,18 +127,16 @@ impl PluginApi for Plugin {
             .await
     }
 
-    async fn report_agents(
-        &self,
-        _: &RequestContext,
-        host: String,
-        reports: Vec<AgentReport>,
-    ) -> Result<()> {
+    async fn report_agents(&self, _: &RequestContext, hosts: Vec<HostReport>) -> Result<()> {
         let call = Call::internal(&self.neutron);
-        self.neutron
-            .change(&call, move |tx, call| {
-                agents::report(tx, call, &host, &reports).map(drop)
-            })
-            .await
+        let news = self
+            .neutron
+            .change(&call, move |tx, call| agents::report(tx, call, &hosts))
+            .await?;
+        if news {
+            self.neutron.herald.look_again();
+        }
+        Ok(())
     }
 
     async fn metadata_lookup(

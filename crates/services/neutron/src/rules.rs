@@ -1,9 +1,10 @@
 //! Security group rules: what they may say, and that no two of a group say the same.
 
 use crate::convert::PROTOCOLS;
-use crate::db::{GroupRow, PortGroupRow, RuleRow};
+use crate::db::{GroupRow, RuleRow};
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
-use crate::{fault, groups, standard};
+use crate::topics::Topic;
+use crate::{crud, fault, groups, standard};
 use base::{Error, Result, id};
 use ipnet::IpNet;
 use oslo_db::{Cond, Tx, all, eq, eq_or_null, is_in};
@@ -124,8 +125,8 @@ impl Noun for Rules {
         Ok(owner(&group.project_id))
     }
 
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
-        let group = group(tx, call, &body.text("security_group_id"))?;
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<RuleRow> {
+        let (group, _) = crud::take::<groups::Groups>(tx, call, &body.text("security_group_id"))?;
         let row = RuleRow {
             id: id::new_id(),
             project_id: group.project_id.clone(),
@@ -170,17 +171,18 @@ impl Noun for Rules {
         }
         tx.insert(&row)?;
         grown(tx, call, &group)?;
-        Ok(row.id)
+        Ok(row)
     }
 
     /// Not routed: a rule is what it was made.
-    fn update(_: &mut Tx, _: &Call, _: RuleRow, _: &Body) -> Result<()> {
+    fn update(_: &mut Tx, _: &Call, _: RuleRow, _: &Body) -> Result<RuleRow> {
         Err(Error::not_found("The resource could not be found."))
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: RuleRow) -> Result<()> {
         tx.delete::<RuleRow>(eq("id", row.id.as_str()))?;
-        if let Some(group) = tx.find::<GroupRow>(eq("id", row.security_group_id.as_str()))? {
+        let group = eq("id", row.security_group_id.as_str());
+        if let Some(group) = tx.find_for_update::<GroupRow>(group)? {
             grown(tx, call, &group)?;
         }
         Ok(())
@@ -191,15 +193,13 @@ impl Noun for Rules {
 fn grown(tx: &mut Tx, call: &Call, group: &GroupRow) -> Result<()> {
     let mut group = group.clone();
     crate::revise!(group, call);
-    // Hosts hear of groups that a port is in, and of no others.
-    if tx.exists::<PortGroupRow>(eq("security_group_id", group.id.as_str()))? {
-        call.touch();
-    }
-    crate::noun::save(tx, &group)
+    crate::noun::save(tx, &group)?;
+    call.touch(Topic::Group(group.id));
+    Ok(())
 }
 
 fn group(tx: &mut Tx, call: &Call, id: &str) -> Result<GroupRow> {
-    let cond = all([eq("id", id), crate::crud::scope::<groups::Groups>(call)]);
+    let cond = all([eq("id", id), crud::scope::<groups::Groups>(call)]);
     tx.find(cond)?
         .ok_or_else(|| fault::not_found("security_group", id))
 }

@@ -3,10 +3,11 @@
 
 use crate::db::{
     AgentRow, DhcpBindingRow, FloatingIpRow, L3BindingRow, NetworkRow, PortRow, RouterRow,
-    SubnetRow,
+    SubnetRow, concerned,
 };
 use crate::ipam::{self, Want};
 use crate::noun::Call;
+use crate::topics::{Change, Topic};
 use crate::{agents, ports, subnets};
 use base::{Result, id};
 use oslo_db::{Tx, all, eq, everything as any_row, is_in, set};
@@ -25,19 +26,10 @@ fn choose(tx: &mut Tx, call: &Call, kind: &str) -> Result<Option<AgentRow>> {
     if candidates.iter().any(|a| wired.contains(&a.host)) {
         candidates.retain(|a| wired.contains(&a.host));
     }
-    let mut best: Option<(u64, AgentRow)> = None;
-    for agent in candidates {
-        let bound = eq("agent_id", agent.id.as_str());
-        let load = if kind == agents::DHCP {
-            tx.count::<DhcpBindingRow>(bound)?
-        } else {
-            tx.count::<L3BindingRow>(bound)?
-        };
-        if best.as_ref().is_none_or(|(least, _)| load < *least) {
-            best = Some((load, agent));
-        }
-    }
-    Ok(best.map(|(_, agent)| agent))
+    let loads = concerned::loads(tx, kind == agents::DHCP)?;
+    let load = |a: &AgentRow| loads.get(&a.id).copied().unwrap_or_default();
+    // Of those with the same load the first.
+    Ok(candidates.into_iter().min_by_key(load))
 }
 
 /// Makes the DHCP service of a network what its subnets want.
@@ -54,6 +46,9 @@ pub(crate) fn dhcp(tx: &mut Tx, call: &Call, network: &str) -> Result<bool> {
         if let Some(port) = &port {
             ports::remove(tx, call, port)?;
         }
+        for (_, host) in concerned::of_served(tx, &[network.to_string()])? {
+            call.touch(Topic::Host(host));
+        }
         let unbound = tx.delete::<DhcpBindingRow>(eq("network_id", network))?;
         return Ok(port.is_some() || unbound > 0);
     }
@@ -68,7 +63,10 @@ pub(crate) fn dhcp(tx: &mut Tx, call: &Call, network: &str) -> Result<bool> {
     let (agent, moved) = match (dead, agent) {
         (false, Some(agent)) => (agent, false),
         (_, old) => match (choose(tx, call, agents::DHCP)?, old) {
-            (Some(agent), _) => (agent, true),
+            (Some(agent), old) => {
+                touch(call, old.iter().chain([&agent]));
+                (agent, true)
+            }
             // Nobody else can: the old one may come back.
             (None, Some(old)) => (old, false),
             (None, None) => return Ok(false),
@@ -82,10 +80,14 @@ pub(crate) fn dhcp(tx: &mut Tx, call: &Call, network: &str) -> Result<bool> {
         })?;
     }
     let changed = serve(tx, call, network, &served, port, &agent)?;
-    if moved || changed {
-        call.touch();
-    }
     Ok(moved || changed)
+}
+
+/// The hosts of these agents have more to do, or less.
+fn touch<'a>(call: &Call, agents: impl Iterator<Item = &'a AgentRow>) {
+    for agent in agents {
+        call.touch(Topic::Host(agent.host.clone()));
+    }
 }
 
 /// The DHCP port has an address in every subnet it serves and lives on its agent's host.
@@ -144,6 +146,7 @@ fn serve(
     }
     let elsewhere = port.host != agent.host || port.device_id != device;
     if elsewhere {
+        call.touch_port(&port, [], Change::PLACE);
         port.host = agent.host.clone();
         port.device_id = device;
         port.status = "DOWN".into();
@@ -152,12 +155,23 @@ fn serve(
     if readdress || elsewhere {
         crate::revise!(port, call);
         crate::noun::save(tx, &port)?;
+        call.touch_port(
+            &port,
+            [],
+            Change {
+                place: elsewhere,
+                addresses: readdress,
+                lease: false,
+            },
+        );
     }
     Ok(readdress || elsewhere)
 }
 
 /// Makes sure that a router which has legs has a live agent, and that its legs are on the agent's host.
 pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
+    // One at a time: two servers must not choose two agents.
+    tx.find_for_update::<RouterRow>(eq("id", router))?;
     let legs = tx.select::<PortRow>(all([
         eq("device_id", router),
         is_in("device_owner", [ports::INTERFACE, ports::GATEWAY]),
@@ -165,8 +179,6 @@ pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
     if legs.is_empty() {
         return Ok(false);
     }
-    // One at a time: two servers must not choose two agents.
-    tx.find_for_update::<RouterRow>(eq("id", router))?;
     let binding = tx.find::<L3BindingRow>(eq("router_id", router))?;
     let agent = match &binding {
         Some(binding) => tx.find::<AgentRow>(eq("id", binding.agent_id.as_str()))?,
@@ -178,7 +190,10 @@ pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
     let (agent, mut changed) = match (dead, agent) {
         (false, Some(agent)) => (agent, false),
         (_, old) => match (choose(tx, call, agents::L3)?, old) {
-            (Some(agent), _) => (agent, true),
+            (Some(agent), old) => {
+                touch(call, old.iter().chain([&agent]));
+                (agent, true)
+            }
             (None, Some(old)) => (old, false),
             (None, None) => return Ok(false),
         },
@@ -198,16 +213,15 @@ pub(crate) fn l3(tx: &mut Tx, call: &Call, router: &str) -> Result<bool> {
     let wired = agents::l2_alive(tx, call, &agent.host)?;
     for mut leg in legs {
         if leg.host != agent.host || (leg.vif_type != "bridge" && wired) {
+            call.touch_port(&leg, [], Change::PLACE);
             leg.host = agent.host.clone();
             leg.status = "DOWN".into();
             ports::bind(tx, call, &mut leg)?;
             crate::revise!(leg, call);
             crate::noun::save(tx, &leg)?;
+            call.touch_port(&leg, [], Change::PLACE);
             changed = true;
         }
-    }
-    if changed {
-        call.touch();
     }
     Ok(changed)
 }

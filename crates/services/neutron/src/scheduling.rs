@@ -1,10 +1,11 @@
 //! The schedule as the API shows and changes it: networks of DHCP agents, routers of L3 agents.
 
 use crate::agents::{self, Agents};
-use crate::db::{AgentRow, DhcpBindingRow, L3BindingRow, PortRow};
+use crate::db::{AgentRow, DhcpBindingRow, L3BindingRow, NetworkRow, PortRow, RouterRow};
 use crate::networks::Networks;
 use crate::noun::{Call, Noun, within};
 use crate::routers::Routers;
+use crate::topics::{Change, Topic};
 use crate::{Neutron, crud, fault, ports, schedule};
 use base::{Error, Result};
 use oslo_db::{Cond, Tx, all, eq, is_in};
@@ -77,7 +78,7 @@ pub(crate) async fn add_network(neutron: Arc<Neutron>, req: Req) -> Result<Reply
     neutron
         .change(&call, move |tx, call| {
             let agent: AgentRow = agents::of_kind(tx, &agent, agents::DHCP)?;
-            crate::networks::get(tx, call, &network)?;
+            crate::networks::alone(tx, call, &network)?;
             if tx.exists::<DhcpBindingRow>(eq("network_id", network.as_str()))? {
                 let words = format!(
                     "The network {network} has been already hosted by the DHCP Agent {}.",
@@ -89,8 +90,8 @@ pub(crate) async fn add_network(neutron: Arc<Neutron>, req: Req) -> Result<Reply
                 network_id: network.clone(),
                 agent_id: agent.id,
             })?;
+            call.touch(Topic::Host(agent.host));
             schedule::dhcp(tx, call, &network)?;
-            call.touch();
             Ok(())
         })
         .await?;
@@ -103,6 +104,9 @@ pub(crate) async fn remove_network(neutron: Arc<Neutron>, req: Req) -> Result<Re
     let (agent, network) = (req.param("id").to_string(), req.param("other").to_string());
     neutron
         .change(&call, move |tx, call| {
+            // Nobody schedules it meanwhile.
+            tx.find_for_update::<NetworkRow>(eq("id", network.as_str()))?;
+            touch(tx, call, &agent)?;
             let bound = all([
                 eq("agent_id", agent.as_str()),
                 eq("network_id", network.as_str()),
@@ -119,7 +123,6 @@ pub(crate) async fn remove_network(neutron: Arc<Neutron>, req: Req) -> Result<Re
             for port in tx.select::<PortRow>(served)? {
                 ports::remove(tx, call, &port)?;
             }
-            call.touch();
             Ok(())
         })
         .await?;
@@ -133,7 +136,7 @@ pub(crate) async fn add_router(neutron: Arc<Neutron>, req: Req) -> Result<Reply>
     neutron
         .change(&call, move |tx, call| {
             let agent = agents::of_kind(tx, &agent, agents::L3)?;
-            crud::load::<Routers>(tx, call, &router)?;
+            crud::take::<Routers>(tx, call, &router)?;
             match tx.find::<L3BindingRow>(eq("router_id", router.as_str()))? {
                 Some(held) if held.agent_id == agent.id => return Ok(()),
                 Some(held) => {
@@ -149,8 +152,8 @@ pub(crate) async fn add_router(neutron: Arc<Neutron>, req: Req) -> Result<Reply>
                 router_id: router.clone(),
                 agent_id: agent.id,
             })?;
+            call.touch(Topic::Host(agent.host));
             schedule::l3(tx, call, &router)?;
-            call.touch();
             Ok(())
         })
         .await?;
@@ -163,6 +166,8 @@ pub(crate) async fn remove_router(neutron: Arc<Neutron>, req: Req) -> Result<Rep
     let (agent, router) = (req.param("id").to_string(), req.param("other").to_string());
     neutron
         .change(&call, move |tx, call| {
+            tx.find_for_update::<RouterRow>(eq("id", router.as_str()))?;
+            touch(tx, call, &agent)?;
             let bound = all([
                 eq("agent_id", agent.as_str()),
                 eq("router_id", router.as_str()),
@@ -171,12 +176,18 @@ pub(crate) async fn remove_router(neutron: Arc<Neutron>, req: Req) -> Result<Rep
                 let words = format!("The router {router} is not hosted by L3 agent {agent}.");
                 return Err(fault::conflict("RouterNotHostedByL3Agent", words));
             }
-            unhost(tx, call, &router)?;
-            call.touch();
-            Ok(())
+            unhost(tx, call, &router)
         })
         .await?;
     Ok(Reply::empty(204))
+}
+
+/// The host of an agent has less to do.
+fn touch(tx: &mut Tx, call: &Call, agent: &str) -> Result<()> {
+    if let Some(agent) = tx.find::<AgentRow>(eq("id", agent))? {
+        call.touch(Topic::Host(agent.host));
+    }
+    Ok(())
 }
 
 /// The legs of a router that no agent serves are nowhere.
@@ -186,6 +197,7 @@ fn unhost(tx: &mut Tx, call: &Call, router: &str) -> Result<()> {
         is_in("device_owner", [ports::INTERFACE, ports::GATEWAY]),
     ]);
     for mut leg in tx.select::<PortRow>(legs)? {
+        call.touch_port(&leg, [], Change::PLACE);
         leg.host = String::new();
         leg.status = "DOWN".into();
         ports::bind(tx, call, &mut leg)?;

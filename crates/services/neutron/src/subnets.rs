@@ -3,7 +3,8 @@
 use crate::db::{AllocationRow, NetworkRow, Pool, PortRow, RbacRow, RouteRow, SubnetRow};
 use crate::ipam::{self, Owner};
 use crate::noun::{Body, BodyExt, Call, Fields, Noun, View, within};
-use crate::{fault, networks, revise, schedule, standard};
+use crate::topics::{Change, Topic};
+use crate::{fault, networks, ports, revise, schedule, standard};
 use base::{Json, Result, id};
 use ipnet::IpNet;
 use oslo_db::{Cond, Tx, all, any, eq, is_in, ne, not};
@@ -101,15 +102,14 @@ impl Noun for Subnets {
         Ok(rows.iter().map(view).collect())
     }
 
+    /// Two subnets of a network are made one after the other, or they could overlap.
     fn parent(tx: &mut Tx, call: &Call, body: &Body) -> Result<Body> {
-        let network = networks::get(tx, call, &body.text("network_id"))?;
+        let network = networks::alone(tx, call, &body.text("network_id"))?;
         networks::parent_of(tx, call, &network)
     }
 
-    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<String> {
-        let network = networks::get(tx, call, &body.text("network_id"))?;
-        // Two subnets of a network are made one after the other, or they could overlap.
-        tx.find_for_update::<NetworkRow>(eq("id", network.id.as_str()))?;
+    fn create(tx: &mut Tx, call: &Call, body: &Body) -> Result<SubnetRow> {
+        let network = networks::lean(tx, call, &body.text("network_id"))?;
         if let Some(pool) = body.maybe_text("subnetpool_id") {
             let words = format!("Subnet pool {pool} could not be found.");
             return Err(base::Error::not_found(words).class("SubnetPoolNotFound"));
@@ -189,14 +189,16 @@ impl Noun for Subnets {
         };
         tx.insert(&row)?;
         if ipam::is_auto(&row) {
-            add_to_hosts(tx, &row)?;
+            add_to_hosts(tx, call, &row)?;
         }
         schedule::dhcp(tx, call, &network.id)?;
-        call.touch();
-        Ok(row.id)
+        call.touch(Topic::Network(network.id));
+        Ok(row)
     }
 
-    fn update(tx: &mut Tx, call: &Call, mut row: SubnetRow, changes: &Body) -> Result<()> {
+    fn update(tx: &mut Tx, call: &Call, mut row: SubnetRow, changes: &Body) -> Result<SubnetRow> {
+        // A router's leg takes the gateway's address before this, or after it.
+        tx.find_for_update::<NetworkRow>(eq("id", row.network_id.as_str()))?;
         let net = ipam::cidr(&row)?;
         for name in changes.keys() {
             match name.as_str() {
@@ -241,11 +243,13 @@ impl Noun for Subnets {
         revise!(row, call);
         crate::noun::save(tx, &row)?;
         schedule::dhcp(tx, call, &row.network_id)?;
-        call.touch();
-        Ok(())
+        call.touch(Topic::Network(row.network_id.clone()));
+        Ok(row)
     }
 
     fn delete(tx: &mut Tx, call: &Call, row: SubnetRow) -> Result<()> {
+        // Nobody takes an address of it from here on.
+        tx.find_for_update::<NetworkRow>(eq("id", row.network_id.as_str()))?;
         let held = tx.select::<AllocationRow>(eq("subnet_id", row.id.as_str()))?;
         let ports = tx.select::<PortRow>(is_in("id", held.iter().map(|a| a.port_id.as_str())))?;
         let auto = ipam::is_auto(&row);
@@ -260,9 +264,10 @@ impl Noun for Subnets {
             ));
         }
         tx.delete::<AllocationRow>(eq("subnet_id", row.id.as_str()))?;
+        touch_hosts(tx, call, &ports)?;
         tx.delete::<SubnetRow>(eq("id", row.id.as_str()))?;
         schedule::dhcp(tx, call, &row.network_id)?;
-        call.touch();
+        call.touch(Topic::Network(row.network_id));
         Ok(())
     }
 }
@@ -466,13 +471,15 @@ fn host_routes(body: &Body, version: i64) -> Result<Vec<RouteRow>> {
 }
 
 /// Hosts that are there already make themselves an address in a new subnet of their kind.
-fn add_to_hosts(tx: &mut Tx, subnet: &SubnetRow) -> Result<()> {
+fn add_to_hosts(tx: &mut Tx, call: &Call, subnet: &SubnetRow) -> Result<()> {
     let guests = all([
         eq("network_id", subnet.network_id.as_str()),
         ne("device_owner", "network:router_interface"),
         ne("device_owner", "network:router_gateway"),
     ]);
-    for port in tx.select::<PortRow>(guests)? {
+    let found = tx.select::<PortRow>(guests)?;
+    touch_hosts(tx, call, &found)?;
+    for port in found {
         let owner = Owner {
             network_id: &subnet.network_id,
             port_id: &port.id,
@@ -487,6 +494,16 @@ fn add_to_hosts(tx: &mut Tx, subnet: &SubnetRow) -> Result<()> {
             Some(&[]),
             position,
         )?;
+    }
+    Ok(())
+}
+
+/// The addresses of these ports change.
+fn touch_hosts(tx: &mut Tx, call: &Call, found: &[PortRow]) -> Result<()> {
+    let mut groups = ports::groups_of(tx, found.iter().map(|p| p.id.as_str()))?;
+    for port in found {
+        let groups = groups.remove(&port.id).unwrap_or_default();
+        call.touch_port(port, &groups, Change::ADDRESSES);
     }
     Ok(())
 }

@@ -28,14 +28,16 @@ pub(crate) fn replace(tx: &mut Tx, id: &str, tags: &[String]) -> Result<()> {
     let mut tags = tags.to_vec();
     tags.sort();
     tags.dedup();
-    let rows: Vec<TagRow> = tags
-        .into_iter()
-        .map(|tag| TagRow {
-            resource_id: id.into(),
-            tag,
-        })
-        .collect();
-    tx.insert_all(&rows)
+    put(tx, id, &tags)
+}
+
+/// Adds tags that are not there yet.
+pub(crate) fn put(tx: &mut Tx, id: &str, tags: &[String]) -> Result<()> {
+    let row = |tag: &String| TagRow {
+        resource_id: id.into(),
+        tag: tag.clone(),
+    };
+    tx.insert_all(&tags.iter().map(row).collect::<Vec<_>>())
 }
 
 pub(crate) fn forget(tx: &mut Tx, id: &str) -> Result<()> {
@@ -74,14 +76,12 @@ async fn change<N: Noun>(
     };
     neutron
         .change(&call, move |tx, call| {
-            let (_, view) = crud::load::<N>(tx, call, &id)?;
+            let (_, view) = crud::take::<N>(tx, call, &id)?;
             let rule = format!("{action}_{}:tags", N::MEMBER);
             if !call.policy.check(&rule, &call.ctx, &view) {
                 return Err(fault::denied(&rule));
             }
-            let mut tags = of(tx, std::iter::once(id.as_str()))?
-                .remove(&id)
-                .unwrap_or_default();
+            let mut tags = view.tags();
             edit(&mut tags)?;
             replace(tx, &id, &tags)?;
             Ok(tags)

@@ -2,6 +2,7 @@
 //!
 //! Agents are level-triggered: [`PluginApi::host_state`] is the whole truth about one host, and an agent makes the host
 //! equal to it from any starting point. [`AgentApi::state_changed`] only wakes it sooner; a lost one costs seconds.
+//! A host depends on a few dozen topics; while their revisions stand still, so does its state, and asking costs one query.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -9,41 +10,109 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+/// How often each topic that somebody depends on has moved. A topic is one piece of what hosts have to do ("the ports of that
+/// host", "who is in that group"); only its server knows what its name means.
+pub type Revisions = BTreeMap<String, i64>;
+
 oslo_messaging::interface! {
     /// The server's side, asked by agents (upstream's `q-plugin` topic).
-    pub trait PluginApi, client PluginClient, topic "q-plugin", exchange "neutron", version "1.0" {
-        /// The whole desired state of `host`. If its revision still is `known_revision`, the answer is
-        /// `HostState { unchanged: true, revision, ..empty }`.
-        call fn host_state(&self, host: String, known_revision: Option<i64>) -> HostState;
-        /// These ports are plugged, filtered and forwarding on `host`.
-        call fn ports_up(&self, host: String, ports: Vec<String>) -> ();
-        /// These ports, though wanted on `host`, have no device there (any more).
-        call fn ports_down(&self, host: String, ports: Vec<String>) -> ();
+    pub trait PluginApi, client PluginClient, topic "q-plugin", exchange "neutron", version "2.0" {
+        /// What is new for `host` since the topics that it depends on had the revisions `known`; with none known, all.
+        call fn host_state(&self, host: String, known: Option<Revisions>) -> HostNews;
+        /// Which ports are in place and which are not, on one host or more.
+        call fn ports_status(&self, reports: Vec<PortsReport>) -> ();
         /// Which floating addresses are in place.
         call fn floatingips_status(&self, host: String, statuses: Vec<FloatingIpStatus>) -> ();
-        /// Heartbeat of all agents of a host.
-        call fn report_agents(&self, host: String, reports: Vec<AgentReport>) -> ();
+        /// Heartbeats of all agents of a process, which nearly always is one host's.
+        call fn report_agents(&self, hosts: Vec<HostReport>) -> ();
         /// Whose fixed address this is, seen from a network or from a router. `None` if nobody's, or not one instance's.
         call fn metadata_lookup(&self, source: MetadataSource, address: IpAddr) -> Option<MetadataOwner>;
     }
 }
 
 oslo_messaging::interface! {
-    /// The agents' side: one listener per host, `server` = the host's name; also by fanout.
-    pub trait AgentApi, client AgentClient, topic "neutron-agent", exchange "neutron", version "1.0" {
-        /// The desired state of hosts has moved on to `revision`: fetch it.
-        cast fn state_changed(&self, revision: i64);
+    /// The agents' side. Each agent listens by its own name ([`agent_server`]), so that who is not concerned is not woken.
+    pub trait AgentApi, client AgentClient, topic "neutron-agent", exchange "neutron", version "2.0" {
+        /// These topics have moved, to these revisions where the server says so (0 where it does not): ask what is new.
+        cast fn state_changed(&self, moved: Revisions);
     }
+}
+
+/// The agents that are woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AgentKind {
+    /// Layer 2: every host has it.
+    L2,
+    /// DHCP.
+    Dhcp,
+    /// Layer 3.
+    L3,
+    /// Metadata.
+    Metadata,
+}
+
+/// The name under which an agent of a host listens. They may be processes of their own.
+pub fn agent_server(host: &str, kind: AgentKind) -> String {
+    match kind {
+        AgentKind::L2 => host.to_string(),
+        AgentKind::Dhcp => format!("{host}:dhcp"),
+        AgentKind::L3 => format!("{host}:l3"),
+        AgentKind::Metadata => format!("{host}:metadata"),
+    }
+}
+
+/// What is new for a host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostNews {
+    /// Nothing.
+    Nothing,
+    /// Only what others contribute; of large groups and networks that moves often.
+    Around(Around),
+    /// All there is.
+    All(HostState),
+}
+
+/// The parts of a [`HostState`] that follow from what happens on other hosts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Around {
+    /// Replaces those of the state.
+    pub revisions: Revisions,
+    /// Entries of [`HostState::remote_groups`] that are different now.
+    pub remote_groups: BTreeMap<String, Vec<IpNet>>,
+    /// [`NetworkState::tunnel_peers`] of networks where they are different now.
+    pub tunnel_peers: BTreeMap<String, Vec<IpAddr>>,
+}
+
+/// What an agent says of ports.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortsReport {
+    /// Where.
+    pub host: String,
+    /// These are plugged, filtered and forwarding there.
+    pub up: Vec<String>,
+    /// These, though wanted there, have no device (any more).
+    pub down: Vec<String>,
+}
+
+/// The heartbeats of a host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostReport {
+    /// Which.
+    pub host: String,
+    /// Of those of its agents that are in this process.
+    pub agents: Vec<AgentReport>,
 }
 
 /// Everything one host has to do for the network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HostState {
-    /// Grows with every change that may concern a host.
-    pub revision: i64,
-    /// The caller knows this revision already; all else is empty.
-    pub unchanged: bool,
+    /// What all this depends on, as it was then. While none of it moves, the state is the same.
+    pub revisions: Revisions,
     /// Networks of which any port, DHCP server or router leg is on this host.
     pub networks: Vec<NetworkState>,
     /// Ports bound to this host (guests', `network:dhcp`, router legs), and no others.
@@ -56,9 +125,8 @@ pub struct HostState {
     pub remote_groups: BTreeMap<String, Vec<IpNet>>,
     /// Routers scheduled to this host.
     pub routers: Vec<RouterState>,
-    /// For how many milliseconds a host that found nothing new should not be woken again: the more hosts there are, the
-    /// longer, because every change wakes them all.
-    pub patience_ms: u64,
+    /// After how many seconds to ask again without being woken: the more hosts there are, the longer. 0 leaves it to the agent.
+    pub look_again_secs: u64,
 }
 
 base::str_enum! {
@@ -203,6 +271,8 @@ pub struct PortState {
     pub port_security_enabled: bool,
     /// Further addresses it may use.
     pub allowed_address_pairs: Vec<AddressPair>,
+    /// The server believes that it is in place. If it is and the server does not, say so again.
+    pub active: bool,
 }
 
 /// A host entry of dnsmasq.

@@ -408,8 +408,14 @@ async fn one_network_on_several_hosts() {
             .on(async move { ip(&format!("link set {device} up")).await })
             .await;
     }
-    assert!(reaches(&outside, "198.18.7.9:5001", &public).is_some());
-    assert!(reaches(&from_a, "10.88.1.12:5000", &open).is_some());
+    eventually("the floating address, still", async || {
+        reaches(&outside, "198.18.7.9:5001", &public).is_some()
+    })
+    .await;
+    eventually("the other guest, still", async || {
+        reaches(&from_a, "10.88.1.12:5000", &open).is_some()
+    })
+    .await;
 
     // A host whose last guest goes is flooded no more.
     server

@@ -16,6 +16,14 @@ pub struct Told {
     pub up: BTreeSet<String>,
     pub floating: Vec<FloatingIpStatus>,
     pub agents: BTreeSet<String>,
+    /// Hosts that reported, and in how many messages they all did.
+    pub alive: BTreeSet<String>,
+    pub heartbeats: usize,
+    /// Messages about ports.
+    pub messages: usize,
+    /// How often each host asked.
+    pub asked: BTreeMap<String, usize>,
+    pub revision: i64,
     pub state: HostState,
     /// States of hosts that are not all alike.
     pub hosts: BTreeMap<String, HostState>,
@@ -31,34 +39,26 @@ impl PluginApi for Server {
         &self,
         _: &RequestContext,
         host: String,
-        known: Option<i64>,
-    ) -> Result<HostState> {
-        let told = self.0.lock().unwrap();
-        let revision = told.state.revision;
-        if known == Some(revision) {
-            return Ok(HostState {
-                unchanged: true,
-                revision,
-                ..HostState::default()
-            });
+        known: Option<Revisions>,
+    ) -> Result<HostNews> {
+        let mut told = self.0.lock().unwrap();
+        *told.asked.entry(host.clone()).or_default() += 1;
+        let revisions = Revisions::from([("all".to_string(), told.revision)]);
+        if known.as_ref() == Some(&revisions) {
+            return Ok(HostNews::Nothing);
         }
         let mut state = told.hosts.get(&host).unwrap_or(&told.state).clone();
-        state.revision = revision;
-        Ok(state)
+        state.revisions = revisions;
+        Ok(HostNews::All(state))
     }
 
-    async fn ports_up(&self, _: &RequestContext, _host: String, ports: Vec<String>) -> Result<()> {
-        self.0.lock().unwrap().up.extend(ports);
-        Ok(())
-    }
-
-    async fn ports_down(
-        &self,
-        _: &RequestContext,
-        _host: String,
-        ports: Vec<String>,
-    ) -> Result<()> {
-        self.0.lock().unwrap().up.retain(|p| !ports.contains(p));
+    async fn ports_status(&self, _: &RequestContext, reports: Vec<PortsReport>) -> Result<()> {
+        let mut told = self.0.lock().unwrap();
+        told.messages += 1;
+        for report in reports {
+            told.up.retain(|p| !report.down.contains(p));
+            told.up.extend(report.up);
+        }
         Ok(())
     }
 
@@ -72,17 +72,14 @@ impl PluginApi for Server {
         Ok(())
     }
 
-    async fn report_agents(
-        &self,
-        _: &RequestContext,
-        _host: String,
-        reports: Vec<AgentReport>,
-    ) -> Result<()> {
-        self.0
-            .lock()
-            .unwrap()
-            .agents
-            .extend(reports.into_iter().map(|r| r.binary));
+    async fn report_agents(&self, _: &RequestContext, hosts: Vec<HostReport>) -> Result<()> {
+        let mut told = self.0.lock().unwrap();
+        told.heartbeats += 1;
+        for report in hosts {
+            told.alive.insert(report.host);
+            let agents = report.agents.into_iter().map(|r| r.binary);
+            told.agents.extend(agents);
+        }
         Ok(())
     }
 
@@ -113,12 +110,13 @@ impl Server {
         let revision = {
             let mut told = self.0.lock().unwrap();
             change(&mut told.state);
-            told.state.revision += 1;
-            told.state.revision
+            told.revision += 1;
+            told.revision
         };
+        let moved = [("all".to_string(), revision)].into();
         let _ = AgentClient::new(bus.clone())
             .fanout()
-            .state_changed(&RequestContext::internal(), revision)
+            .state_changed(&RequestContext::internal(), moved)
             .await;
     }
 

@@ -4,7 +4,9 @@ use base::{Clock, Error, Result, Timestamp};
 use futures::future::BoxFuture;
 use http::HeaderMap;
 use neutron::{Built, Conf, Deps};
-use neutron_types::rpc::{AgentReport, HostState, PluginClient};
+use neutron_types::rpc::{
+    AgentReport, HostNews, HostReport, HostState, PluginClient, PortsReport, Revisions,
+};
 use oslo_context::RequestContext;
 use oslo_db::Db;
 use oslo_http::{Authenticate, Body, Endpoint, Reply};
@@ -14,6 +16,7 @@ use sdk::{InProcess, Sdk, ServiceCredentials};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// `alice-p1` is a member of p1, `admin` an administrator of project adm, `reader-p1` a reader.
 struct Names;
@@ -76,6 +79,7 @@ pub struct House {
     pub compute: Arc<Neighbour>,
     pub built: Built,
     pub clock: Clock,
+    pub db: Db,
     plugin: PluginClient,
     _supervisor: Arc<Supervisor>,
 }
@@ -124,8 +128,9 @@ impl House {
         transport.register("compute", compute.clone());
         let sdk = Sdk::new(Arc::new(transport.clone()), ServiceCredentials::default());
         let supervisor = Arc::new(Supervisor::new());
+        let db = Db::open(url).await.unwrap();
         let built = neutron::build(Deps {
-            db: Db::open(url).await.unwrap(),
+            db: db.clone(),
             bus: bus.clone(),
             sdk: sdk.clone(),
             auth: Arc::new(Names),
@@ -143,6 +148,7 @@ impl House {
             compute,
             built,
             clock,
+            db,
             plugin: PluginClient::new(bus),
             _supervisor: supervisor,
         }
@@ -245,17 +251,53 @@ impl House {
             report("DHCP agent", "neutron-dhcp-agent"),
             report("L3 agent", "neutron-l3-agent"),
         ];
+        let report = HostReport {
+            host: host.into(),
+            agents: all,
+        };
         self.plugin
-            .report_agents(&RequestContext::internal(), host.into(), all)
+            .report_agents(&RequestContext::internal(), vec![report])
             .await
             .unwrap();
     }
 
+    /// The agent of a host has these ports in place.
+    pub async fn up(&self, host: &str, ports: &[&str]) {
+        let report = PortsReport {
+            host: host.into(),
+            up: ports.iter().map(|p| p.to_string()).collect(),
+            down: Vec::new(),
+        };
+        let ctx = RequestContext::internal();
+        self.plugin.ports_status(&ctx, vec![report]).await.unwrap();
+    }
+
     pub async fn state(&self, host: &str) -> HostState {
+        match self.news(host, None).await {
+            HostNews::All(state) => state,
+            other => panic!("not all: {other:?}"),
+        }
+    }
+
+    /// What is new for a host that knows this.
+    pub async fn news(&self, host: &str, known: Option<&Revisions>) -> HostNews {
         self.plugin
-            .host_state(&RequestContext::internal(), host.into(), None)
+            .host_state(&RequestContext::internal(), host.into(), known.cloned())
             .await
             .unwrap()
+    }
+
+    /// The first messages to the compute service, as soon as there are so many.
+    pub async fn compute_heard(&self, count: usize) -> Vec<Value> {
+        let begun = Instant::now();
+        loop {
+            let heard = self.compute.heard.lock().unwrap().clone();
+            if heard.len() >= count {
+                return heard;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "never told");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     pub fn plugin(&self) -> &PluginClient {

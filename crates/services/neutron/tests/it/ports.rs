@@ -2,6 +2,7 @@
 
 use crate::house::{House, text};
 use futures::future::join_all;
+use neutron_types::rpc::HostNews;
 use serde_json::json;
 use std::collections::HashSet;
 
@@ -214,7 +215,8 @@ async fn a_bound_port_reaches_its_host_and_becomes_active() {
     );
     let id = text(&port["id"]);
     let state = house.state("node1").await;
-    assert!(state.revision > before.revision);
+    let news = house.news("node1", Some(&before.revisions)).await;
+    assert_eq!(news, HostNews::All(state.clone()));
     let there = state.ports.iter().find(|p| p.id == id).unwrap();
     assert_eq!(there.allowed_address_pairs.len(), 1);
     assert_eq!(state.dhcp_hosts.len(), 1);
@@ -227,38 +229,22 @@ async fn a_bound_port_reaches_its_host_and_becomes_active() {
         "the address and its pair: {:?}",
         state.remote_groups
     );
-    let same = house
-        .plugin()
-        .host_state(
-            &oslo_context::RequestContext::internal(),
-            "node1".into(),
-            Some(state.revision),
-        )
-        .await
-        .unwrap();
-    assert!(same.unchanged && same.ports.is_empty());
+    let same = house.news("node1", Some(&state.revisions)).await;
+    assert_eq!(same, HostNews::Nothing);
     let internal = oslo_context::RequestContext::internal();
-    house
-        .plugin()
-        .ports_up(&internal, "node2".into(), vec![id.clone()])
-        .await
-        .unwrap();
+    house.up("node2", &[&id]).await;
     let path = format!("/v2.0/ports/{id}");
     assert_eq!(
         house.get("alice-p1", &path).await["port"]["status"],
         "DOWN",
         "another host's word does not count"
     );
-    house
-        .plugin()
-        .ports_up(&internal, "node1".into(), vec![id.clone()])
-        .await
-        .unwrap();
+    house.up("node1", &[&id]).await;
     assert_eq!(
         house.get("alice-p1", &path).await["port"]["status"],
         "ACTIVE"
     );
-    let events = house.compute.heard.lock().unwrap().clone();
+    let events = house.compute_heard(1).await;
     let event = json!({"name": "network-vif-plugged", "server_uuid": "vm1", "tag": id, "status": "completed"});
     assert_eq!(events, [json!({"events": [event]})]);
     let source = neutron_types::rpc::MetadataSource::Network(net.clone());

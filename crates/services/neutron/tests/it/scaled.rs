@@ -5,37 +5,38 @@ use async_trait::async_trait;
 use base::{Clock, Result, Timestamp};
 use futures::future::join_all;
 use neutron::Conf;
-use neutron_types::rpc::{AgentApi, AgentClient, HostState};
+use neutron_types::rpc::{AgentApi, AgentClient, HostNews, HostState, Revisions};
 use oslo_context::RequestContext;
 use oslo_messaging::{Bus, Options, RabbitConfig, ServerHandle};
 use oslo_testing::bus::RabbitMq;
 use oslo_testing::db::MariaDb;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// As much of an agent as hears and asks.
 struct Agent {
     host: &'static str,
-    told: Arc<AtomicI64>,
+    told: Arc<AtomicUsize>,
     bus: Bus,
     _hears: ServerHandle,
 }
 
-struct Ear(Arc<AtomicI64>);
+/// Counts how often it is told.
+struct Ear(Arc<AtomicUsize>);
 
 #[async_trait]
 impl AgentApi for Ear {
-    async fn state_changed(&self, _: &RequestContext, revision: i64) -> Result<()> {
-        self.0.fetch_max(revision, Ordering::SeqCst);
+    async fn state_changed(&self, _: &RequestContext, _: Revisions) -> Result<()> {
+        self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }
 
 impl Agent {
     async fn start(host: &'static str, url: &str) -> Agent {
-        let (told, bus) = (Arc::new(AtomicI64::new(0)), bus(url));
+        let (told, bus) = (Arc::new(AtomicUsize::new(0)), bus(url));
         let ear = Arc::new(Ear(Arc::clone(&told)));
         let _hears = AgentClient::serve(&bus, host, ear).await.unwrap();
         Agent {
@@ -46,21 +47,32 @@ impl Agent {
         }
     }
 
-    async fn try_fetch(&self, known: Option<i64>) -> Result<HostState> {
+    async fn try_fetch(&self, known: Option<&Revisions>) -> Result<HostNews> {
         let plugin = neutron_types::rpc::PluginClient::new(self.bus.clone());
         let plugin = plugin.timeout(Duration::from_secs(5));
         plugin
-            .host_state(&RequestContext::internal(), self.host.into(), known)
+            .host_state(
+                &RequestContext::internal(),
+                self.host.into(),
+                known.cloned(),
+            )
             .await
     }
 
     async fn fetch(&self) -> HostState {
-        self.try_fetch(None).await.unwrap()
+        match self.try_fetch(None).await.unwrap() {
+            HostNews::All(state) => state,
+            other => panic!("not all: {other:?}"),
+        }
     }
 
-    async fn hears_of(&self, revision: i64) {
+    fn told(&self) -> usize {
+        self.told.load(Ordering::SeqCst)
+    }
+
+    async fn hears_more_than(&self, before: usize) {
         let start = Instant::now();
-        while self.told.load(Ordering::SeqCst) < revision {
+        while self.told() <= before {
             assert!(start.elapsed() < Duration::from_secs(5), "never told");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -128,17 +140,25 @@ async fn two_servers_are_one_cloud() {
         served_by(&two, net).await;
     }
 
-    // Each change is told by the server that made it, and moves the one revision.
+    // Each change is told by the server that made it to the hosts that it concerns, and moves what they depend on.
     let net = one.network("alice-p1", json!({})).await;
-    let mut before = agent.fetch().await.revision;
-    for (house, cidr) in [(&one, "10.1.0.0/24"), (&two, "10.2.0.0/24")] {
+    one.subnet("alice-p1", &net, "10.1.0.0/24").await;
+    let guest = json!({"network_id": net, "device_id": "vm", "device_owner": "compute:nova",
+        "binding:host_id": "node1"});
+    one.port("admin", guest).await;
+    let mut before = agent.fetch().await;
+    for (house, cidr) in [(&one, "10.2.0.0/24"), (&two, "10.3.0.0/24")] {
+        let told = agent.told();
         house.subnet("alice-p1", &net, cidr).await;
-        let state = agent.fetch().await;
-        assert!(state.revision > before, "the revision moves on");
-        agent.hears_of(state.revision).await;
-        before = state.revision;
+        agent.hears_more_than(told).await;
+        let news = agent.try_fetch(Some(&before.revisions)).await.unwrap();
+        let HostNews::All(state) = news else {
+            panic!("a subnet is news: {news:?}");
+        };
+        before = state;
     }
-    assert!(agent.try_fetch(Some(before)).await.unwrap().unchanged);
+    let same = agent.try_fetch(Some(&before.revisions)).await.unwrap();
+    assert_eq!(same, HostNews::Nothing);
     served_by(&one, &net).await;
 
     // Subnets of one network through both servers at once: one agent, one port.
@@ -154,7 +174,8 @@ async fn two_servers_are_one_cloud() {
         assert_eq!(list(&port, "fixed_ips").len(), 2, "an address in each");
     }
 
-    // Many networks at once, and an agent that asks all the time: what it is told never goes back.
+    // Many networks at once, and an agent that asks all the time: what it is told never goes back, and what it knows by
+    // asking for what is new is what there is.
     let made = join_all((0..30).map(|i| async move {
         let net = both[i % 2].network("alice-p1", json!({})).await;
         both[(i + 1) % 2]
@@ -164,12 +185,25 @@ async fn two_servers_are_one_cloud() {
     }));
     let watch = async {
         for _ in 0..60 {
-            let now = agent.fetch().await;
-            assert!(now.revision >= before, "{} after {before}", now.revision);
-            before = now.revision;
+            let news = agent.try_fetch(Some(&before.revisions)).await.unwrap();
+            let HostNews::All(now) = news else {
+                continue;
+            };
+            let older = |(topic, revision): (&String, &i64)| {
+                now.revisions.get(topic).is_some_and(|r| r < revision)
+            };
+            assert!(!before.revisions.iter().any(older), "{now:?}");
+            before = now;
         }
+        before
     };
-    let (nets, ()) = tokio::join!(made, watch);
+    let (nets, mut before) = tokio::join!(made, watch);
+    match agent.try_fetch(Some(&before.revisions)).await.unwrap() {
+        HostNews::All(state) => before = state,
+        HostNews::Nothing => {}
+        HostNews::Around(_) => panic!("nobody moved"),
+    }
+    assert_eq!(before, agent.fetch().await);
     let mut hosts = Vec::new();
     for net in &nets {
         hosts.push(served_by(&one, net).await);
@@ -242,22 +276,20 @@ async fn two_servers_are_one_cloud() {
     // The broker is started anew: agents hear again.
     broker.restart().await.unwrap();
     let start = Instant::now();
-    let last = loop {
-        if let Ok(state) = agent.try_fetch(None).await {
-            break state.revision;
-        }
+    while agent.try_fetch(None).await.is_err() {
         assert!(start.elapsed() < Duration::from_secs(40), "the bus is lost");
-    };
+    }
+    let last = agent.told();
     // What was changed while nobody could be told is found by the next look, and later changes are told again.
     two.subnet("alice-p1", &nets[0], "10.200.0.0/24").await;
     let start = Instant::now();
-    while agent.told.load(Ordering::SeqCst) <= last {
+    while agent.told() <= last {
         assert!(
             start.elapsed() < Duration::from_secs(30),
             "never told again"
         );
         let name = format!("10.201.{}.0/24", start.elapsed().as_millis() % 250);
-        let body = json!({"subnet": {"network_id": nets[0], "cidr": name, "ip_version": 4}});
+        let body = json!({"subnet": {"network_id": net, "cidr": name, "ip_version": 4}});
         two.call("alice-p1", "POST", "/v2.0/subnets", Some(body))
             .await;
         tokio::time::sleep(Duration::from_millis(200)).await;

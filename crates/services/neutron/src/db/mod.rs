@@ -1,15 +1,25 @@
 //! The tables. Rows are as flat as SQL wants them; what the API calls an attribute is composed by the nouns.
 
+pub mod concerned;
+pub mod held;
+pub mod revisions;
+
 use base::{Json, Timestamp};
 use oslo_db::Migration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The schema's history.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    id: "2026-11-23-initial",
-    sql: include_str!("../migrations/2026-11-23-initial.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        id: "2026-11-23-initial",
+        sql: include_str!("../../migrations/2026-11-23-initial.sql"),
+    },
+    Migration {
+        id: "2026-11-25-revisions",
+        sql: include_str!("../../migrations/2026-11-25-revisions.sql"),
+    },
+];
 
 /// First and last address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +82,9 @@ oslo_db::table! {
     /// Where a port is: as much of its row as tunnels need.
     pub struct PortPlaceRow in "ports" { pub network_id: String, pub host: String }
 
+    /// An agent's host and how it is configured.
+    pub struct AgentEndRow in "neutron_agents" { pub host: String, pub configurations: Json<Map<String, Value>> }
+
     pub struct AllocationRow in "ip_allocations" {
         pub subnet_id: String, pub ip_address: String, pub network_id: String, pub port_id: String, pub position: i64,
     }
@@ -123,7 +136,9 @@ oslo_db::table! {
 
     pub struct TagRow in "neutron_tags" { pub resource_id: String, pub tag: String }
 
+    /// An agent's place and when it was heard of.
+    pub struct AgentPlaceRow in "neutron_agents" { pub agent_type: String, pub host: String, pub heartbeat_at: Timestamp }
 
-
-    pub struct StateRow in "neutron_state" { pub id: i64, pub revision: i64 }
+    /// The one row that is locked by what must not happen twice in a cloud, and is rare.
+    pub struct CloudRow in "neutron_state" { pub id: i64, pub revision: i64 }
 }
