@@ -141,7 +141,10 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
                 ensure_project(tx, &domain, "service", "The cloud's own services.")?;
             let admin_user_id = match users::find_named(tx, &domain, "admin")? {
                 Some(admin) => admin.id,
-                None => ensure_user(tx, &domain, "admin", admin_hash.as_deref(), now)?,
+                None => {
+                    let hash = admin_hash.as_deref();
+                    ensure_user(tx, &domain, "admin", hash, Extra::new(), now)?
+                }
             };
             let admin_role = role_id(tx, "admin")?;
             let service_role = role_id(tx, "service")?;
@@ -171,7 +174,8 @@ pub async fn bootstrap(keystone: &Arc<Keystone>, spec: BootstrapSpec) -> Result<
                 ),
             )?;
             for (name, hash) in &service_hashes {
-                let id = ensure_user(tx, &domain, name, hash.as_deref(), now)?;
+                let hash = hash.as_deref();
+                let id = ensure_user(tx, &domain, name, hash, of_a_service(), now)?;
                 for role in [&admin_role, &service_role] {
                     ensure(
                         tx,
@@ -270,6 +274,7 @@ fn ensure_user(
     domain: &str,
     name: &str,
     hash: Option<&str>,
+    options: Extra,
     now: Timestamp,
 ) -> Result<String> {
     if let Some(user) = users::find_named(tx, domain, name)? {
@@ -287,13 +292,25 @@ fn ensure_user(
         name: name.into(),
         domain_id: domain.into(),
         enabled: true,
-        default_project_id: None,
         password_hash: hash.map(str::to_string),
         password_changed_at: Some(now),
-        options: Json(Extra::new()),
-        extra: Json(Extra::new()),
+        created_at: Some(now),
+        options: Json(options),
+        ..UserRow::default()
     })?;
     Ok(id)
+}
+
+/// Nobody answers for a service's user whose password ends or whose account somebody locks by guessing.
+fn of_a_service() -> Extra {
+    let exempt = [
+        "ignore_change_password_upon_first_use",
+        "ignore_lockout_failure_attempts",
+        "ignore_password_expiry",
+        "ignore_user_inactivity",
+    ];
+    let options = exempt.iter().map(|o| (o.to_string(), Value::Bool(true)));
+    options.collect()
 }
 
 fn ensure_region(tx: &mut Tx, region: &str) -> Result<()> {

@@ -85,6 +85,46 @@ oslo_config::section! {
     }
 }
 
+oslo_config::section! {
+    /// What is asked of passwords and of those who have them; nothing, by default.
+    pub struct ComplianceConf in "security_compliance" {
+        /// After so many wrong passwords an account takes none for a while; never if not set.
+        pub lockout_failure_attempts: Option<u64> = None,
+        /// How long that is, in seconds; until an administrator enables the user again if 0.
+        pub lockout_duration: u64 = 1800,
+        /// After so many days without a login a user is disabled; never if not set.
+        pub disable_user_account_days_inactive: Option<u64> = None,
+        /// After so many days a password must be changed; never if not set.
+        pub password_expires_days: Option<u64> = None,
+        /// From so many last passwords a new one must differ; 0 is none.
+        pub unique_last_password_count: u64 = 0,
+        /// So many days must pass before a user changes a password again that they chose.
+        pub minimum_password_age: u64 = 0,
+        /// What a password must match from its beginning on; anything if not set.
+        pub password_regex: Option<String> = None,
+        /// What to tell those whose password does not match.
+        pub password_regex_description: Option<String> = None,
+        /// Whether users must change a password that an administrator chose before they can log in.
+        pub change_password_upon_first_use: bool = false,
+    }
+}
+
+oslo_config::section! {
+    /// Passcodes that change with time.
+    pub struct TotpConf in "totp" {
+        /// So many passcodes of the past, each of 30 seconds, are taken too.
+        pub included_previous_windows: u64 = 1,
+    }
+}
+
+oslo_config::section! {
+    /// What callers get who have given some of the proofs that are asked of them.
+    pub struct ReceiptConf in "receipt" {
+        /// How long they have for the rest, in seconds.
+        pub expiration: u64 = 300,
+    }
+}
+
 /// All sections of the identity service.
 #[derive(Clone, Debug, Default)]
 pub struct Conf {
@@ -102,6 +142,12 @@ pub struct Conf {
     pub application_credential: AppCredConf,
     /// `[trust]`
     pub trust: TrustConf,
+    /// `[security_compliance]`
+    pub security_compliance: ComplianceConf,
+    /// `[totp]`
+    pub totp: TotpConf,
+    /// `[receipt]`
+    pub receipt: ReceiptConf,
 }
 
 impl Conf {
@@ -123,6 +169,9 @@ impl Conf {
             IdentityConf::options(),
             AppCredConf::options(),
             TrustConf::options(),
+            ComplianceConf::options(),
+            TotpConf::options(),
+            ReceiptConf::options(),
         ];
         sections.concat()
     }
@@ -137,6 +186,9 @@ impl Conf {
             identity: config.section()?,
             application_credential: config.section()?,
             trust: config.section()?,
+            security_compliance: config.section()?,
+            totp: config.section()?,
+            receipt: config.section()?,
         })
     }
 }

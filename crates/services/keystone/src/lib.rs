@@ -67,6 +67,7 @@ pub struct Keystone {
     pub(crate) conf: Conf,
     pub(crate) clock: Clock,
     pub(crate) passwords: identity::password::Passwords,
+    pub(crate) compliance: identity::compliance::Compliance,
     pub(crate) keys: Keys,
     pub(crate) credential_keys: Keys,
     pub(crate) cache: TokenCache,
@@ -200,6 +201,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
         db: deps.db,
         clock: deps.clock,
         passwords: identity::password::Passwords::new(&conf.identity)?,
+        compliance: identity::compliance::Compliance::new(&conf.security_compliance)?,
         keys: token_keys,
         credential_keys,
         cache: TokenCache::new(

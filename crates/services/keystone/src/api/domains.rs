@@ -14,7 +14,7 @@ use crate::db::memberships::MembershipRow;
 use crate::db::projects::{self, ProjectRow, ROOT};
 use crate::db::revocations::{self, Revoke};
 use crate::db::roles::RoleRow;
-use crate::db::users::UserRow;
+use crate::db::users::{FormerPasswordRow, UserRow};
 use crate::db::{Extra, app_creds, duplicate_id, duplicate_name, trusts};
 use crate::policy::{Target, enforce, wording};
 use base::{Error, Json, Result, new_hex_id};
@@ -234,6 +234,7 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
         tx.delete::<AssignmentRow>(is_in("actor_id", actors.iter()))?;
         app_creds::delete_of_users(tx, actors)?;
         trusts::delete_of_users(tx, actors)?;
+        tx.delete::<FormerPasswordRow>(is_in("user_id", actors.iter()))?;
         tx.delete::<CredentialRow>(is_in("user_id", actors.iter()))?;
         tx.delete::<MembershipRow>(any([
             is_in("user_id", actors.iter()),

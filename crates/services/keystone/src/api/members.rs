@@ -42,7 +42,9 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         &base,
         &req,
         "users",
-        rows.iter().map(|u| users::view(&base, u)).collect(),
+        rows.into_iter()
+            .map(|u| users::view(&base, &keystone.as_seen(u)))
+            .collect(),
         None,
     )
 }

@@ -7,8 +7,10 @@ use crate::db::missing;
 use crate::db::revocations::{self, Revoke};
 use crate::policy::{Target, enforce};
 use crate::token::cache::Validated;
-use crate::token::issue::{Ask, DomainName, Named, NamedAppCred, Wanted};
+use crate::token::issue::{Ask, DomainName, Issued, Named, NamedAppCred, Wanted};
 use crate::token::payload;
+use crate::token::receipts::Receipt;
+use crate::token::validate::enabled_user;
 use base::{Error, Result, Secret};
 use keystone_types::{ACCESS_RULES_HEADER, GENERATION_HEADER};
 use oslo_http::{Reply, Req};
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const SUBJECT: &str = "x-subject-token";
+const RECEIPT: &str = "openstack-auth-receipt";
 
 pub(crate) fn answer(
     status: u16,
@@ -37,9 +40,43 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         .json
         .as_ref()
         .ok_or_else(|| expecting("auth", "request body"))?;
-    let ask = parse(body)?;
-    let (token, valid) = keystone.issue(ask).await?;
-    answer(201, &token, &valid, !req.query.has("nocatalog"))
+    let mut ask = parse(body)?;
+    let receipt = req.header(RECEIPT).filter(|r| !r.is_empty());
+    ask.receipt = receipt.map(Secret::new);
+    match keystone.issue(ask).await? {
+        Issued::Token(token, valid) => answer(201, &token, &valid, !req.query.has("nocatalog")),
+        Issued::Receipt(text, receipt, rules) => {
+            let body = receipt_body(&keystone, receipt, rules).await?;
+            Ok(Reply::json(401, &body)?.header(RECEIPT, text))
+        }
+    }
+}
+
+/// What was proven, by whom, and what would be enough.
+async fn receipt_body(
+    keystone: &Keystone,
+    receipt: Receipt,
+    rules: Vec<Vec<String>>,
+) -> Result<Value> {
+    let user_id = receipt.user_id.clone();
+    let found = keystone
+        .db
+        .read(move |tx| enabled_user(tx, &user_id))
+        .await?;
+    let (user, domain) = found.ok_or_else(unauthorized)?;
+    Ok(json!({
+        "receipt": {
+            "methods": receipt.methods,
+            "user": {
+                "id": user.id,
+                "name": user.name,
+                "domain": {"id": domain.id, "name": domain.name},
+            },
+            "expires_at": receipt.expires_at.iso_micros_z(),
+            "issued_at": receipt.issued_at.iso_micros_z(),
+        },
+        "required_auth_methods": rules,
+    }))
 }
 
 fn subject(req: &Req) -> Result<String> {
@@ -149,7 +186,7 @@ fn parse(body: &Value) -> Result<Ask> {
     let methods = methods
         .as_array()
         .ok_or_else(|| invalid("identity/methods", "the value is not of type 'array'"))?;
-    let (mut password, mut token, mut app_cred) = (None, None, None);
+    let (mut password, mut token, mut app_cred, mut totp) = (None, None, None, None);
     for method in methods {
         let name = method
             .as_str()
@@ -164,7 +201,8 @@ fn parse(body: &Value) -> Result<Ask> {
             .ok_or_else(|| expecting(name, "identity"))?;
         object(proof, &format!("identity/{name}"))?;
         match name {
-            "password" => password = Some(parse_password(proof)?),
+            "password" => password = Some(parse_user_proof(proof, "password", "password")?),
+            "totp" => totp = Some(parse_user_proof(proof, "totp", "passcode")?),
             "application_credential" => app_cred = Some(parse_app_cred(proof)?),
             _ => {
                 let id = proof
@@ -175,27 +213,27 @@ fn parse(body: &Value) -> Result<Ask> {
             }
         }
     }
-    if password.is_none() && token.is_none() && app_cred.is_none() {
+    if methods.is_empty() {
         return Err(unauthorized());
     }
     Ok(Ask {
         password,
         token,
         app_cred,
+        totp,
+        receipt: None,
         scope: parse_scope(auth.get("scope"))?,
     })
 }
 
-/// `{"user": {"id" | "name" + "domain", "password"}}`, as in logins and password changes.
-fn parse_password(proof: &Value) -> Result<(Named, Secret)> {
-    let user = proof
-        .get("user")
-        .ok_or_else(|| expecting("user", "password"))?;
-    object(user, "identity/password/user")?;
+/// `{"user": {"id" | "name" + "domain", "password" or "passcode"}}`.
+fn parse_user_proof(proof: &Value, method: &str, field: &str) -> Result<(Named, Secret)> {
+    let user = proof.get("user").ok_or_else(|| expecting("user", method))?;
+    object(user, &format!("identity/{method}/user"))?;
     let secret = user
-        .get("password")
+        .get(field)
         .and_then(Value::as_str)
-        .ok_or_else(|| expecting("password", "user"))?;
+        .ok_or_else(|| expecting(field, "user"))?;
     let named = parse_named(user, "user")?;
     Ok((named, Secret::new(secret)))
 }

@@ -1,7 +1,7 @@
 //! `/v3/users`, their passwords, groups and projects.
 
 use crate::Keystone;
-use crate::api::fields::{Fields, expecting};
+use crate::api::fields::{Fields, MALFORMED, expecting};
 use crate::api::list::{By, Filter, collection, filters, marker_error, next, paging};
 use crate::api::projects::domain_or_default;
 use crate::api::{
@@ -13,11 +13,11 @@ use crate::db::credentials::CredentialRow;
 use crate::db::groups::GroupRow;
 use crate::db::memberships::{self, MembershipRow};
 use crate::db::revocations::{self, Revoke};
-use crate::db::users::{self, UserRow};
+use crate::db::users::{self, FormerPasswordRow, UserRow};
 use crate::db::{Extra, app_creds, duplicate_name, missing, trusts};
 use crate::policy::{Target, enforce};
 use base::{Error, Json, Result, Secret, Timestamp, new_hex_id};
-use oslo_db::{Cond, Tx, all, eq, is_in, nothing, set};
+use oslo_db::{Cond, Tx, all, eq, ge, gt, is_in, le, lt, ne, nothing, set};
 use oslo_http::{Query, Reply, Req};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) fn view(base: &str, u: &UserRow) -> Value {
         "name": u.name,
         "domain_id": u.domain_id,
         "enabled": u.enabled,
-        "password_expires_at": null,
+        "password_expires_at": u.password_expires_at.map(Timestamp::iso_micros),
         "options": u.options.0,
         "links": self_link(base, &format!("users/{}", u.id)),
     });
@@ -46,7 +46,7 @@ pub(crate) fn view(base: &str, u: &UserRow) -> Value {
     with_extra(view, &u.extra.0)
 }
 
-/// Passwords do not expire here, so a well-formed filter by their end finds nobody.
+/// `password_expires_at=lt:2026-01-02T03:04:05Z`
 fn by_expiry(query: &Query) -> Result<Option<Cond>> {
     for (name, value) in &query.0 {
         if name != "password_expires_at" {
@@ -58,10 +58,18 @@ fn by_expiry(query: &Query) -> Result<Option<Cond>> {
                 "The given operator {operator} is not valid. It must be one of the following: 'eq', 'neq', 'lt', 'lte', 'gt', or 'gte'."
             )));
         }
-        Timestamp::parse(time).map_err(|_| {
-            Error::bad_request("Timestamp not in expected format. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.")
+        let time = Timestamp::parse(time).map_err(|_| {
+            Error::bad_request(format!("Timestamp not in expected format. {MALFORMED}"))
         })?;
-        return Ok(Some(nothing()));
+        let column = "password_expires_at";
+        return Ok(Some(match operator {
+            "neq" => ne(column, time),
+            "lt" => lt(column, time),
+            "lte" => le(column, time),
+            "gt" => gt(column, time),
+            "gte" => ge(column, time),
+            _ => eq(column, time),
+        }));
     }
     Ok(None)
 }
@@ -91,8 +99,10 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         .await;
     let page = page.map_err(|e| marker_error(&req.query, e))?;
     let base = base_url(&keystone, &req);
-    let views = page.items.iter().map(|u| view(&base, u)).collect();
-    collection(&base, &req, "users", views, next(&req, &page, |u| &u.id))
+    let next = next(&req, &page, |u| &u.id);
+    let seen = page.items.into_iter().map(|u| keystone.as_seen(u));
+    let views = seen.map(|u| view(&base, &u)).collect();
+    collection(&base, &req, "users", views, next)
 }
 
 /// The user in the path.
@@ -114,7 +124,7 @@ fn permit(req: &Req, rule: &str, found: Option<UserRow>) -> Result<UserRow> {
 /// `GET /v3/users/{user_id}`
 pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("user_id").to_string()).await?;
-    let row = permit(&req, "identity:get_user", found)?;
+    let row = keystone.as_seen(permit(&req, "identity:get_user", found)?);
     one(200, "user", view(&base_url(&keystone, &req), &row))
 }
 
@@ -139,20 +149,29 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     )?;
     let password = fields.text("password")?.map(Secret::new);
     let hash = match &password {
-        Some(password) => Some(keystone.passwords.hash(password).await?),
+        Some(password) => {
+            keystone.compliance.check(password)?;
+            Some(keystone.passwords.hash(password).await?)
+        }
         None => None,
     };
-    let row = UserRow {
+    let now = keystone.clock.now();
+    let mut row = UserRow {
         id: new_hex_id(),
         name: fields.required("name", "user")?.trim().to_string(),
         domain_id,
         enabled: fields.flag("enabled")?.unwrap_or(true),
         default_project_id: fields.text("default_project_id")?,
-        password_changed_at: hash.as_ref().map(|_| keystone.clock.now()),
+        password_changed_at: hash.as_ref().map(|_| now),
         password_hash: hash,
+        created_at: Some(now),
         options: Json(merged_options(&Extra::new(), fields.object("options")?)),
         extra: Json(fields.rest()),
+        ..UserRow::default()
     };
+    if row.password_hash.is_some() {
+        row.password_expires_at = keystone.compliance.end_of_password(&row, false, now);
+    }
     let new = row.clone();
     keystone
         .write(move |tx| {
@@ -182,25 +201,31 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     }
     let password = fields.nullable("password")?;
     let hash = match &password {
-        Some(Some(password)) => Some(Some(
-            keystone
-                .passwords
-                .hash(&Secret::new(password.as_str()))
-                .await?,
-        )),
+        Some(Some(password)) => {
+            let password = Secret::new(password.as_str());
+            keystone.compliance.check(&password)?;
+            Some(Some(keystone.passwords.hash(&password).await?))
+        }
         Some(None) => Some(None),
         None => None,
     };
     let (id, now, keep) = (row.id, keystone.clock.now(), keystone.revocations_last());
+    let house = Arc::clone(&keystone);
     let row = keystone
         .write(move |tx| {
             let mut row = users::get(tx, &id)?;
             let mut fields = fields.clone();
             let was_enabled = row.enabled;
+            let enabled = fields.flag("enabled")?;
+            if enabled == Some(true) {
+                row.failed_auth_count = 0;
+                row.failed_auth_at = None;
+                row.last_active_at = Some(now);
+            }
             row.name = fields
                 .text("name")?
                 .map_or(row.name, |n| n.trim().to_string());
-            row.enabled = fields.flag("enabled")?.unwrap_or(row.enabled);
+            row.enabled = enabled.unwrap_or(row.enabled);
             if let Some(project) = fields.nullable("default_project_id")? {
                 check_default_project(tx, project.as_deref())?;
                 row.default_project_id = project;
@@ -208,8 +233,12 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             row.options.0 = merged_options(&row.options.0, fields.object("options")?);
             row.extra.0.extend(fields.rest());
             if let Some(hash) = &hash {
+                users::retire(tx, &row, now, house.compliance.kept_passwords())?;
                 row.password_hash.clone_from(hash);
                 row.password_changed_at = Some(now);
+                row.password_self_service = false;
+                let end = house.compliance.end_of_password(&row, false, now);
+                row.password_expires_at = end.filter(|_| hash.is_some());
             }
             if hash.is_some() || (was_enabled && !row.enabled) {
                 revocations::add(tx, Revoke::User(&id), now, keep)?;
@@ -220,6 +249,11 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
                 set("default_project_id", &row.default_project_id),
                 set("password_hash", &row.password_hash),
                 set("password_changed_at", row.password_changed_at),
+                set("password_expires_at", row.password_expires_at),
+                set("password_self_service", row.password_self_service),
+                set("failed_auth_count", row.failed_auth_count),
+                set("failed_auth_at", row.failed_auth_at),
+                set("last_active_at", row.last_active_at),
                 set("options", &row.options),
                 set("extra", &row.extra),
             ];
@@ -228,6 +262,7 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             Ok(row)
         })
         .await?;
+    let row = keystone.as_seen(row);
     one(200, "user", view(&base_url(&keystone, &req), &row))
 }
 
@@ -243,6 +278,7 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             tx.delete::<CredentialRow>(eq("user_id", &id))?;
             app_creds::delete_of_users(tx, std::slice::from_ref(&id))?;
             trusts::delete_of_users(tx, std::slice::from_ref(&id))?;
+            tx.delete::<FormerPasswordRow>(eq("user_id", &id))?;
             tx.delete::<UserRow>(eq("id", &id)).map(drop)
         })
         .await?;
@@ -260,32 +296,14 @@ pub(crate) async fn change_password(keystone: Arc<Keystone>, req: Req) -> Result
         .text("password")?
         .ok_or_else(|| expecting("password", "user"))?;
     let found = in_path(&keystone, req.param("user_id").to_string()).await?;
-    let hash = found.as_ref().and_then(|u| u.password_hash.as_deref());
-    let proven = keystone
-        .passwords
-        .matches(&Secret::new(original.as_str()), hash)
-        .await?;
-    let row = found
-        .filter(|u| proven && u.enabled)
-        .ok_or_else(unauthorized)?;
-    if row
-        .options
-        .0
-        .get("lock_password")
-        .and_then(Value::as_bool)
-        .unwrap_or(false)
-    {
-        return Err(Error::bad_request(
-            "You cannot change your password at this time due to password policy disallowing password changes. Please contact your administrator to reset your password.",
-        ));
-    }
-    if password == original {
-        return Err(Error::bad_request(
-            "Password validation error: The new password cannot be identical to a previous password.",
-        ));
-    }
-    let new_hash = keystone.passwords.hash(&Secret::new(password)).await?;
+    let original = Secret::new(original);
+    let row = keystone.verify_password(found, &original).await?;
+    let password = Secret::new(password);
+    keystone.check_choice(&row, &password).await?;
+    let new_hash = keystone.passwords.hash(&password).await?;
+    let kept = keystone.compliance.kept_passwords();
     let (now, keep) = (keystone.clock.now(), keystone.revocations_last());
+    let end = keystone.compliance.end_of_password(&row, true, now);
     keystone
         .write(move |tx| {
             // Only over the password that was proven: two changes at once do not both succeed.
@@ -293,10 +311,14 @@ pub(crate) async fn change_password(keystone: Arc<Keystone>, req: Req) -> Result
             let values = [
                 set("password_hash", &new_hash),
                 set("password_changed_at", now),
+                set("password_expires_at", end),
+                set("password_self_service", true),
+                set("failed_auth_count", 0i64),
             ];
             if tx.update::<UserRow>(same, &values)? != 1 {
                 return Err(unauthorized());
             }
+            users::retire(tx, &row, now, kept)?;
             revocations::add(tx, Revoke::User(&row.id), now, keep)
         })
         .await?;

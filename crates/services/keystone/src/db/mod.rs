@@ -46,6 +46,10 @@ pub const MIGRATIONS: &[Migration] = &[
         id: "2026-11-25-delegation",
         sql: include_str!("../../migrations/2026-11-25-delegation.sql"),
     },
+    Migration {
+        id: "2026-11-25-passwords",
+        sql: include_str!("../../migrations/2026-11-25-passwords.sql"),
+    },
 ];
 
 /// Upstream's words for a name that is taken.

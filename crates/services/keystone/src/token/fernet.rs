@@ -53,6 +53,13 @@ impl Key {
         format!("{}=", NO_PAD_ENGINE.encode(self.0))
     }
 
+    /// A key for another purpose that changes with this one.
+    pub(crate) fn derived(&self, purpose: &str) -> Key {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).unwrap_or_else(|_| unreachable!());
+        mac.update(purpose.as_bytes());
+        Key(mac.finalize().into_bytes().into())
+    }
+
     fn mac(&self, data: &[u8]) -> Hmac<Sha256> {
         // Any length of key is a key to HMAC; the error cannot occur.
         let mut mac =

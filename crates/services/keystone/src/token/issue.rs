@@ -9,6 +9,7 @@ use crate::db::users::{self, UserRow};
 use crate::identity::mfa;
 use crate::token::cache::{TokenCache, Validated};
 use crate::token::payload::{self, Scope};
+use crate::token::receipts::Receipt;
 use crate::token::{Claims, new_audit_id};
 use base::{Error, Result, Secret, Timestamp};
 use oslo_db::Tx;
@@ -41,7 +42,17 @@ pub(crate) struct Ask {
     pub password: Option<(Named, Secret)>,
     pub token: Option<Secret>,
     pub app_cred: Option<(NamedAppCred, Secret)>,
+    pub totp: Option<(Named, Secret)>,
+    /// For proofs that were given before.
+    pub receipt: Option<Secret>,
     pub scope: Wanted,
+}
+
+/// What comes of it.
+pub(crate) enum Issued {
+    Token(String, Arc<Validated>),
+    /// The proofs were good, but not enough: their receipt, its text, and what would be enough.
+    Receipt(String, Receipt, Vec<Vec<String>>),
 }
 
 /// The scope asked for.
@@ -88,7 +99,7 @@ impl Proven {
 
 impl Keystone {
     /// Checks every proof, finds the scope and makes the token.
-    pub(crate) async fn issue(self: &Arc<Self>, ask: Ask) -> Result<(String, Arc<Validated>)> {
+    pub(crate) async fn issue(self: &Arc<Self>, ask: Ask) -> Result<Issued> {
         // What is remembered may be a second old. A token made on that would come after a revocation, and outlive it.
         self.catch_up().await?;
         let mut proofs = Vec::new();
@@ -101,17 +112,31 @@ impl Keystone {
         if let Some((named, password)) = &ask.password {
             proofs.push(self.prove_password(named, password).await?);
         }
+        if let Some((named, passcode)) = &ask.totp {
+            proofs.push(self.prove_totp(named, passcode).await?);
+        }
         let user_id = proofs.first().map(|p| p.user_id.clone());
         if proofs.iter().any(|p| Some(&p.user_id) != user_id.as_ref()) {
             return Err(unauthorized());
         }
         let proven = proofs.into_iter().reduce(Proven::also);
-        let proven = proven.ok_or_else(unauthorized)?;
+        let mut proven = proven.ok_or_else(unauthorized)?;
+        if let Some(text) = &ask.receipt {
+            let receipt = self.read_receipt(text.expose())?;
+            if receipt.user_id != proven.user_id {
+                return Err(unauthorized());
+            }
+            let new = |m: &&'static str| !proven.methods.contains(m);
+            let before: Vec<&'static str> = receipt.methods.into_iter().filter(new).collect();
+            proven.methods.extend(before);
+        }
         if !mfa::met(&proven.mfa_rules, &proven.methods) {
-            return Err(unauthorized());
+            let (text, receipt) = self.issue_receipt(proven.user_id, proven.methods)?;
+            return Ok(Issued::Receipt(text, receipt, proven.mfa_rules));
         }
         let scope = self.find_scope(&proven, ask.scope).await?;
-        self.grant(proven, scope).await
+        let (token, validated) = self.grant(proven, scope).await?;
+        Ok(Issued::Token(token, validated))
     }
 
     /// Makes the token of somebody who has proven who they are, if they may be in that scope.

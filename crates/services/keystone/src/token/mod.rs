@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub(crate) mod msgpack;
 pub(crate) mod payload;
 pub(crate) mod proofs;
+pub(crate) mod receipts;
 pub(crate) mod revocations;
 pub(crate) mod validate;
 

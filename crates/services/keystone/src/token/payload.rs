@@ -55,7 +55,7 @@ const METHODS: &[(&str, i64)] = &[
     ("totp", 64),
 ];
 /// Those that this cloud takes for a proof.
-const OFFERED: &[&str] = &["password", "token", "application_credential"];
+const OFFERED: &[&str] = &["password", "token", "application_credential", "totp"];
 
 /// The method of that name, if this cloud takes it.
 pub(crate) fn method(name: &str) -> Option<&'static str> {

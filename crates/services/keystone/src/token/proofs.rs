@@ -1,10 +1,11 @@
 //! Proofs of who somebody is, a method each. All failures say the same.
 
 use crate::Keystone;
-use crate::api::unauthorized;
+use crate::api::{credentials, unauthorized};
 use crate::db::app_creds::{self, AppCred, AppCredRow};
+use crate::db::credentials::CredentialRow;
 use crate::db::users::{self, UserRow};
-use crate::identity::mfa;
+use crate::identity::{mfa, totp};
 use crate::token::issue::{Named, NamedAppCred, Proven, Wanted, find_user};
 use crate::token::payload::Scope;
 use base::{Error, Result, Secret};
@@ -19,14 +20,42 @@ impl Keystone {
     pub(crate) async fn prove_password(&self, named: &Named, password: &Secret) -> Result<Proven> {
         let who = named.clone();
         let user = self.db.read(move |tx| find_user(tx, &who)).await?;
-        let hash = user.as_ref().and_then(|u| u.password_hash.as_deref());
-        if !self.passwords.matches(password, hash).await? {
-            let id = user.as_ref().map_or("-", |u| u.id.as_str());
-            tracing::info!(user.id = id, "a login failed");
+        let user = self.verify_password(user, password).await?;
+        if self.compliance.is_expired(&user, self.clock.now()) {
+            return Err(Error::unauthorized(format!(
+                "The password is expired and needs to be changed for user: {}.",
+                user.id
+            )));
+        }
+        self.note_login(&user).await?;
+        Ok(self.proven_by(user, "password"))
+    }
+
+    /// The passcode of any of the user's secrets will do.
+    pub(crate) async fn prove_totp(&self, named: &Named, passcode: &Secret) -> Result<Proven> {
+        let who = named.clone();
+        let find = move |tx: &mut Tx| {
+            let Some(user) = find_user(tx, &who)? else {
+                return Ok(None);
+            };
+            let theirs = all([eq("user_id", &user.id), eq("type", "totp")]);
+            let secrets: Vec<CredentialRow> = tx.select(theirs)?;
+            Ok(Some((user, secrets)))
+        };
+        let (user, secrets) = self.db.read(find).await?.ok_or_else(unauthorized)?;
+        let now = self.clock.now();
+        let seconds = u64::try_from(now.seconds()).unwrap_or_default();
+        let previous = self.conf.totp.included_previous_windows;
+        let mut proven = false;
+        for row in &secrets {
+            let secret = credentials::open(self, row)?;
+            proven |= totp::matches(&secret, passcode.expose(), seconds, previous);
+        }
+        if !proven || !user.enabled || self.compliance.is_inactive(&user, now) {
+            tracing::info!(user.id = user.id, "a login failed");
             return Err(unauthorized());
         }
-        let user = user.filter(|u| u.enabled).ok_or_else(unauthorized)?;
-        Ok(self.proven_by(user, "password"))
+        Ok(self.proven_by(user, "totp"))
     }
 
     /// Of a method that begins a chain.
@@ -107,7 +136,8 @@ impl Keystone {
             .row
             .expires_at
             .is_some_and(|end| end <= self.clock.now());
-        if ended || !user.enabled {
+        let gone = !user.enabled || self.compliance.is_inactive(&user, self.clock.now());
+        if ended || gone {
             return Err(unauthorized());
         }
         let mut proven = self.proven_by(user, "application_credential");

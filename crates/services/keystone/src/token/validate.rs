@@ -272,7 +272,7 @@ fn assemble(scope: &Scope, facts: Facts) -> Result<Standing> {
             domain: domain_ref(user_domain),
             id: user.id.clone(),
             name: user.name.clone(),
-            password_expires_at: None,
+            password_expires_at: user.password_expires_at.map(Timestamp::iso_micros),
         },
         is_domain: match &trustor {
             Some(_) => None,

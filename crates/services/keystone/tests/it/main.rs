@@ -4,6 +4,7 @@ mod app_creds;
 mod assignments;
 mod catalog;
 mod cloud;
+mod compliance;
 mod credentials;
 mod ec2;
 mod hostile;
