@@ -3,8 +3,11 @@
 use crate::parts::Role;
 use crate::private;
 use base::{Error, Result, Secret};
+use nix::fcntl::{Flock, FlockArg};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The cloud's own secrets.
@@ -31,6 +34,14 @@ fn random() -> Secret {
             .map(|_| LETTERS[rng.random_range(0..LETTERS.len())] as char)
             .collect::<String>(),
     )
+}
+
+/// Whoever holds this is the only one to make or change the secrets of a state directory.
+fn alone(state: &Path) -> Result<Flock<File>> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(state.join("secrets.lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| Error::internal(e))
 }
 
 impl Secrets {
@@ -60,10 +71,11 @@ impl Secrets {
         some
     }
 
-    /// Reads them, or makes them.
+    /// Reads them, or makes them. Several services of a controller may start at the same time: one makes them, and the others
+    /// read what it made.
     pub fn load_or_make(state: &Path) -> Result<Secrets> {
-        let path = state.join("secrets.json");
-        if path.exists() {
+        let _alone = alone(state)?;
+        if state.join("secrets.json").exists() {
             let mut found = Secrets::load(state)?;
             // A cloud from before there was one.
             if found.cloud_secret.is_empty() {
@@ -90,5 +102,29 @@ impl Secrets {
         private::create(&partial, &text)?.sync_all()?;
         std::fs::rename(&partial, state.join("secrets.json"))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_that_start_together_have_the_same_secrets() {
+        let state = std::env::temp_dir().join(base::new_hex_id());
+        std::fs::create_dir(&state).unwrap();
+        let barrier = std::sync::Barrier::new(12);
+        let all: Vec<String> = std::thread::scope(|scope| {
+            let start = || {
+                barrier.wait();
+                let secrets = Secrets::load_or_make(&state).unwrap();
+                secrets.cloud_secret.expose().to_string()
+            };
+            let threads: Vec<_> = (0..12).map(|_| scope.spawn(start)).collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        let kept = Secrets::load(&state).unwrap();
+        assert!(all.iter().all(|s| s == kept.cloud_secret.expose()));
+        std::fs::remove_dir_all(state).unwrap();
     }
 }
