@@ -8,6 +8,7 @@ mod config;
 pub mod db;
 pub mod image;
 pub mod inspect;
+mod metadef;
 pub mod periodic;
 mod routes;
 pub mod store;
@@ -70,6 +71,7 @@ impl Glance {
 /// Migrates, opens the store, starts the reconcilers.
 pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("glance", db::MIGRATIONS).await?;
+    metadef::catalog::load(&deps.db, deps.clock.now()).await?;
     let folder = deps.conf.filesystem_store_datadir.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
     let store = opened.map_err(Error::internal)??;

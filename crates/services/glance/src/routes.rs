@@ -1,5 +1,6 @@
-//! The whole HTTP surface. Import, staging, tasks, locations, caches and metadefs are not built and not routed.
+//! The whole HTTP surface.
 
+use crate::api::metadefs::{namespaces, objects, properties, resource_types, tags as metadef_tags};
 use crate::api::{actions, data, images, info, members, schemas, tags, versions};
 use crate::{Conf, Glance};
 use oslo_http::{
@@ -45,6 +46,41 @@ pub fn routes() -> Vec<Route<Glance>> {
         get("/v2/info/stores", AUTHENTICATED, info::stores),
         get("/v2/info/usage", AUTHENTICATED, info::usage),
 
+        get("/v2/metadefs/namespaces", inside("get_metadef_namespaces"), namespaces::list),
+        post("/v2/metadefs/namespaces", inside("add_metadef_namespace"), namespaces::create),
+        get("/v2/metadefs/namespaces/{namespace}", inside("get_metadef_namespace"), namespaces::show),
+        put("/v2/metadefs/namespaces/{namespace}", inside("modify_metadef_namespace"), namespaces::update),
+        delete("/v2/metadefs/namespaces/{namespace}", inside("delete_metadef_namespace"), namespaces::delete),
+
+        get("/v2/metadefs/namespaces/{namespace}/objects", inside("get_metadef_objects"), objects::list),
+        post("/v2/metadefs/namespaces/{namespace}/objects", inside("add_metadef_object"), objects::create),
+        delete("/v2/metadefs/namespaces/{namespace}/objects", inside("delete_metadef_namespace"), namespaces::delete_objects),
+        get("/v2/metadefs/namespaces/{namespace}/objects/{object_name}", inside("get_metadef_object"), objects::show),
+        put("/v2/metadefs/namespaces/{namespace}/objects/{object_name}", inside("modify_metadef_object"), objects::update),
+        delete("/v2/metadefs/namespaces/{namespace}/objects/{object_name}", inside("delete_metadef_object"), objects::delete),
+
+        get("/v2/metadefs/namespaces/{namespace}/properties", inside("get_metadef_properties"), properties::list),
+        post("/v2/metadefs/namespaces/{namespace}/properties", inside("add_metadef_property"), properties::create),
+        delete("/v2/metadefs/namespaces/{namespace}/properties", inside("delete_metadef_namespace"), namespaces::delete_properties),
+        get("/v2/metadefs/namespaces/{namespace}/properties/{property_name}", inside("get_metadef_property"), properties::show),
+        put("/v2/metadefs/namespaces/{namespace}/properties/{property_name}", inside("modify_metadef_property"), properties::update),
+        delete("/v2/metadefs/namespaces/{namespace}/properties/{property_name}", inside("remove_metadef_property"), properties::delete),
+
+        get("/v2/metadefs/namespaces/{namespace}/resource_types", inside("get_metadef_resource_type"), resource_types::list),
+        post("/v2/metadefs/namespaces/{namespace}/resource_types", inside("add_metadef_resource_type_association"), resource_types::create),
+        delete("/v2/metadefs/namespaces/{namespace}/resource_types/{resource_type}", inside("remove_metadef_resource_type_association"), resource_types::delete),
+
+        get("/v2/metadefs/namespaces/{namespace}/tags", inside("get_metadef_tags"), metadef_tags::list),
+        post("/v2/metadefs/namespaces/{namespace}/tags", inside("add_metadef_tags"), metadef_tags::replace),
+        delete("/v2/metadefs/namespaces/{namespace}/tags", inside("delete_metadef_tags"), namespaces::delete_tags),
+        get("/v2/metadefs/namespaces/{namespace}/tags/{tag_name}", inside("get_metadef_tag"), metadef_tags::show),
+        post("/v2/metadefs/namespaces/{namespace}/tags/{tag_name}", inside("add_metadef_tag"), metadef_tags::create),
+        put("/v2/metadefs/namespaces/{namespace}/tags/{tag_name}", inside("modify_metadef_tag"), metadef_tags::update),
+        delete("/v2/metadefs/namespaces/{namespace}/tags/{tag_name}", inside("delete_metadef_tag"), metadef_tags::delete),
+
+        get("/v2/metadefs/resource_types", inside("list_metadef_resource_types"), resource_types::types),
+
         get("/v2/schemas/{name}", AUTHENTICATED, schemas::show),
+        get("/v2/schemas/metadefs/{name}", AUTHENTICATED, schemas::metadef),
     ]
 }

@@ -36,6 +36,16 @@ base::str_enum! {
 }
 
 base::str_enum! {
+    /// Who sees a namespace of metadata definitions.
+    pub enum MetadefVisibility {
+        /// Everybody.
+        Public = "public",
+        /// Its project.
+        Private = "private",
+    }
+}
+
+base::str_enum! {
     /// What a member thinks of an image that was shared with it.
     pub enum MemberStatus {
         /// Nothing yet.

@@ -6,6 +6,7 @@ pub mod filters;
 pub mod images;
 pub mod info;
 pub mod members;
+pub mod metadefs;
 pub mod schemas;
 pub mod tags;
 pub mod versions;

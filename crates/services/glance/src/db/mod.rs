@@ -1,16 +1,23 @@
 //! The tables.
 
 pub mod images;
+pub mod metadefs;
 pub mod visible;
 
 use base::Timestamp;
 use glance_types::{ImageStatus, MemberStatus, Visibility};
 use oslo_db::Migration;
 
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    id: "2026-11-23-initial",
-    sql: include_str!("../../migrations/2026-11-23-initial.sql"),
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        id: "2026-11-23-initial",
+        sql: include_str!("../../migrations/2026-11-23-initial.sql"),
+    },
+    Migration {
+        id: "2026-11-25-metadefs",
+        sql: include_str!("../../migrations/2026-11-25-metadefs.sql"),
+    },
+];
 
 oslo_db::table! {
     pub struct ImageRow in "images" {

@@ -37,6 +37,20 @@ impl Authenticate for Names {
     }
 }
 
+/// The template of the MariaDB server that every story of this process uses; see `mariadb.rs`.
+pub const MARIADB: &str = "GLANCE_TEST_MARIADB";
+
+/// A new, empty database.
+#[expect(clippy::disallowed_methods, reason = "between a test and itself")]
+async fn database() -> Db {
+    let Ok(template) = std::env::var(MARIADB) else {
+        return Db::open("sqlite::memory:").await.unwrap();
+    };
+    let url = template.replace("%s", &base::new_hex_id());
+    oslo_db::create_database(&url).await.unwrap();
+    Db::open(&url).await.unwrap()
+}
+
 struct Real(host_imagefmt::Inspector);
 
 impl ImageInspector for Real {
@@ -92,7 +106,7 @@ impl Cloud {
 
     pub async fn with(conf: Conf) -> Cloud {
         let folder = std::env::temp_dir().join(format!("glance-{}", base::new_id()));
-        let db = Db::open("sqlite::memory:").await.unwrap();
+        let db = database().await;
         let clock = Clock::manual(Timestamp::now());
         let mut cloud = Cloud::start(db, folder, clock, conf).await;
         cloud.keeper = true;

@@ -2,5 +2,7 @@
 
 mod cloud;
 mod data;
+mod mariadb;
 mod members;
+mod metadefs;
 mod records;

@@ -1,0 +1,61 @@
+//! Bodies against upstream's own schemas, in upstream's words.
+
+use crate::api::schemas::document;
+use base::{Error, Result};
+use jsonschema::Validator;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// What only glance sets.
+const READ_ONLY: [&str; 4] = ["created_at", "updated_at", "self", "schema"];
+
+/// Compiled when first used.
+fn validator(document_name: &'static str) -> Result<Arc<Validator>> {
+    static COMPILED: OnceLock<Mutex<HashMap<&'static str, Arc<Validator>>>> = OnceLock::new();
+    let compiled = COMPILED.get_or_init(Mutex::default);
+    let mut compiled = compiled.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = compiled.get(document_name) {
+        return Ok(Arc::clone(known));
+    }
+    let text = document(document_name).ok_or_else(|| Error::internal(document_name))?;
+    let schema: Value = serde_json::from_str(text.get())?;
+    let validator = jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft4)
+        .build(&schema)
+        .map_err(|e| Error::internal(format!("{document_name}: {e}")))?;
+    let validator = Arc::new(validator);
+    compiled.insert(document_name, Arc::clone(&validator));
+    Ok(validator)
+}
+
+/// A body that has the form of a document, as a struct. `name` is how upstream calls the schema.
+pub fn parse<T: DeserializeOwned>(
+    body: Option<&Value>,
+    document: &'static str,
+    name: &str,
+) -> Result<T> {
+    let body = body.filter(|b| b.is_object());
+    let body = body.ok_or_else(|| Error::bad_request("Body expected in request."))?;
+    for read_only in READ_ONLY {
+        if body.get(read_only).is_some() {
+            return Err(Error::forbidden(format!(
+                "Attribute '{read_only}' is read-only."
+            )));
+        }
+    }
+    let mismatch = |why: &dyn std::fmt::Display| {
+        Error::bad_request(format!(
+            "Provided object does not match schema '{name}': {why}"
+        ))
+    };
+    if let Err(error) = validator(document)?.validate(body) {
+        let place = error.instance_path().to_string();
+        return Err(match place.as_str() {
+            "" => mismatch(&error),
+            place => mismatch(&format!("{error}: {}", place.trim_start_matches('/'))),
+        });
+    }
+    T::deserialize(body).map_err(|e| mismatch(&e))
+}
