@@ -1,7 +1,10 @@
 //! Cinder as nova needs it: attachments (microversion 3.44 and later), so that a volume's state is cinder's business.
 
+use crate::Nova;
+use crate::db::compute_nodes::ComputeNodeRow;
 use base::{Error, Kind, Result};
 use oslo_context::RequestContext;
+use oslo_db::eq;
 use oslo_http::percent_encode;
 use sdk::{Caller, Method, Sdk};
 use serde::Deserialize;
@@ -90,13 +93,20 @@ pub async fn reserve(
 
 /// Tells cinder who connects; its answer says how to reach the volume.
 pub async fn connect(
+    nova: &Nova,
     sdk: &Sdk,
     project: &str,
     attachment_id: &str,
     host: &str,
     device: &str,
 ) -> Result<Value> {
-    let connector = json!({"host": host, "ip": "127.0.0.1", "initiator": format!("iqn.1993-08.org.debian:01:{host}"),
+    let name = host.to_string();
+    let node = nova
+        .db
+        .read(move |tx| tx.find::<ComputeNodeRow>(eq("host", name.as_str())))
+        .await?;
+    let ip = node.map_or_else(|| "127.0.0.1".to_string(), |n| n.host_ip);
+    let connector = json!({"host": host, "ip": ip, "initiator": format!("iqn.1993-08.org.debian:01:{host}"),
         "multipath": false, "platform": "x86_64", "os_type": "linux", "mountpoint": format!("/dev/{device}"), "mode": "rw"});
     let path = format!(
         "/v3/{}/attachments/{attachment_id}",

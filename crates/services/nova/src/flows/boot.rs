@@ -303,6 +303,7 @@ async fn volumes(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         };
         let sdk = nova.sdk.for_request(&flow.request_id);
         let info = volume::connect(
+            &nova,
             &sdk,
             &instance.project_id,
             &attachment,

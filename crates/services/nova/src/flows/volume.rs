@@ -46,7 +46,8 @@ impl Device for Volume {
             return Ok(());
         }
         let (project, host) = (&instance.project_id, host_of(instance)?);
-        let info = volume::connect(sdk, project, &attachment, host, &device.device_name).await?;
+        let info =
+            volume::connect(nova, sdk, project, &attachment, host, &device.device_name).await?;
         let info = volume::connection(&info);
         nova.db
             .write(move |tx| block_devices::connected(tx, &device.id, &attachment, &info))
