@@ -11,6 +11,7 @@ mod neutron;
 mod pinned;
 mod placement;
 mod transport;
+mod web;
 
 pub use client::{Answer, Caller, Sdk, ServiceCredentials};
 pub use glance::GlanceClient;
@@ -20,3 +21,4 @@ pub use neutron::NeutronClient;
 pub use pinned::{Fingerprint, post_pinned};
 pub use placement::{Consumer, PlacementClient};
 pub use transport::{Http, InProcess, Transport};
+pub use web::{WebFilter, fetch};

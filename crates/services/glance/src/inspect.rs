@@ -1,5 +1,6 @@
 //! The seam through which the binary lends us its reader of disk images: services do not touch the host.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Looks at an image while it streams by.
@@ -11,7 +12,7 @@ pub trait ImageInspector: Send + 'static {
 }
 
 /// What the bytes turned out to be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verdict {
     /// `qcow2`.
     pub format: String,

@@ -1,17 +1,19 @@
 //! Glance: a record, a stream and a store.
 //!
-//! The record is rows ([`db`]), the stream is [`upload`] and the download in [`api`], the store a folder ([`store`]).
+//! The record is rows ([`db`]), the stream is [`upload`] and the download in [`api`], stores are folders ([`stores`]).
 //! What a broken upload or a delete leaves behind is removed by [`periodic`].
 
 mod api;
 mod config;
 pub mod db;
+pub mod flows;
 pub mod image;
+mod import;
 pub mod inspect;
 mod metadef;
 pub mod periodic;
 mod routes;
-pub mod store;
+pub mod stores;
 mod upload;
 
 pub use config::GlanceConf as Conf;
@@ -22,8 +24,10 @@ use oslo_db::Db;
 use oslo_http::{Api, Authenticate, Endpoint};
 use oslo_policy::Enforcer;
 use oslo_service::{Poke, Supervisor};
+use oslo_taskflow::Engine;
+use sdk::WebFilter;
 use std::sync::{Arc, OnceLock};
-use store::Store;
+use stores::Stores;
 
 /// What the binary gives.
 pub struct Deps {
@@ -45,7 +49,10 @@ pub struct Glance {
     pub(crate) db: Db,
     pub(crate) conf: Conf,
     pub(crate) clock: Clock,
-    pub(crate) store: Store,
+    pub(crate) stores: Stores,
+    pub(crate) web: WebFilter,
+    /// Runs imports.
+    pub engine: Engine,
     pub(crate) inspectors: Inspectors,
     /// This process, for the uploads it receives.
     pub(crate) process: String,
@@ -68,13 +75,23 @@ impl Glance {
     }
 }
 
+/// So long an import of a dead process waits for another one.
+const FLOW_LEASE: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Migrates, opens the store, starts the reconcilers.
 pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("glance", db::MIGRATIONS).await?;
     metadef::catalog::load(&deps.db, deps.clock.now()).await?;
-    let folder = deps.conf.filesystem_store_datadir.clone();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&folder)).await;
-    let store = opened.map_err(Error::internal)??;
+    let conf = deps.conf.clone();
+    let opened = tokio::task::spawn_blocking(move || Stores::open(&conf)).await;
+    let stores = opened.map_err(Error::internal)??;
+    let web = deps.conf.web_filter()?;
+    let process = base::new_id();
+    // Each life has a name of its own: what a dead one left is taken up when its lease ends.
+    let engine = Engine::builder(deps.db.clone(), &format!("glance/{process}"))
+        .lease(FLOW_LEASE)
+        .concurrency(4)
+        .build();
     let policy = Enforcer::new(
         include_str!("../policy.yaml"),
         deps.conf.policy_file.clone(),
@@ -84,15 +101,29 @@ pub async fn build(deps: Deps) -> Result<Built> {
         db: deps.db,
         conf: deps.conf,
         clock: deps.clock,
-        store,
+        stores,
+        web,
+        engine: engine.clone(),
         inspectors: deps.inspectors,
-        process: base::new_id(),
+        process,
         live: upload::Live::default(),
         poke_uploads: OnceLock::new(),
         poke_files: OnceLock::new(),
     });
+    engine.register::<flows::ImportImage>(Arc::clone(&state));
+    deps.supervisor.spawn("glance flows", move |stop| {
+        let engine = engine.clone();
+        async move {
+            engine.start();
+            stop.cancelled().await;
+            engine.stop().await;
+            Ok(())
+        }
+    });
     let uploads = Arc::new(periodic::uploads::Uploads::new(&state));
     let files = Arc::new(periodic::files::Files::new(&state));
+    let tasks = Arc::new(periodic::tasks::Tasks::new(&state));
+    deps.supervisor.reconcile(tasks, None);
     let _ = state
         .poke_uploads
         .set(deps.supervisor.reconcile(uploads, None));

@@ -1,10 +1,12 @@
 //! The whole HTTP surface.
 
 use crate::api::metadefs::{namespaces, objects, properties, resource_types, tags as metadef_tags};
-use crate::api::{actions, data, images, info, members, schemas, tags, versions};
+use crate::api::{
+    actions, data, images, import, info, locations, members, schemas, stores, tags, tasks, versions,
+};
 use crate::{Conf, Glance};
 use oslo_http::{
-    AUTHENTICATED, ApiConfig, PUBLIC, Route, delete, faults, get, inside, patch, post, put,
+    AUTHENTICATED, ApiConfig, PUBLIC, Route, delete, faults, get, inside, patch, post, put, rule,
 };
 
 pub fn config(conf: &Conf) -> ApiConfig {
@@ -30,6 +32,17 @@ pub fn routes() -> Vec<Route<Glance>> {
         get("/v2/images/{image_id}/file", inside("download_image"), data::download),
         put("/v2/images/{image_id}/file", inside("upload_image"), data::upload).stream(),
 
+        put("/v2/images/{image_id}/stage", inside("modify_image"), data::stage).stream(),
+        post("/v2/images/{image_id}/import", inside("modify_image"), import::import),
+        get("/v2/images/{image_id}/tasks", inside("get_image"), tasks::of_image),
+        get("/v2/images/{image_id}/locations", inside("fetch_image_location"), locations::list),
+        delete("/v2/stores/{store_id}/{image_id}", inside("delete_image_location"), stores::delete),
+
+        get("/v2/tasks", inside("get_tasks"), tasks::list),
+        post("/v2/tasks", inside("add_task"), tasks::create),
+        get("/v2/tasks/{task_id}", inside("get_task"), tasks::show),
+        delete("/v2/tasks/{task_id}", inside("modify_task"), tasks::delete),
+
         post("/v2/images/{image_id}/actions/deactivate", inside("deactivate"), actions::deactivate),
         post("/v2/images/{image_id}/actions/reactivate", inside("reactivate"), actions::reactivate),
 
@@ -43,7 +56,8 @@ pub fn routes() -> Vec<Route<Glance>> {
         delete("/v2/images/{image_id}/members/{member_id}", inside("delete_member"), members::delete),
 
         get("/v2/info/import", AUTHENTICATED, info::import),
-        get("/v2/info/stores", AUTHENTICATED, info::stores),
+        get("/v2/info/stores", AUTHENTICATED, stores::list),
+        get("/v2/info/stores/detail", rule("stores_info_detail"), stores::detail),
         get("/v2/info/usage", AUTHENTICATED, info::usage),
 
         get("/v2/metadefs/namespaces", inside("get_metadef_namespaces"), namespaces::list),

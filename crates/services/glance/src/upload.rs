@@ -1,17 +1,20 @@
 //! An upload: bytes go to a part file and the inspector on one thread, and through two hashes on one thread each.
 //!
-//! The row is `saving` meanwhile, with the upload's token and a lease. However the upload ends, the row leaves `saving`:
-//! here, or by the reconciler if the caller vanished with the request or the process died ([`crate::periodic`]).
+//! The row is `saving` meanwhile (`uploading`, if the data shall wait for an import), with the upload's token and a lease.
+//! However the upload ends, the row leaves that: here, or by the reconciler if the caller vanished with the request or
+//! the process died ([`crate::periodic`]).
 
 use crate::Glance;
-use crate::db::ImageRow;
+use crate::db::{ImageRow, LocationRow, LocationStatus};
 use crate::inspect::{ImageInspector, Verdict};
 use base::{Error, Kind, Result};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use glance_types::ImageStatus;
 use md5::Md5;
-use oslo_db::{Tx, all, cell, eq, set};
+use oslo_db::{Tx, all, cell, eq, is_in, set};
 use oslo_http::{Body, Bytes};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::collections::HashSet;
 use std::io::Write;
@@ -70,12 +73,32 @@ impl Drop for Token {
     }
 }
 
-/// What became of the bytes.
-struct Received {
-    size: u64,
-    checksum: String,
-    hash: String,
-    verdict: Option<Verdict>,
+/// What was learnt of the bytes on their way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    pub size: u64,
+    /// md5.
+    pub checksum: String,
+    /// sha512.
+    pub hash: String,
+    pub verdict: Option<Verdict>,
+}
+
+impl Facts {
+    /// The columns that tell of them.
+    pub fn columns(&self) -> Vec<(&'static str, base::CellValue)> {
+        let virtual_size = self.verdict.as_ref().and_then(|v| v.virtual_size);
+        vec![
+            set("size", self.size as i64),
+            set(
+                "virtual_size",
+                virtual_size.and_then(|v| i64::try_from(v).ok()),
+            ),
+            set("checksum", &self.checksum),
+            set("os_hash_algo", "sha512"),
+            set("os_hash_value", &self.hash),
+        ]
+    }
 }
 
 enum Piece {
@@ -87,25 +110,46 @@ enum Piece {
 pub fn held(id: &str, upload: &str) -> oslo_db::Cond {
     all([
         eq("id", id),
-        eq("status", ImageStatus::Saving),
+        is_in("status", [ImageStatus::Saving, ImageStatus::Uploading]),
         eq("upload", upload),
     ])
 }
 
-/// Receives the data of a queued image.
-pub async fn receive(glance: &Arc<Glance>, row: &ImageRow, body: Body) -> Result<()> {
-    let cap = glance.conf.image_size_cap;
-    if body.length().is_some_and(|n| n > cap) {
+/// Receives the data of a queued image into a store.
+pub async fn receive(glance: &Arc<Glance>, row: &ImageRow, body: Body, store: &str) -> Result<()> {
+    run(glance, row, body, Some(store)).await
+}
+
+/// Receives the data of a queued image that waits for its import.
+pub async fn stage(glance: &Arc<Glance>, row: &ImageRow, body: Body) -> Result<()> {
+    run(glance, row, body, None).await
+}
+
+async fn run(glance: &Arc<Glance>, row: &ImageRow, body: Body, store: Option<&str>) -> Result<()> {
+    if body
+        .length()
+        .is_some_and(|n| n > glance.conf.image_size_cap)
+    {
         return Err(too_large());
     }
     let id = row.id.clone();
     let upload = format!("{id}.{}", base::new_hex_id());
+    let folder = match store {
+        Some(store) => glance.stores.chosen(store)?.writable()?,
+        None => &glance.stores.staging,
+    };
     let token = Token::new(glance, &upload);
-    begin(glance, &id, &upload).await?;
-    let outcome = transfer(glance, row, &upload, body, cap).await;
-    let outcome = match outcome {
-        Ok(received) => finish(glance, &id, &upload, received).await,
-        Err(e) => Err(e),
+    let status = match store {
+        Some(_) => ImageStatus::Saving,
+        None => ImageStatus::Uploading,
+    };
+    begin(glance, &id, &upload, status).await?;
+    let alive = || renew(glance, &id, &upload);
+    let outcome = pour(glance, row, folder.part(&upload), body, &alive).await;
+    let outcome = match (outcome, store) {
+        (Ok(facts), Some(store)) => finish(glance, &id, &upload, facts, store).await,
+        (Ok(facts), None) => await_import(glance, &id, &upload, facts).await,
+        (Err(e), _) => Err(e),
     };
     if outcome.is_err() {
         abandon(glance, &id, &upload).await?;
@@ -121,7 +165,7 @@ fn too_large() -> Error {
     )
 }
 
-async fn begin(glance: &Arc<Glance>, id: &str, upload: &str) -> Result<()> {
+async fn begin(glance: &Arc<Glance>, id: &str, upload: &str, to: ImageStatus) -> Result<()> {
     let (id, upload) = (id.to_string(), upload.to_string());
     let (owner, now) = (glance.process.clone(), glance.clock.now());
     let begin = move |tx: &mut Tx| {
@@ -132,30 +176,49 @@ async fn begin(glance: &Arc<Glance>, id: &str, upload: &str) -> Result<()> {
             set("updated_at", now),
         ];
         let from = [ImageStatus::Queued];
-        tx.swap::<ImageRow, _>(eq("id", &id), "status", &from, ImageStatus::Saving, &extra)
+        tx.swap::<ImageRow, _>(eq("id", &id), "status", &from, to, &extra)
     };
     if glance.db.write(begin).await? {
         return Ok(());
     }
-    Err(Error::conflict(
-        "Image status transition from its present status to saving is not allowed: data is uploaded once, to a queued image.",
-    ))
+    Err(Error::conflict(format!(
+        "Image status transition from its present status to {to} is not allowed: data is uploaded once, to a queued image.",
+    )))
 }
 
-async fn transfer(
-    glance: &Arc<Glance>,
+/// Says that the upload still lives; an error if the image is gone.
+fn renew<'a>(glance: &'a Glance, id: &'a str, upload: &'a str) -> BoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        let (cond_id, cond_upload) = (id.to_string(), upload.to_string());
+        let until = glance.clock.now().plus(LEASE);
+        let renewed = glance
+            .db
+            .write(move |tx| {
+                let values = [set("upload_lease", until)];
+                tx.update::<ImageRow>(held(&cond_id, &cond_upload), &values)
+            })
+            .await?;
+        if renewed == 0 { Err(gone(id)) } else { Ok(()) }
+    })
+}
+
+/// Whoever sends the bytes is asked now and then whether anybody still wants them.
+pub type Alive<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<()>> + Send + Sync);
+
+/// Writes a body to a file, durably, and learns what there is to learn of it in the same pass.
+pub async fn pour(
+    glance: &Glance,
     row: &ImageRow,
-    upload: &str,
+    path: PathBuf,
     body: Body,
-    cap: u64,
-) -> Result<Received> {
+    alive: Alive<'_>,
+) -> Result<Facts> {
     let inspected = row.container_format.as_deref() == Some("bare");
     let inspector = inspected.then(|| (glance.inspectors)());
     let claimed = row.disk_format.clone().unwrap_or_default();
     let (sender, receiver) = mpsc::channel(8);
-    let path = glance.store.part(upload);
     let writer = tokio::task::spawn_blocking(move || write(path, receiver, inspector, &claimed));
-    let fed = feed(glance, &row.id, upload, body, &sender, cap).await;
+    let fed = feed(body, &sender, glance.conf.image_size_cap, alive).await;
     if fed.is_ok() {
         // A writer that has given up has dropped its end; its own error says more.
         let _ = sender.send(Piece::End).await;
@@ -170,14 +233,8 @@ async fn transfer(
     }
 }
 
-async fn feed(
-    glance: &Arc<Glance>,
-    id: &str,
-    upload: &str,
-    body: Body,
-    sender: &mpsc::Sender<Piece>,
-    cap: u64,
-) -> Result<()> {
+async fn feed(body: Body, sender: &mpsc::Sender<Piece>, cap: u64, alive: Alive<'_>) -> Result<()> {
+    let promised = body.length();
     let mut stream = body.into_stream();
     let mut renew = tokio::time::interval(RENEW);
     renew.tick().await;
@@ -185,7 +242,7 @@ async fn feed(
     loop {
         tokio::select! {
             piece = stream.next() => {
-                let Some(piece) = piece else { return Ok(()) };
+                let Some(piece) = piece else { break };
                 let piece = piece.map_err(|e| {
                     Error::bad_request("The upload broke off before its end.").log(e)
                 })?;
@@ -197,25 +254,16 @@ async fn feed(
                     return Ok(());
                 }
             }
-            _ = renew.tick() => {
-                let (cond_id, cond_upload) = (id.to_string(), upload.to_string());
-                let until = glance.clock.now().plus(LEASE);
-                let renewed = glance
-                    .db
-                    .write(move |tx| {
-                        let values = [set("upload_lease", until)];
-                        tx.update::<ImageRow>(held(&cond_id, &cond_upload), &values)
-                    })
-                    .await?;
-                if renewed == 0 {
-                    return Err(gone(id));
-                }
-            }
+            _ = renew.tick() => alive().await?,
         }
     }
+    if promised.is_some_and(|promised| promised != size) {
+        return Err(Error::bad_request("The upload broke off before its end."));
+    }
+    Ok(())
 }
 
-fn gone(id: &str) -> Error {
+pub fn gone(id: &str) -> Error {
     Error::new(
         Kind::Gone,
         format!(
@@ -230,7 +278,7 @@ fn write(
     pieces: mpsc::Receiver<Piece>,
     inspector: Option<Box<dyn ImageInspector>>,
     claimed: &str,
-) -> Result<Received> {
+) -> Result<Facts> {
     std::thread::scope(|threads| {
         let hashes = (Hash::start::<Md5>(threads), Hash::start::<Sha512>(threads));
         write_and_hash(path, pieces, inspector, claimed, hashes)
@@ -277,7 +325,7 @@ fn write_and_hash(
     mut inspector: Option<Box<dyn ImageInspector>>,
     claimed: &str,
     (md5, sha512): (Hash<'_>, Hash<'_>),
-) -> Result<Received> {
+) -> Result<Facts> {
     let broken = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::StorageFull => {
             Error::new(Kind::TooLarge, "Image storage media is full.").log(e)
@@ -306,7 +354,7 @@ fn write_and_hash(
         }
     }
     file.sync_all().map_err(broken)?;
-    Ok(Received {
+    Ok(Facts {
         size,
         checksum: md5.finish()?,
         hash: sha512.finish()?,
@@ -319,7 +367,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// 415 for content that is dangerous or not what its owner says; 413 for disks that nobody could store.
-fn judge(glance: &Glance, verdict: &Verdict) -> Result<()> {
+pub fn judge(glance: &Glance, facts: &Facts) -> Result<()> {
+    let Some(verdict) = &facts.verdict else {
+        return Ok(());
+    };
     if !glance.conf.require_image_format_match {
         return Ok(());
     }
@@ -339,36 +390,73 @@ fn judge(glance: &Glance, verdict: &Verdict) -> Result<()> {
     Err(Error::new(Kind::UnsupportedMediaType, words))
 }
 
-async fn finish(glance: &Arc<Glance>, id: &str, upload: &str, received: Received) -> Result<()> {
-    if let Some(verdict) = &received.verdict {
-        judge(glance, verdict)?;
-    }
-    let (store, name) = (glance.store.clone(), upload.to_string());
-    tokio::task::spawn_blocking(move || store.keep(&name))
-        .await
-        .map_err(Error::internal)??;
-    let virtual_size = received.verdict.and_then(|v| v.virtual_size);
-    let values = vec![
-        set("status", ImageStatus::Active),
-        set("file", upload),
-        set("size", received.size as i64),
-        set(
-            "virtual_size",
-            virtual_size.and_then(|v| i64::try_from(v).ok()),
-        ),
-        set("checksum", received.checksum),
-        set("os_hash_algo", "sha512"),
-        set("os_hash_value", received.hash),
+/// What ends an upload's hold on its row.
+fn released(now: base::Timestamp) -> Vec<(&'static str, base::CellValue)> {
+    vec![
         ("upload", cell(None::<String>)),
         ("upload_owner", cell(None::<String>)),
         ("upload_lease", cell(None::<i64>)),
-        set("updated_at", glance.clock.now()),
-    ];
+        set("updated_at", now),
+    ]
+}
+
+/// A copy of an image in a folder.
+pub fn location(image: &str, store: &str, file: &str, now: base::Timestamp) -> LocationRow {
+    LocationRow {
+        id: base::new_id(),
+        image: image.to_string(),
+        store: store.to_string(),
+        file: Some(file.to_string()),
+        url: None,
+        status: LocationStatus::Active,
+        created_at: now,
+    }
+}
+
+async fn finish(
+    glance: &Arc<Glance>,
+    id: &str,
+    upload: &str,
+    facts: Facts,
+    store: &str,
+) -> Result<()> {
+    judge(glance, &facts)?;
+    let folder = glance.stores.chosen(store)?.writable()?.clone();
+    let name = upload.to_string();
+    tokio::task::spawn_blocking(move || folder.keep(&name))
+        .await
+        .map_err(Error::internal)??;
+    let now = glance.clock.now();
+    let mut values = vec![set("status", ImageStatus::Active)];
+    values.extend(facts.columns());
+    values.extend(released(now));
+    let location = location(id, store, upload, now);
     let (held_id, held_upload) = (id.to_string(), upload.to_string());
-    let done = glance
-        .db
-        .write(move |tx| tx.update::<ImageRow>(held(&held_id, &held_upload), &values))
-        .await?;
+    let write = move |tx: &mut Tx| {
+        let done = tx.update::<ImageRow>(held(&held_id, &held_upload), &values)?;
+        if done > 0 {
+            tx.insert(&location)?;
+        }
+        Ok(done)
+    };
+    let done = glance.db.write(write).await?;
+    if done == 0 { Err(gone(id)) } else { Ok(()) }
+}
+
+async fn await_import(glance: &Arc<Glance>, id: &str, upload: &str, facts: Facts) -> Result<()> {
+    let (staging, name) = (glance.stores.staging.clone(), upload.to_string());
+    tokio::task::spawn_blocking(move || staging.keep(&name))
+        .await
+        .map_err(Error::internal)??;
+    let mut values = vec![
+        set("size", facts.size as i64),
+        set("staged", upload),
+        set("staged_facts", serde_json::to_string(&facts)?),
+    ];
+    values.extend(released(glance.clock.now()));
+    let (held_id, held_upload) = (id.to_string(), upload.to_string());
+    let write = move |tx: &mut Tx| tx.update::<ImageRow>(held(&held_id, &held_upload), &values);
+    let done = glance.db.write(write).await?;
     if done == 0 { Err(gone(id)) } else { Ok(()) }
 }
 
@@ -378,23 +466,26 @@ pub async fn abandon(glance: &Glance, id: &str, upload: &str) -> Result<()> {
     let in_use = glance
         .db
         .write(move |tx| {
-            let values = [
-                set("status", ImageStatus::Queued),
-                ("upload", cell(None::<String>)),
-                ("upload_owner", cell(None::<String>)),
-                ("upload_lease", cell(None::<i64>)),
-                set("updated_at", now),
-            ];
+            let mut values = released(now);
+            values.push(set("status", ImageStatus::Queued));
             tx.update::<ImageRow>(held(&held_id, &held_upload), &values)?;
-            tx.exists::<ImageRow>(eq("file", &held_upload))
+            let stored = tx.exists::<LocationRow>(eq("file", &held_upload))?;
+            Ok(stored || tx.exists::<ImageRow>(eq("staged", &held_upload))?)
         })
         .await?;
     // A commit whose answer was lost may have made the file the image's after all.
     if in_use {
         return Ok(());
     }
-    let (store, name) = (glance.store.clone(), upload.to_string());
-    tokio::task::spawn_blocking(move || store.remove(&name))
+    remove_file(glance, upload).await
+}
+
+/// Removes a file of this name wherever it is.
+pub async fn remove_file(glance: &Glance, name: &str) -> Result<()> {
+    let mut folders = vec![glance.stores.staging.clone()];
+    folders.extend(glance.stores.writable().map(|(_, store)| store.clone()));
+    let name = name.to_string();
+    tokio::task::spawn_blocking(move || folders.iter().try_for_each(|f| f.remove(&name)))
         .await
         .map_err(Error::internal)?
 }

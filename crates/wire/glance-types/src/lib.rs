@@ -10,6 +10,10 @@ base::str_enum! {
         Queued = "queued",
         /// Data is arriving.
         Saving = "saving",
+        /// Data waits for its import, or is on its way there.
+        Uploading = "uploading",
+        /// An import is at work.
+        Importing = "importing",
         /// Usable.
         Active = "active",
         /// Usable by administrators only.
@@ -42,6 +46,30 @@ base::str_enum! {
         Public = "public",
         /// Its project.
         Private = "private",
+    }
+}
+
+base::str_enum! {
+    /// What a task does.
+    pub enum TaskType {
+        /// What administrators ask for: a new image from an address.
+        Import = "import",
+        /// An import into an image.
+        ApiImageImport = "api_image_import",
+    }
+}
+
+base::str_enum! {
+    /// Where a task is.
+    pub enum TaskStatus {
+        /// Nobody has begun.
+        Pending = "pending",
+        /// At work.
+        Processing = "processing",
+        /// Done.
+        Success = "success",
+        /// Not done, and nothing is left of it.
+        Failure = "failure",
     }
 }
 
@@ -124,11 +152,10 @@ impl Image {
 
     /// The custom properties alone.
     pub fn properties(&self) -> BTreeMap<String, String> {
-        const OWN: [&str; 4] = ["self", "file", "schema", "os_hidden"];
-        let custom = self
-            .rest
-            .iter()
-            .filter(|(name, _)| !OWN.contains(&name.as_str()));
+        const OWN: [&str; 5] = ["self", "file", "schema", "os_hidden", "stores"];
+        // What glance keeps for itself is nobody's property.
+        let own = |name: &str| OWN.contains(&name) || name.starts_with("os_glance_");
+        let custom = self.rest.iter().filter(|(name, _)| !own(name));
         custom
             .filter_map(|(name, v)| Some((name.clone(), v.as_str()?.to_string())))
             .collect()

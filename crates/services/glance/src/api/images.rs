@@ -2,12 +2,13 @@
 
 use super::{filters, views};
 use crate::Glance;
-use crate::db::images::{self, Image, get, get_for_update, save_belongings};
+use crate::db::images::{self, Image, drop_locations, get, get_for_update, save_belongings};
 use crate::db::{ImageRow, MemberRow, PropertyRow, TagRow};
 use crate::image::{attributes, patch};
-use crate::periodic::files::remove_deleted;
+use crate::periodic::files::remove_dropped;
 use base::{Error, Result};
 use glance_types::{ImageStatus, Visibility};
+use oslo_context::RequestContext;
 use oslo_db::{Tx, cell, eq, is_duplicate, set};
 use oslo_http::{Reply, Req, parse_paging};
 use serde_json::{Value, json};
@@ -30,7 +31,10 @@ pub async fn list(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     };
     let last = found.last().filter(|_| more);
     Reply::ok(&views::ImagesView {
-        images: found.iter().map(views::image).collect(),
+        images: found
+            .iter()
+            .map(|i| views::image(i, &glance.stores))
+            .collect(),
         first: link(req.query.with(&[], &["marker"])),
         next: last.map(|last| link(req.query.with(&[("marker", &last.row.id)], &[]))),
         schema: "/v2/schemas/images",
@@ -41,11 +45,11 @@ pub async fn show(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
     let image = glance.db.read(move |tx| get(tx, &ctx, &id)).await?;
     req.enforce("get_image", &image.target())?;
-    Reply::ok(&views::image(&image))
+    Reply::ok(&views::image(&image, &glance.stores))
 }
 
 /// Rules on what an image shall be, beside the rule on changing it.
-fn check_visibility(req: &Req, image: &Image) -> Result<()> {
+pub fn check_visibility(req: &Req, image: &Image) -> Result<()> {
     match image.row.visibility {
         Visibility::Public => req.enforce("publicize_image", &image.target()),
         Visibility::Community => req.enforce("communitize_image", &image.target()),
@@ -53,14 +57,15 @@ fn check_visibility(req: &Req, image: &Image) -> Result<()> {
     }
 }
 
-pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
+/// A new image of which nothing is known.
+pub fn blank(glance: &Glance, ctx: &RequestContext) -> Image {
     let now = glance.clock.now();
     let row = ImageRow {
         id: base::new_id(),
         name: None,
         status: ImageStatus::Queued,
         visibility: Visibility::Shared,
-        owner: req.ctx.project_id.clone(),
+        owner: ctx.project_id.clone(),
         checksum: None,
         os_hash_algo: None,
         os_hash_value: None,
@@ -72,7 +77,8 @@ pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         min_ram: 0,
         protected: false,
         os_hidden: false,
-        file: None,
+        staged: None,
+        staged_facts: None,
         upload: None,
         upload_owner: None,
         upload_lease: None,
@@ -80,12 +86,17 @@ pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         updated_at: now,
         deleted_at: None,
     };
-    let mut image = Image {
+    Image {
         row,
         properties: BTreeMap::new(),
         tags: BTreeSet::new(),
+        locations: Vec::new(),
         member: None,
-    };
+    }
+}
+
+pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
+    let mut image = blank(&glance, &req.ctx);
     let body = req.json.as_ref().and_then(Value::as_object);
     let body = body.ok_or_else(|| Error::bad_request("Request body must be a JSON object."))?;
     for (name, value) in body {
@@ -109,7 +120,18 @@ pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         })?;
     tracing::info!(image.id = %image.row.id, "image created");
     let location = format!("{}/v2/images/{}", req.base_url, image.row.id);
-    Ok(Reply::json(201, &views::image(&image))?.header("location", location))
+    let stores: Vec<&str> = glance
+        .stores
+        .writable()
+        .map(|(b, _)| b.id.as_str())
+        .collect();
+    Ok(Reply::json(201, &views::image(&image, &glance.stores))?
+        .header("location", location)
+        .header(
+            "openstack-image-import-methods",
+            glance.conf.enabled_import_methods.join(","),
+        )
+        .header("openstack-image-store-ids", stores.join(",")))
 }
 
 pub async fn update(glance: Arc<Glance>, req: Req) -> Result<Reply> {
@@ -167,7 +189,7 @@ pub async fn update(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         Ok(image)
     };
     let image = glance.db.write(write).await?;
-    Reply::ok(&views::image(&image))
+    Reply::ok(&views::image(&image, &glance.stores))
 }
 
 pub async fn delete(glance: Arc<Glance>, req: Req) -> Result<Reply> {
@@ -182,15 +204,16 @@ pub async fn delete(glance: Arc<Glance>, req: Req) -> Result<Reply> {
                 "Image {id} is protected and cannot be deleted."
             )));
         }
-        let status = match image.row.file {
-            Some(_) => ImageStatus::PendingDelete,
-            None => ImageStatus::Deleted,
+        let status = match drop_locations(tx, eq("image", &id))? {
+            0 => ImageStatus::Deleted,
+            _ => ImageStatus::PendingDelete,
         };
         let values = [
             set("status", status),
             set("deleted_at", now),
             set("updated_at", now),
             ("upload", cell(None::<String>)),
+            ("staged", cell(None::<String>)),
         ];
         tx.update::<ImageRow>(eq("id", &id), &values)?;
         tx.delete::<PropertyRow>(eq("image", &id))?;
@@ -201,7 +224,11 @@ pub async fn delete(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let row = glance.db.write(write).await?;
     tracing::info!(image.id = %row.id, "image deleted");
     // The image is gone already; if its file resists, the reconciler tries again.
-    if let Err(e) = remove_deleted(&glance, &row).await {
+    let mut removed = remove_dropped(&glance, &row.id).await;
+    if let (Ok(()), Some(staged)) = (&removed, &row.staged) {
+        removed = crate::upload::remove_file(&glance, staged).await;
+    }
+    if let Err(e) = removed {
         tracing::warn!(image.id = %row.id, "its file could not be removed yet: {e}");
         glance.poke_files();
     }

@@ -1,9 +1,11 @@
 //! Images and members as callers see them: views that borrow from the rows and become bytes without a tree between.
 
-use crate::db::MemberRow;
 use crate::db::images::Image;
+use crate::db::{MemberRow, TaskRow};
+use crate::stores::Stores;
 use glance_types::{ImageStatus, MemberStatus, Visibility};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An image. No custom property has an attribute's name: `image/attributes.rs` sees to that.
@@ -30,13 +32,29 @@ pub struct ImageView<'a> {
     created_at: String,
     updated_at: String,
     tags: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stores: Option<String>,
     #[serde(rename = "self")]
     own: String,
     file: String,
     schema: &'static str,
 }
 
-pub fn image(image: &Image) -> ImageView<'_> {
+/// The stores that hold copies, those that are read first first.
+fn store_names(image: &Image, stores: &Stores) -> Option<String> {
+    match image.locations.as_slice() {
+        [] => None,
+        [one] => Some(stores.find(&one.store)?.id.clone()),
+        many => {
+            let mut found: Vec<_> = many.iter().filter_map(|l| stores.find(&l.store)).collect();
+            found.sort_by_key(|b| (std::cmp::Reverse(b.weight), &b.id));
+            let names: Vec<&str> = found.iter().map(|b| b.id.as_str()).collect();
+            Some(names.join(","))
+        }
+    }
+}
+
+pub fn image<'a>(image: &'a Image, stores: &Stores) -> ImageView<'a> {
     let row = &image.row;
     ImageView {
         properties: &image.properties,
@@ -59,10 +77,33 @@ pub fn image(image: &Image) -> ImageView<'_> {
         created_at: row.created_at.iso_z(),
         updated_at: row.updated_at.iso_z(),
         tags: &image.tags,
+        stores: store_names(image, stores),
         own: format!("/v2/images/{}", row.id),
         file: format!("/v2/images/{}/file", row.id),
         schema: "/v2/schemas/image",
     }
+}
+
+/// A task as it stands beside its image.
+pub fn image_task(row: &TaskRow) -> base::Result<Value> {
+    let parsed = |text: Option<&str>| text.map_or(Ok(Value::Null), serde_json::from_str);
+    Ok(json!({
+        "id": row.id,
+        "image_id": row.image_id,
+        "request_id": row.request_id,
+        "user_id": row.user_id,
+        "type": row.r#type,
+        "status": row.status,
+        "owner": row.owner,
+        "expires_at": row.expires_at.map(|at| at.iso_z()),
+        "created_at": row.created_at.iso_z(),
+        "updated_at": row.updated_at.iso_z(),
+        "deleted_at": null,
+        "deleted": false,
+        "input": parsed(Some(&row.input))?,
+        "result": parsed(row.result.as_deref())?,
+        "message": row.message,
+    }))
 }
 
 /// A page of images.

@@ -1,10 +1,10 @@
 //! An image with what belongs to it: properties, tags, whether the caller is a member.
 
 use super::visible::may_see;
-use super::{ImageRow, MemberRow, PropertyRow, TagRow};
+use super::{ImageRow, LocationRow, LocationStatus, MemberRow, PropertyRow, TagRow};
 use base::{Error, Result};
 use oslo_context::RequestContext;
-use oslo_db::{Tx, all, eq, is_in, is_null};
+use oslo_db::{Tx, all, eq, is_in, is_null, set};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,6 +13,8 @@ pub struct Image {
     pub row: ImageRow,
     pub properties: BTreeMap<String, String>,
     pub tags: BTreeSet<String>,
+    /// Copies of its data.
+    pub locations: Vec<LocationRow>,
     /// The caller's membership.
     pub member: Option<MemberRow>,
 }
@@ -76,13 +78,30 @@ pub fn gather(tx: &mut Tx, rows: Vec<ImageRow>) -> Result<Vec<Image>> {
     for t in tx.select::<TagRow>(is_in("image", ids.iter()))? {
         tags.entry(t.image).or_default().insert(t.tag);
     }
+    let mut locations: HashMap<String, Vec<LocationRow>> = HashMap::new();
+    let readable = all([
+        is_in("image", ids.iter()),
+        eq("status", LocationStatus::Active),
+    ]);
+    for location in tx.select::<LocationRow>(readable)? {
+        let own = locations.entry(location.image.clone()).or_default();
+        own.push(location);
+    }
     let image = |row: ImageRow| Image {
+        locations: locations.remove(&row.id).unwrap_or_default(),
         properties: properties.remove(&row.id).unwrap_or_default(),
         tags: tags.remove(&row.id).unwrap_or_default(),
         member: None,
         row,
     };
     Ok(rows.into_iter().map(image).collect())
+}
+
+/// Marks copies of an image for removal and says how many.
+pub fn drop_locations(tx: &mut Tx, cond: oslo_db::Cond) -> Result<u64> {
+    let live = eq("status", LocationStatus::Active);
+    let values = [set("status", LocationStatus::PendingDelete)];
+    tx.update::<LocationRow>(all([cond, live]), &values)
 }
 
 /// Makes the stored properties and tags those of `image`.

@@ -29,6 +29,8 @@ pub const RESERVED: [&str; 6] = [
     "deleted_at",
     "locations",
 ];
+/// How properties begin that glance keeps for itself.
+pub const GLANCE_OWN: &str = "os_glance_";
 /// Attributes with a meaning, that a patch may set and never remove.
 pub const BASE: [&str; 11] = [
     "id",
@@ -109,7 +111,7 @@ pub fn set(image: &mut Image, conf: &Conf, name: &str, value: &Value) -> Result<
             "Attribute '{name}' is read-only."
         )));
     }
-    if RESERVED.contains(&name) {
+    if RESERVED.contains(&name) || name.starts_with(GLANCE_OWN) {
         return Err(Error::forbidden(format!("Attribute '{name}' is reserved.")));
     }
     let formats = ["container_format", "disk_format"];

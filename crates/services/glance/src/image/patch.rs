@@ -1,6 +1,6 @@
 //! JSON patches in glance's two dialects: `openstack-images-v2.1-json-patch` (RFC 6902's form, depth one) and `v2.0`.
 
-use super::attributes::{BASE, READ_ONLY, RESERVED, set};
+use super::attributes::{BASE, GLANCE_OWN, READ_ONLY, RESERVED, set};
 use crate::Conf;
 use crate::db::images::Image;
 use base::{Error, Kind, Result};
@@ -135,6 +135,9 @@ pub fn apply(image: &mut Image, conf: &Conf, change: &Change) -> Result<()> {
         return Err(Error::forbidden(
             "It's not allowed to add locations if locations are invisible.",
         ));
+    }
+    if name.starts_with(GLANCE_OWN) {
+        return Err(Error::forbidden(format!("Attribute '{name}' is reserved.")));
     }
     let missing = || Error::conflict(format!("Property {name} does not exist."));
     match change.op {

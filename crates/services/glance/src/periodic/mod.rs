@@ -1,4 +1,5 @@
 //! Reconcilers.
 
 pub mod files;
+pub mod tasks;
 pub mod uploads;

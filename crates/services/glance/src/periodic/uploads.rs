@@ -1,11 +1,11 @@
-//! Images that are `saving` though nobody receives their data any more go back to `queued`.
+//! Images that are `saving` or `uploading` though nobody receives their data any more go back to `queued`.
 
 use crate::db::ImageRow;
 use crate::{Glance, upload};
 use async_trait::async_trait;
 use base::Result;
 use glance_types::ImageStatus;
-use oslo_db::eq;
+use oslo_db::{all, is_in, not_null};
 use oslo_service::{Reconciler, Report};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -34,7 +34,10 @@ impl Reconciler for Uploads {
         };
         let saving = glance
             .db
-            .read(|tx| tx.select::<ImageRow>(eq("status", ImageStatus::Saving)))
+            .read(|tx| {
+                let moving = is_in("status", [ImageStatus::Saving, ImageStatus::Uploading]);
+                tx.select::<ImageRow>(all([moving, not_null("upload")]))
+            })
             .await?;
         let mut report = Report {
             examined: saving.len() as u64,

@@ -75,6 +75,7 @@ pub struct Cloud {
     pub state: Arc<Glance>,
     pub clock: Clock,
     pub folder: PathBuf,
+    conf: Conf,
     _supervisor: Arc<Supervisor>,
     keeper: bool,
 }
@@ -94,7 +95,14 @@ impl Answer {
 impl Drop for Cloud {
     fn drop(&mut self) {
         if self.keeper {
-            let _ = std::fs::remove_dir_all(&self.folder);
+            let own = self.folder.file_name().unwrap().to_owned();
+            let beside = std::fs::read_dir(self.folder.parent().unwrap()).unwrap();
+            for entry in beside.flatten() {
+                let name = entry.file_name();
+                if name.as_encoded_bytes().starts_with(own.as_encoded_bytes()) {
+                    let _ = std::fs::remove_dir_all(entry.path());
+                }
+            }
         }
     }
 }
@@ -119,9 +127,30 @@ impl Cloud {
             self.db.clone(),
             self.folder.clone(),
             self.clock.clone(),
-            Conf::default(),
+            self.conf.clone(),
         )
         .await
+    }
+
+    /// The files of a folder beside the default store's.
+    pub fn files_of(&self, name: &str) -> Vec<String> {
+        let own = self.folder.file_name().unwrap().to_string_lossy();
+        let folder = self.folder.with_file_name(format!("{own}-{name}"));
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    /// Waits until no import is at work.
+    pub async fn imported(&self) {
+        let patience = std::time::Duration::from_secs(60);
+        self.state.engine.wait_idle(patience).await.unwrap();
+    }
+
+    pub async fn show(&self, id: &str) -> Value {
+        let path = format!("/v2/images/{id}");
+        self.ok("admin", "GET", &path, None).await
     }
 
     async fn start(db: Db, folder: PathBuf, clock: Clock, conf: Conf) -> Cloud {
@@ -131,7 +160,7 @@ impl Cloud {
             auth: Arc::new(Names),
             conf: Conf {
                 filesystem_store_datadir: folder.clone(),
-                ..conf
+                ..conf.clone()
             },
             clock: clock.clone(),
             supervisor: Arc::clone(&supervisor),
@@ -145,6 +174,7 @@ impl Cloud {
             state,
             clock,
             folder,
+            conf,
             _supervisor: supervisor,
             keeper: false,
         }

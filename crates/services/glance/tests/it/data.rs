@@ -2,7 +2,7 @@
 
 use crate::cloud::Cloud;
 use base::Timestamp;
-use glance::db::ImageRow;
+use glance::db::{ImageRow, LocationRow};
 use glance::periodic::{files::Files, uploads::Uploads};
 use oslo_db::{eq, set};
 use oslo_http::{Body, Bytes};
@@ -168,16 +168,24 @@ async fn files_of_deleted_images_go_even_after_a_crash() {
         .db
         .write(move |tx| {
             let values = [set("status", "pending_delete"), set("deleted_at", now)];
-            tx.update::<ImageRow>(eq("id", &row), &values)
+            tx.update::<ImageRow>(eq("id", &row), &values)?;
+            let values = [set("status", "pending_delete")];
+            tx.update::<LocationRow>(eq("image", &row), &values)
         })
         .await
         .unwrap();
     assert_eq!(cloud.files().len(), 1);
     Files::new(&cloud.state).run().await.unwrap();
     assert_eq!(cloud.files(), Vec::<String>::new());
+    let gone = cloud
+        .db
+        .read(move |tx| tx.find::<ImageRow>(eq("id", &id)))
+        .await
+        .unwrap();
+    assert_eq!(gone.unwrap().status.as_str(), "deleted");
 }
 
-fn qcow2(backing: &[u8]) -> Vec<u8> {
+pub fn qcow2(backing: &[u8]) -> Vec<u8> {
     let mut head = vec![0u8; 4096];
     head[..8].copy_from_slice(&[b'Q', b'F', b'I', 0xfb, 0, 0, 0, 2]);
     if !backing.is_empty() {

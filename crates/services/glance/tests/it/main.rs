@@ -2,7 +2,9 @@
 
 mod cloud;
 mod data;
+mod imports;
 mod mariadb;
 mod members;
 mod metadefs;
 mod records;
+mod web;

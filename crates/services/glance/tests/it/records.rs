@@ -297,8 +297,15 @@ async fn documents() {
         404
     );
     let import = cloud.ok("p1", "GET", "/v2/info/import", None).await;
-    assert_eq!(import["import-methods"]["value"], json!([]));
-    assert_eq!(cloud.ask("p1", "GET", "/v2/info/stores", None).await.0, 404);
+    assert_eq!(
+        import["import-methods"]["value"],
+        json!(["glance-direct", "web-download", "copy-image"])
+    );
+    let stores = cloud.ok("p1", "GET", "/v2/info/stores", None).await;
+    assert_eq!(
+        stores,
+        json!({"stores": [{"id": "file", "default": "true"}]})
+    );
     // Faults speak HTML unless asked otherwise.
     let missing = cloud
         .send("p1", "GET", "/v2/images/none", &[], Body::Empty)

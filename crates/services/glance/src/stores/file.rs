@@ -34,6 +34,25 @@ impl Store {
         Ok(())
     }
 
+    /// Makes a copy of `source` the file of this name, durably. Where the folders share a disk nothing is copied.
+    pub fn take(&self, source: &Path, name: &str) -> Result<()> {
+        let part = self.part(name);
+        match std::fs::remove_file(&part) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
+        if std::fs::hard_link(source, &part).is_err() {
+            std::fs::copy(source, &part).map_err(|e| match e.kind() {
+                ErrorKind::StorageFull => {
+                    Error::new(base::Kind::TooLarge, "Image storage media is full.").log(e)
+                }
+                _ => e.into(),
+            })?;
+            std::fs::File::open(&part)?.sync_all()?;
+        }
+        self.keep(name)
+    }
+
     /// Removes a file and its part; missing ones are fine.
     pub fn remove(&self, name: &str) -> Result<()> {
         for path in [self.path(name), self.part(name)] {

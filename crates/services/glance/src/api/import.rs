@@ -1,0 +1,45 @@
+//! `POST /v2/images/{id}/import`.
+
+use crate::Glance;
+use crate::db::images::get_for_update;
+use crate::flows::Method;
+use crate::import::{Import, submit, task_row};
+use base::Result;
+use glance_types::TaskType;
+use oslo_db::Tx;
+use oslo_http::{Reply, Req};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub async fn import(glance: Arc<Glance>, req: Req) -> Result<Reply> {
+    let body = req.json.clone();
+    let import = Import::parse(&glance, body.as_ref(), req.header("x-image-meta-store"))?;
+    let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
+    let (policy, engine) = (Arc::clone(req.policy()), glance.engine.clone());
+    let default = glance.stores.default().id.clone();
+    let input = input(&id, body, &import.stores);
+    let task = task_row(
+        &ctx,
+        TaskType::ApiImageImport,
+        &id,
+        &input,
+        glance.clock.now(),
+    );
+    let write = move |tx: &mut Tx| {
+        let mut image = get_for_update(tx, &ctx, &id)?;
+        match import.method {
+            Method::CopyImage => policy.enforce("copy_image", &ctx, &image.target())?,
+            _ => policy.enforce("modify_image", &ctx, &image.target())?,
+        }
+        submit(tx, &engine, &mut image, &import, &task, &default)
+    };
+    glance.db.write(write).await?;
+    glance.engine.wake();
+    tracing::info!(image.id = req.param("image_id"), "import accepted");
+    Ok(Reply::empty(202))
+}
+
+/// What the task remembers of the request.
+fn input(image: &str, body: Option<Value>, stores: &[String]) -> Value {
+    json!({"image_id": image, "import_req": body, "backend": stores})
+}

@@ -1,0 +1,5 @@
+//! Durable work on images.
+
+mod import_image;
+
+pub use import_image::{ImportImage, Method};
