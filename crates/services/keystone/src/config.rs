@@ -125,6 +125,34 @@ oslo_config::section! {
     }
 }
 
+base::str_enum! {
+    /// How limits of projects and domains hang together.
+    pub enum EnforcementModel {
+        /// Each stands alone.
+        Flat = "flat",
+        /// A project has at most what its domain has.
+        StrictTwoLevel = "strict_two_level",
+    }
+}
+oslo_config::choice!(EnforcementModel);
+
+oslo_config::section! {
+    /// Limits that other services ask for.
+    pub struct UnifiedLimitConf in "unified_limit" {
+        /// `flat`: each limit stands alone. `strict_two_level`: no project may have more than its domain, and projects have
+        /// no projects below them.
+        pub enforcement_model: EnforcementModel = EnforcementModel::Flat,
+    }
+}
+
+oslo_config::section! {
+    /// Catalogs of projects that have endpoints of their own.
+    pub struct EndpointFilterConf in "endpoint_filter" {
+        /// Whether projects for which nobody named endpoints have all of them, or none.
+        pub return_all_endpoints_if_no_filter: bool = true,
+    }
+}
+
 /// All sections of the identity service.
 #[derive(Clone, Debug, Default)]
 pub struct Conf {
@@ -148,6 +176,10 @@ pub struct Conf {
     pub totp: TotpConf,
     /// `[receipt]`
     pub receipt: ReceiptConf,
+    /// `[unified_limit]`
+    pub unified_limit: UnifiedLimitConf,
+    /// `[endpoint_filter]`
+    pub endpoint_filter: EndpointFilterConf,
 }
 
 impl Conf {
@@ -172,6 +204,8 @@ impl Conf {
             ComplianceConf::options(),
             TotpConf::options(),
             ReceiptConf::options(),
+            UnifiedLimitConf::options(),
+            EndpointFilterConf::options(),
         ];
         sections.concat()
     }
@@ -189,6 +223,8 @@ impl Conf {
             security_compliance: config.section()?,
             totp: config.section()?,
             receipt: config.section()?,
+            unified_limit: config.section()?,
+            endpoint_filter: config.section()?,
         })
     }
 }

@@ -122,6 +122,20 @@ impl Keystone {
         self.write(|_| Ok(())).await
     }
 
+    pub(crate) fn is_two_level(&self) -> bool {
+        self.conf.unified_limit.enforcement_model == config::EnforcementModel::StrictTwoLevel
+    }
+
+    /// How deep projects may be nested, domain included.
+    pub(crate) fn project_depth(&self) -> u64 {
+        let most = self.conf.keystone.max_project_tree_depth;
+        if self.is_two_level() {
+            most.min(2)
+        } else {
+            most
+        }
+    }
+
     /// How long a revocation must be remembered: until no token can be older.
     pub(crate) fn revocations_last(&self) -> Duration {
         Duration::from_secs(

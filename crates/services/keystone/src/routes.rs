@@ -1,4 +1,4 @@
-//! The whole HTTP surface on one page.
+//! The whole HTTP surface on one page, and what it goes on to in `routes/extensions.rs`.
 //!
 //! Every rule is checked inside: keystone's rules ask about the user, group, project, domain or role in question,
 //! and a token of a wrong scope is refused in keystone's own words.
@@ -7,7 +7,15 @@ use crate::Keystone;
 use crate::api::*;
 use oslo_http::{PUBLIC, Route, delete, get, inside, patch, post, put};
 
+mod extensions;
+
 pub(crate) fn routes() -> Vec<Route<Keystone>> {
+    let mut routes = core();
+    routes.extend(extensions::routes());
+    routes
+}
+
+fn core() -> Vec<Route<Keystone>> {
     vec![
         get("/", PUBLIC, versions::all),
         get("/v3", PUBLIC, versions::show),
@@ -42,6 +50,22 @@ pub(crate) fn routes() -> Vec<Route<Keystone>> {
             "/v3/auth/catalog",
             inside("identity:get_auth_catalog"),
             auth_scopes::show_catalog,
+        ),
+        get(
+            "/v3/auth/tokens/OS-PKI/revoked",
+            PUBLIC,
+            revocations::revocation_list,
+        ),
+        get(
+            "/v3/OS-REVOKE/events",
+            inside("identity:list_revoke_events"),
+            revocations::list,
+        ),
+        get("/v3/OS-SIMPLE-CERT/ca", PUBLIC, revocations::certificates),
+        get(
+            "/v3/OS-SIMPLE-CERT/certificates",
+            PUBLIC,
+            revocations::certificates,
         ),
         // domains and projects
         get(
@@ -156,72 +180,6 @@ pub(crate) fn routes() -> Vec<Route<Keystone>> {
             "/v3/users/{user_id}/projects",
             inside("identity:list_user_projects"),
             users::list_projects,
-        ),
-        // what users let others do for them
-        get(
-            "/v3/users/{user_id}/application_credentials",
-            inside("identity:list_application_credentials"),
-            app_creds::list,
-        ),
-        post(
-            "/v3/users/{user_id}/application_credentials",
-            inside("identity:create_application_credential"),
-            app_creds::create,
-        ),
-        get(
-            "/v3/users/{user_id}/application_credentials/{application_credential_id}",
-            inside("identity:get_application_credential"),
-            app_creds::show,
-        ),
-        delete(
-            "/v3/users/{user_id}/application_credentials/{application_credential_id}",
-            inside("identity:delete_application_credential"),
-            app_creds::delete,
-        ),
-        get(
-            "/v3/users/{user_id}/access_rules",
-            inside("identity:list_access_rules"),
-            access_rules::list,
-        ),
-        get(
-            "/v3/users/{user_id}/access_rules/{access_rule_id}",
-            inside("identity:get_access_rule"),
-            access_rules::show,
-        ),
-        delete(
-            "/v3/users/{user_id}/access_rules/{access_rule_id}",
-            inside("identity:delete_access_rule"),
-            access_rules::delete,
-        ),
-        get(
-            "/v3/OS-TRUST/trusts",
-            inside("identity:list_trusts"),
-            trusts::list,
-        ),
-        post(
-            "/v3/OS-TRUST/trusts",
-            inside("identity:create_trust"),
-            trusts::create,
-        ),
-        get(
-            "/v3/OS-TRUST/trusts/{trust_id}",
-            inside("identity:get_trust"),
-            trusts::show,
-        ),
-        delete(
-            "/v3/OS-TRUST/trusts/{trust_id}",
-            inside("identity:delete_trust"),
-            trusts::delete,
-        ),
-        get(
-            "/v3/OS-TRUST/trusts/{trust_id}/roles",
-            inside("identity:list_roles_for_trust"),
-            trusts::list_roles,
-        ),
-        get(
-            "/v3/OS-TRUST/trusts/{trust_id}/roles/{role_id}",
-            inside("identity:get_role_for_trust"),
-            trusts::show_role,
         ),
         get("/v3/groups", inside("identity:list_groups"), groups::list),
         post(

@@ -8,6 +8,7 @@ use crate::api::{
 };
 use crate::db::assignments::AssignmentRow;
 use crate::db::credentials::CredentialRow;
+use crate::db::domain_configs::DomainConfigRow;
 use crate::db::groups::GroupRow;
 use crate::db::implied_roles::ImpliedRoleRow;
 use crate::db::memberships::MembershipRow;
@@ -15,7 +16,7 @@ use crate::db::projects::{self, ProjectRow, ROOT};
 use crate::db::revocations::{self, Revoke};
 use crate::db::roles::RoleRow;
 use crate::db::users::{FormerPasswordRow, UserRow};
-use crate::db::{Extra, app_creds, duplicate_id, duplicate_name, trusts};
+use crate::db::{Extra, app_creds, duplicate_id, duplicate_name, endpoint_filters, limits, trusts};
 use crate::policy::{Target, enforce, wording};
 use base::{Error, Json, Result, new_hex_id};
 use oslo_db::{Tx, all, any, eq, is_in, set};
@@ -255,12 +256,15 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
         tx.delete::<CredentialRow>(is_in("project_id", targets.iter()))?;
         app_creds::delete(tx, is_in("project_id", targets.iter()))?;
         trusts::delete(tx, is_in("project_id", targets.iter()))?;
+        limits::delete_of(tx, targets)?;
+        endpoint_filters::delete_of_projects(tx, targets)?;
         let nothing: Option<String> = None;
         tx.update::<UserRow>(
             is_in("default_project_id", targets.iter()),
             &[set("default_project_id", nothing)],
         )?;
     }
+    tx.delete::<DomainConfigRow>(eq("domain_id", id))?;
     tx.delete::<UserRow>(eq("domain_id", id))?;
     tx.delete::<GroupRow>(eq("domain_id", id))?;
     tx.delete::<RoleRow>(eq("domain_id", id))?;

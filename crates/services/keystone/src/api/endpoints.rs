@@ -5,7 +5,9 @@ use crate::api::fields::{Fields, expecting};
 use crate::api::list::{By, Filter, collection, filters};
 use crate::api::{base_url, one, self_link, with_extra};
 use crate::db::Extra;
+use crate::db::endpoint_filters::ProjectEndpointRow;
 use crate::db::endpoints::{self, EndpointRow};
+use crate::db::policy_associations::PolicyAssociationRow;
 use crate::db::regions::{self, RegionRow};
 use crate::db::services::ServiceRow;
 use crate::policy::{Target, enforce};
@@ -170,6 +172,8 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     keystone
         .write(move |tx| {
             endpoints::get(tx, &id)?;
+            tx.delete::<ProjectEndpointRow>(eq("endpoint_id", &id))?;
+            tx.delete::<PolicyAssociationRow>(eq("endpoint_id", &id))?;
             tx.delete::<EndpointRow>(eq("id", &id)).map(drop)
         })
         .await?;

@@ -41,6 +41,10 @@ impl Fields {
             .ok_or_else(|| wrong_type(key, "object"))
     }
 
+    pub(crate) fn new(object: Extra) -> Fields {
+        Fields(object)
+    }
+
     pub(crate) fn all(&self) -> &Extra {
         &self.0
     }

@@ -6,6 +6,7 @@ use crate::api::list::{By, collection, filters};
 use crate::api::{base_url, one, self_link, with_extra};
 use crate::db::missing;
 use crate::db::policies::{self, PolicyRow};
+use crate::db::policy_associations::PolicyAssociationRow;
 use crate::policy::{Target, enforce};
 use base::{Dir, Error, Json, Result, new_hex_id};
 use oslo_db::{eq, set};
@@ -13,7 +14,7 @@ use oslo_http::{Reply, Req};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn view(base: &str, p: &PolicyRow) -> Value {
+pub(crate) fn view(base: &str, p: &PolicyRow) -> Value {
     let view = json!({
         "id": p.id,
         "type": p.r#type,
@@ -93,9 +94,12 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     enforce(&req, "identity:delete_policy", Target::new())?;
     let id = req.param("policy_id").to_string();
     keystone
-        .write(move |tx| match tx.delete::<PolicyRow>(eq("id", &id))? {
-            0 => Err(missing("policy", &id)),
-            _ => Ok(()),
+        .write(move |tx| {
+            tx.delete::<PolicyAssociationRow>(eq("policy_id", &id))?;
+            match tx.delete::<PolicyRow>(eq("id", &id))? {
+                0 => Err(missing("policy", &id)),
+                _ => Ok(()),
+            }
         })
         .await?;
     Ok(Reply::empty(204))

@@ -12,7 +12,7 @@ use crate::db::credentials::CredentialRow;
 use crate::db::projects::{self, ProjectRow};
 use crate::db::revocations::{self, Revoke};
 use crate::db::users::UserRow;
-use crate::db::{Extra, app_creds, duplicate_name, trusts};
+use crate::db::{Extra, app_creds, duplicate_name, endpoint_filters, limits, trusts};
 use crate::policy::{Target, enforce};
 use base::{Error, Json, Result, new_hex_id};
 use oslo_db::{Tx, all, eq, set};
@@ -198,7 +198,7 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         options: Json(merged_options(&Extra::new(), fields.object("options")?)),
         extra: Json(fields.rest()),
     };
-    let (new, depth) = (row.clone(), keystone.conf.keystone.max_project_tree_depth);
+    let (new, depth) = (row.clone(), keystone.project_depth());
     keystone.write(move |tx| insert(tx, &new, depth)).await?;
     tracing::info!(project.id = row.id, "project created");
     one(201, "project", view(&base_url(&keystone, &req), &row))
@@ -315,6 +315,8 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             tx.delete::<CredentialRow>(eq("project_id", &row.id))?;
             app_creds::delete(tx, eq("project_id", &row.id))?;
             trusts::delete(tx, eq("project_id", &row.id))?;
+            limits::delete_of(tx, std::slice::from_ref(&row.id))?;
+            endpoint_filters::delete_of_projects(tx, std::slice::from_ref(&row.id))?;
             tx.delete::<ProjectRow>(eq("id", &row.id)).map(drop)
         })
         .await?;

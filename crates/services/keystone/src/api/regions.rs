@@ -5,6 +5,7 @@ use crate::api::fields::Fields;
 use crate::api::list::{By, collection, filters};
 use crate::api::{base_url, one, self_link, with_extra};
 use crate::db::endpoints::EndpointRow;
+use crate::db::policy_associations::PolicyAssociationRow;
 use crate::db::regions::{self, RegionRow};
 use crate::db::{duplicate_id, missing};
 use crate::policy::{Target, enforce};
@@ -160,6 +161,7 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
                     "Unable to delete region {id} because it or its child regions have associated endpoints."
                 )));
             }
+            tx.delete::<PolicyAssociationRow>(is_in("region_id", gone.iter()))?;
             tx.delete::<RegionRow>(is_in("id", gone.iter())).map(drop)
         })
         .await?;

@@ -4,11 +4,13 @@ use crate::Keystone;
 use crate::api::fields::Fields;
 use crate::api::list::{By, Filter, collection, filters};
 use crate::api::{base_url, one, self_link, with_extra};
+use crate::db::endpoint_filters::ProjectEndpointRow;
 use crate::db::endpoints::EndpointRow;
+use crate::db::policy_associations;
 use crate::db::services::{self, ServiceRow};
 use crate::policy::{Target, enforce};
 use base::{Dir, Json, Result, new_hex_id};
-use oslo_db::{eq, set};
+use oslo_db::{eq, is_in, set};
 use oslo_http::{Reply, Req};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -103,6 +105,10 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     keystone
         .write(move |tx| {
             services::get(tx, &id)?;
+            let endpoints: Vec<EndpointRow> = tx.select(eq("service_id", &id))?;
+            let endpoints: Vec<String> = endpoints.into_iter().map(|e| e.id).collect();
+            tx.delete::<ProjectEndpointRow>(is_in("endpoint_id", endpoints.iter()))?;
+            policy_associations::delete_of_services(tx, &id, &endpoints)?;
             tx.delete::<EndpointRow>(eq("service_id", &id))?;
             tx.delete::<ServiceRow>(eq("id", &id)).map(drop)
         })

@@ -3,13 +3,17 @@
 pub(crate) mod app_creds;
 pub(crate) mod assignments;
 pub(crate) mod credentials;
+pub(crate) mod domain_configs;
+pub(crate) mod endpoint_filters;
 pub(crate) mod endpoints;
 pub(crate) mod generation;
 pub(crate) mod groups;
 pub(crate) mod implied_roles;
 pub(crate) mod keys;
+pub(crate) mod limits;
 pub(crate) mod memberships;
 pub(crate) mod policies;
+pub(crate) mod policy_associations;
 pub(crate) mod projects;
 pub(crate) mod regions;
 pub(crate) mod revocations;
@@ -49,6 +53,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-25-passwords",
         sql: include_str!("../../migrations/2026-11-25-passwords.sql"),
+    },
+    Migration {
+        id: "2026-11-25-catalog-and-limits",
+        sql: include_str!("../../migrations/2026-11-25-catalog-and-limits.sql"),
     },
 ];
 

@@ -1,5 +1,6 @@
 //! The catalog of a scope: templates of addresses with the scope's ids filled in.
 
+use crate::db::endpoint_filters;
 use crate::db::endpoints::EndpointRow;
 use crate::db::services::ServiceRow;
 use base::Result;
@@ -40,10 +41,28 @@ impl Substitutions<'_> {
 }
 
 /// Enabled services with their enabled endpoints, as a token shows them.
-pub(crate) fn build(tx: &mut Tx, with: &Substitutions<'_>) -> Result<Vec<CatalogService>> {
+///
+/// A project for which somebody named endpoints has these, and services without any of them are left out; the others
+/// have all, or none if `all_unless_named` is not set.
+pub(crate) fn build(
+    tx: &mut Tx,
+    with: &Substitutions<'_>,
+    all_unless_named: bool,
+) -> Result<Vec<CatalogService>> {
+    let theirs = match with.project_id {
+        Some(id) => endpoint_filters::of_project(tx, id)?,
+        None => None,
+    };
+    if theirs.is_none() && !all_unless_named {
+        return Ok(vec![]);
+    }
     let mut services: Vec<ServiceRow> = tx.select(eq("enabled", true))?;
     services.sort_by(|a, b| (&a.r#type, &a.id).cmp(&(&b.r#type, &b.id)));
     let mut endpoints: Vec<EndpointRow> = tx.select(eq("enabled", true))?;
+    if let Some(theirs) = &theirs {
+        endpoints.retain(theirs);
+        services.retain(|s| endpoints.iter().any(|e| e.service_id == s.id));
+    }
     endpoints.sort_by(|a, b| (&a.interface, &a.id).cmp(&(&b.interface, &b.id)));
     let mut catalog = Vec::with_capacity(services.len());
     for service in services {

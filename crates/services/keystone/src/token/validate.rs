@@ -108,9 +108,10 @@ impl Keystone {
         }
         let (user_id, scope) = (key.0.clone(), key.1.clone());
         let now = self.clock.now();
+        let all_endpoints = self.conf.endpoint_filter.return_all_endpoints_if_no_filter;
         let facts = self
             .db
-            .read(move |tx| facts(tx, &user_id, &scope, now))
+            .read(move |tx| facts(tx, &user_id, &scope, now, all_endpoints))
             .await?
             .ok_or_else(not_found)?;
         let standing = Arc::new(assemble(&key.1, facts)?);
@@ -125,6 +126,7 @@ pub(crate) fn facts(
     user_id: &str,
     scope: &Scope,
     now: Timestamp,
+    all_endpoints: bool,
 ) -> Result<Option<Facts>> {
     let Some((user, user_domain)) = enabled_user(tx, user_id)? else {
         return Ok(None);
@@ -205,6 +207,7 @@ pub(crate) fn facts(
             project_id,
             user_id,
         },
+        all_endpoints,
     )?);
     Ok(Some(facts))
 }
