@@ -10,7 +10,7 @@ oslo_config::section! {
         /// How many hosts a second each server tells of what is new on others: members of groups, ends of tunnels. Where a
         /// change concerns a thousand hosts it thus takes some seconds to reach all of them; what a host has to do itself is
         /// told at once.
-        pub neighbour_notices_per_second: u32 = 200,
+        pub neighbour_notices_per_second: u32 = 100,
         /// Largest packet of the physical network.
         pub global_physnet_mtu: i64 = 1500,
         /// Kinds of network that projects get, the first that has room.

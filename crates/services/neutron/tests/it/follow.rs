@@ -69,7 +69,6 @@ impl Follower {
 
 struct World {
     url: String,
-    bus: Bus,
     clock: Clock,
     house: House,
     followers: Vec<Follower>,
@@ -92,7 +91,6 @@ impl World {
         }
         let mut world = World {
             url: url.into(),
-            bus,
             clock,
             house,
             followers,
