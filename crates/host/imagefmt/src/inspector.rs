@@ -116,6 +116,10 @@ impl Inspector {
                 Format::Vhd,
             ),
             (at(0, b"LUKS\xba\xbe"), Format::Luks),
+            (
+                at(0, b"WithoutFreeSpace") || at(0, b"WithouFreSpacExt"),
+                Format::Ploop,
+            ),
             (at(32769, b"CD001"), Format::Iso),
             (at(510, &[0x55, 0xaa]), Format::Gpt),
         ];
@@ -161,6 +165,14 @@ impl Inspector {
                     problems.push("vhd depends on another image".into());
                 }
                 (size, problems)
+            }
+            Format::Ploop => {
+                // Sectors; the older of the two forms has 32 bits for them.
+                let sectors = match head.starts_with(b"WithouFreSpacExt") {
+                    true => le64(head, 36),
+                    false => le32(head, 36).map(u64::from),
+                };
+                known(sectors.map(|s| s.saturating_mul(512)), "ploop")
             }
             Format::Luks => {
                 let version = head.get(6..8).map(|v| u16::from_be_bytes([v[0], v[1]]));

@@ -29,6 +29,8 @@ base::str_enum! {
         Vhdx = "vhdx",
         Iso = "iso",
         Luks = "luks",
+        /// Parallels' format, as OpenVZ has it.
+        Ploop = "ploop",
     }
 }
 
@@ -38,6 +40,7 @@ impl Format {
         match self {
             Format::Vhd => "vpc",
             Format::Gpt | Format::Iso => "raw",
+            Format::Ploop => "parallels",
             other => other.as_str(),
         }
     }

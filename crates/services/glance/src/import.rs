@@ -1,9 +1,11 @@
 //! An import as it is asked for: what may be imported from where into which stores, and the task that will do it.
 
 use crate::Glance;
-use crate::db::images::Image;
-use crate::db::{ImageRow, TaskRow};
-use crate::flows::{ImportImage, Method};
+use crate::db::images::{Image, drop_locations};
+use crate::db::{ImageRow, LocationRow, TaskRow};
+use crate::flows::{Claim, ImportImage, Method};
+use crate::image::attributes::refuse_signed;
+use crate::upload::location;
 use base::{Error, Result, Timestamp};
 use glance_types::{ImageStatus, TaskStatus, TaskType};
 use oslo_context::RequestContext;
@@ -38,6 +40,7 @@ struct ImportBody {
 pub struct Import {
     pub method: Method,
     pub uri: Option<String>,
+    pub claim: Option<Claim>,
     pub stores: Vec<String>,
     /// Whether the caller named the stores one by one.
     named: bool,
@@ -52,7 +55,8 @@ impl Import {
             .map_err(|e| Error::bad_request(format!("Import request is not valid: {e}")))?;
         let name = &body.method.name;
         let enabled = glance.conf.enabled_import_methods.contains(name);
-        let method = Method::parse(name).ok().filter(|_| enabled);
+        let method = Method::parse(name).ok();
+        let method = method.filter(|m| enabled && *m != Method::Location);
         let method = method
             .ok_or_else(|| Error::bad_request(format!("Unknown import method name '{name}'.")))?;
         let uri = match (method, body.method.uri) {
@@ -105,10 +109,23 @@ impl Import {
         Ok(Import {
             method,
             uri,
+            claim: None,
             stores,
             named,
             all_must_succeed: body.all_stores_must_succeed.unwrap_or(true),
         })
+    }
+
+    /// A look at data that stays on the web, and that a store can read.
+    pub fn location(uri: &str, claim: Option<Claim>, store: &str) -> Import {
+        Import {
+            method: Method::Location,
+            uri: Some(uri.to_string()),
+            claim,
+            stores: vec![store.to_string()],
+            named: true,
+            all_must_succeed: true,
+        }
     }
 
     /// What must be true of the image. Gives the stores that are still to be filled.
@@ -126,7 +143,7 @@ impl Import {
         }
         let needed = match self.method {
             Method::GlanceDirect => ImageStatus::Uploading,
-            Method::WebDownload => ImageStatus::Queued,
+            Method::WebDownload | Method::Location => ImageStatus::Queued,
             Method::CopyImage => ImageStatus::Active,
         };
         let half = self.method == Method::GlanceDirect && row.staged.is_none();
@@ -194,11 +211,16 @@ pub fn submit(
         return Err(Error::conflict("Image has active task"));
     }
     let stores = import.check(image, default_store)?;
+    if import.method != Method::CopyImage {
+        refuse_signed(image)?;
+    }
     if stores.is_empty() {
         // Every store has it already.
         return Ok(());
     }
     if import.method != Method::CopyImage {
+        // Whatever the image was said to be before.
+        drop_locations(tx, eq("image", &id))?;
         let values = [
             set("status", ImageStatus::Importing),
             set("updated_at", task.created_at),
@@ -209,6 +231,15 @@ pub fn submit(
     image.properties.insert(FAILED.into(), String::new());
     crate::db::images::save_belongings(tx, image)?;
     tx.insert(task)?;
+    if let (Method::Location, Some(uri), Some(store)) = (import.method, &import.uri, stores.first())
+    {
+        let location = LocationRow {
+            file: None,
+            url: Some(uri.clone()),
+            ..location(&id, store, "", task.created_at)
+        };
+        tx.insert(&location)?;
+    }
     let flow = ImportImage {
         task: task.id.clone(),
         image: id.clone(),
@@ -222,6 +253,7 @@ pub fn submit(
         stores,
         all_must_succeed: import.all_must_succeed,
         facts: None,
+        claim: import.claim.clone(),
         failed: Vec::new(),
     };
     engine.submit(tx, &flow).map(drop)

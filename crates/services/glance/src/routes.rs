@@ -2,7 +2,8 @@
 
 use crate::api::metadefs::{namespaces, objects, properties, resource_types, tags as metadef_tags};
 use crate::api::{
-    actions, data, images, import, info, locations, members, schemas, stores, tags, tasks, versions,
+    actions, cache, data, images, import, info, locations, members, schemas, stores, tags, tasks,
+    versions,
 };
 use crate::{Conf, Glance};
 use oslo_http::{
@@ -36,7 +37,16 @@ pub fn routes() -> Vec<Route<Glance>> {
         post("/v2/images/{image_id}/import", inside("modify_image"), import::import),
         get("/v2/images/{image_id}/tasks", inside("get_image"), tasks::of_image),
         get("/v2/images/{image_id}/locations", inside("fetch_image_location"), locations::list),
+        post("/v2/images/{image_id}/locations", inside("add_image_location"), locations::add),
         delete("/v2/stores/{store_id}/{image_id}", inside("delete_image_location"), stores::delete),
+
+        get("/v2/cache", inside("cache_list"), cache::off),
+        delete("/v2/cache", inside("cache_delete"), cache::off),
+        put("/v2/cache/{image_id}", inside("cache_image"), cache::off),
+        delete("/v2/cache/{image_id}", inside("cache_delete"), cache::off),
+        post("/v2/cache/clean", inside("cache_clean"), cache::off),
+        post("/v2/cache/prune", inside("cache_prune"), cache::off),
+        get("/v2/cache/nodes/{image_id}", inside("list_cached_nodes"), cache::off),
 
         get("/v2/tasks", inside("get_tasks"), tasks::list),
         post("/v2/tasks", inside("add_task"), tasks::create),

@@ -5,6 +5,7 @@
 //! the process died ([`crate::periodic`]).
 
 use crate::Glance;
+use crate::db::images::drop_locations;
 use crate::db::{ImageRow, LocationRow, LocationStatus};
 use crate::inspect::{ImageInspector, Verdict};
 use base::{Error, Kind, Result};
@@ -79,7 +80,8 @@ pub struct Facts {
     pub size: u64,
     /// md5.
     pub checksum: String,
-    /// sha512.
+    /// `sha512`, unless somebody who knows the data named another one.
+    pub algo: String,
     pub hash: String,
     pub verdict: Option<Verdict>,
 }
@@ -95,7 +97,7 @@ impl Facts {
                 virtual_size.and_then(|v| i64::try_from(v).ok()),
             ),
             set("checksum", &self.checksum),
-            set("os_hash_algo", "sha512"),
+            set("os_hash_algo", &self.algo),
             set("os_hash_value", &self.hash),
         ]
     }
@@ -357,12 +359,13 @@ fn write_and_hash(
     Ok(Facts {
         size,
         checksum: md5.finish()?,
+        algo: "sha512".to_string(),
         hash: sha512.finish()?,
         verdict: inspector.map(|i| i.finish(claimed)),
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
@@ -435,6 +438,8 @@ async fn finish(
     let write = move |tx: &mut Tx| {
         let done = tx.update::<ImageRow>(held(&held_id, &held_upload), &values)?;
         if done > 0 {
+            // Whatever the image was said to be before.
+            drop_locations(tx, eq("image", &held_id))?;
             tx.insert(&location)?;
         }
         Ok(done)

@@ -56,6 +56,8 @@ base::str_enum! {
         Import = "import",
         /// An import into an image.
         ApiImageImport = "api_image_import",
+        /// A look at data that stays where it is.
+        LocationImport = "location_import",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::Glance;
 use crate::db::images::get;
+use crate::image::attributes::refuse_signed;
 use crate::{stores, upload};
 use base::{Error, Kind, Result};
 use futures::StreamExt;
@@ -31,6 +32,7 @@ pub async fn upload(glance: Arc<Glance>, req: Req) -> Result<Reply> {
             "Properties disk_format and container_format must be set prior to saving data.",
         ));
     }
+    refuse_signed(&image)?;
     let store = match req.header("x-image-meta-store") {
         Some(named) => glance.stores.chosen(named)?.id.clone(),
         None => glance.stores.default().id.clone(),

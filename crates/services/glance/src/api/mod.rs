@@ -1,6 +1,7 @@
 //! HTTP in, HTTP out.
 
 pub mod actions;
+pub mod cache;
 pub mod data;
 pub mod filters;
 pub mod images;

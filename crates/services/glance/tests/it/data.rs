@@ -198,42 +198,125 @@ pub fn qcow2(backing: &[u8]) -> Vec<u8> {
     head
 }
 
-#[tokio::test]
-async fn hostile_and_mislabelled_content_is_refused() {
+/// The content is refused, and nothing is left of it.
+async fn refused(cases: Vec<(&str, Vec<u8>, u16)>) {
     let cloud = Cloud::new().await;
-    let cases = [
-        ("qcow2", qcow2(b"/etc/shadow")),
-        ("raw", qcow2(b"/etc/shadow")),
-        ("raw", qcow2(b"")),
-        ("qcow2", vec![0u8; 4096]),
-        (
-            "vmdk",
-            b"# Disk DescriptorFile\nRW 100 FLAT \"/etc/passwd\" 0\n".to_vec(),
-        ),
-    ];
-    for (format, content) in cases {
+    for (format, content, status) in cases {
         let id = cloud.image("p1", json!({"disk_format": format})).await;
         let answer = cloud.upload("p1", &id, content).await;
-        assert_eq!(answer.status, 415, "{format}: {:?}", answer.json());
-        assert_eq!(cloud.status(&id).await, "queued");
-    }
-    // Four kibibytes that say they are a disk of 4 TiB, more than image_size_cap; and tables of 2 TiB.
-    let mut bomb = qcow2(b"");
-    bomb[24..32].copy_from_slice(&(4u64 << 40).to_be_bytes());
-    let mut tables = qcow2(b"");
-    tables[56..60].copy_from_slice(&u32::MAX.to_be_bytes());
-    for (content, status) in [(bomb, 413), (tables, 415)] {
-        let id = cloud.image("p1", json!({"disk_format": "qcow2"})).await;
-        assert_eq!(cloud.upload("p1", &id, content).await.status, status);
+        assert_eq!(answer.status, status, "{format}: {:?}", answer.json());
         assert_eq!(cloud.status(&id).await, "queued");
     }
     assert_eq!(cloud.files(), Vec::<String>::new());
-    let id = cloud.image("p1", json!({"disk_format": "qcow2"})).await;
-    assert_eq!(cloud.upload("p1", &id, qcow2(b"")).await.status, 204);
-    let image = cloud
-        .ok("p1", "GET", &format!("/v2/images/{id}"), None)
-        .await;
-    assert_eq!(image["virtual_size"], json!(1u64 << 30));
+}
+
+#[tokio::test]
+async fn ossa_2015_014_qcow2_backing_file() {
+    refused(vec![
+        ("qcow2", qcow2(b"/etc/shadow"), 415),
+        ("raw", qcow2(b"/etc/shadow"), 415),
+    ])
+    .await;
+}
+
+/// Version 3 with the bit that says that the data is elsewhere, and with one that nobody knows.
+#[tokio::test]
+async fn ossa_2024_001_qcow2_external_data_file() {
+    let with = |bit: u32| {
+        let mut image = qcow2(b"");
+        image[7] = 3;
+        image[72..80].copy_from_slice(&(1u64 << bit).to_be_bytes());
+        image[100..104].copy_from_slice(&104u32.to_be_bytes());
+        image
+    };
+    refused(vec![
+        ("qcow2", with(2), 415),
+        ("raw", with(2), 415),
+        ("qcow2", with(40), 415),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn ossa_2024_002_raw_that_is_something_else() {
+    let mut vdi = vec![0u8; 4096];
+    vdi[64..68].copy_from_slice(&[0x7f, 0x10, 0xda, 0xbe]);
+    let mut vmdk = b"KDMV\x01\0\0\0".to_vec();
+    vmdk.resize(4096, 0);
+    let mut vhdx = b"vhdxfile".to_vec();
+    vhdx.resize(4096, 0);
+    let mut vhd = vec![0u8; 4096];
+    vhd[3584..3592].copy_from_slice(b"conectix");
+    let mut ploop = b"WithoutFreeSpace".to_vec();
+    ploop.resize(4096, 0);
+    let mut luks = b"LUKS\xba\xbe\0\x01".to_vec();
+    luks.resize(4096, 0);
+    let raw = |content| ("raw", content, 415);
+    let all = [qcow2(b""), vdi, vmdk, vhdx, vhd, ploop, luks];
+    let mut cases: Vec<_> = all.into_iter().map(raw).collect();
+    // And what is raw does not become anything else by being called so.
+    for format in ["qcow2", "vmdk", "vdi", "vhd", "vhdx", "iso", "ploop"] {
+        cases.push((format, vec![0u8; 4096], 415));
+    }
+    refused(cases).await;
+}
+
+#[tokio::test]
+async fn ossa_2023_002_vmdk_descriptor_that_names_a_file() {
+    let text = b"# Disk DescriptorFile\nRW 100 FLAT \"/etc/passwd\" 0\n".to_vec();
+    refused(vec![("vmdk", text.clone(), 415), ("raw", text, 415)]).await;
+}
+
+/// Tables that qemu-img would fill the memory with.
+#[tokio::test]
+async fn ossa_2016_012_qemu_img_resource_bomb() {
+    let mut tables = qcow2(b"");
+    tables[56..60].copy_from_slice(&u32::MAX.to_be_bytes());
+    refused(vec![("qcow2", tables, 415)]).await;
+}
+
+/// Four kibibytes that say they are a disk of 4 TiB, more than image_size_cap.
+#[tokio::test]
+async fn ossa_2013_012_unchecked_virtual_size() {
+    let mut bomb = qcow2(b"");
+    bomb[24..32].copy_from_slice(&(4u64 << 40).to_be_bytes());
+    refused(vec![("qcow2", bomb, 413)]).await;
+}
+
+#[tokio::test]
+async fn honest_disks_are_taken_and_measured() {
+    let cloud = Cloud::new().await;
+    let mut iso = vec![0u8; 40_000];
+    iso[32769..32774].copy_from_slice(b"CD001");
+    let mut ploop = b"WithouFreSpacExt".to_vec();
+    ploop.resize(4096, 0);
+    ploop[16..20].copy_from_slice(&2u32.to_le_bytes());
+    ploop[36..44].copy_from_slice(&2048u64.to_le_bytes());
+    let cases = [
+        ("qcow2", qcow2(b""), 1u64 << 30),
+        ("iso", iso, 40_000),
+        ("ploop", ploop, 1 << 20),
+        ("ami", vec![0; 4096], 4096),
+        ("aki", vec![0; 4096], 4096),
+        ("ari", vec![0; 4096], 4096),
+    ];
+    for (format, content, size) in cases {
+        let id = cloud.image("p1", json!({"disk_format": format})).await;
+        let answer = cloud.upload("p1", &id, content).await;
+        assert_eq!(answer.status, 204, "{format}: {:?}", answer.json());
+        assert_eq!(
+            cloud.show(&id).await["virtual_size"],
+            json!(size),
+            "{format}"
+        );
+    }
+    // What is in another container is not looked into.
+    for container in ["ovf", "ova", "docker", "compressed"] {
+        let extra = json!({"disk_format": "qcow2", "container_format": container});
+        let id = cloud.image("p1", extra).await;
+        assert_eq!(cloud.upload("p1", &id, vec![0x1f, 0x8b]).await.status, 204);
+        assert_eq!(cloud.show(&id).await["virtual_size"], json!(null));
+    }
 }
 
 #[tokio::test]

@@ -499,3 +499,165 @@ async fn an_import_cut_by_a_crash_goes_on_elsewhere() {
     assert_eq!(two.files_of("staging"), Vec::<String>::new());
     assert_eq!(tasks(&two, &id).await[0]["status"], "success");
 }
+
+/// Data that stays on the web, and is what it was said to be.
+#[tokio::test]
+async fn locations_are_looked_at_before_they_are_believed() {
+    let web = Web::start(b"from the web".to_vec()).await;
+    let cloud = Cloud::with(conf(web.port)).await;
+    let sha256 = "5f0bb2dd61f41e1f9c05bd4d83ad24d2".repeat(2);
+    let add = async |id: &str, url: &str, claim: Value| {
+        let path = format!("/v2/images/{id}/locations");
+        let body = json!({"url": url, "validation_data": claim});
+        cloud.ask("p1", "POST", &path, Some(body)).await
+    };
+    let id = cloud.image("p1", json!({})).await;
+    let here = web.uri("/image");
+    for (url, claim) in [
+        (
+            &here,
+            json!({"os_hash_algo": "sha512", "os_hash_value": sha256}),
+        ),
+        (&here, json!({"os_hash_value": sha256})),
+        (
+            &here,
+            json!({"os_hash_algo": "sha123", "os_hash_value": sha256}),
+        ),
+        (&"ftp://127.0.0.1/x".to_string(), json!({})),
+        (&"http://169.254.169.254/".to_string(), json!({})),
+    ] {
+        let (status, fault) = add(&id, url, claim.clone()).await;
+        assert_eq!(status, 400, "{url} {claim}: {fault}");
+    }
+    // A wrong hash: the image is queued again, and still knows where it was said to be.
+    let wrong = json!({"os_hash_algo": "sha256", "os_hash_value": sha256});
+    assert_eq!(add(&id, &here, wrong).await.0, 202);
+    cloud.imported().await;
+    let image = cloud.show(&id).await;
+    assert_eq!(
+        (&image["status"], &image["stores"]),
+        (&json!("queued"), &json!("web"))
+    );
+    assert_eq!(
+        (&image["checksum"], &image["os_hash_value"]),
+        (&Value::Null, &Value::Null)
+    );
+    let task = &tasks(&cloud, &id).await[0];
+    assert_eq!(
+        (&task["status"], &task["type"]),
+        (&json!("failure"), &json!("location_import"))
+    );
+
+    let true_hash = sha2_hex(b"from the web");
+    let claim = json!({"os_hash_algo": "sha256", "os_hash_value": true_hash});
+    assert_eq!(add(&id, &here, claim).await.0, 202);
+    cloud.imported().await;
+    let image = cloud.show(&id).await;
+    assert_eq!(
+        (&image["status"], &image["os_hash_algo"]),
+        (&json!("active"), &json!("sha256")),
+        "{image}"
+    );
+    assert_eq!(
+        (&image["os_hash_value"], &image["stores"]),
+        (&json!(true_hash), &json!("web"))
+    );
+    assert_eq!(bytes(&cloud, &id).await, b"from the web");
+    let path = format!("/v2/images/{id}/file");
+    let range = [("range", "bytes=5-7")];
+    let part = cloud.send("p1", "GET", &path, &range, Body::Empty).await;
+    assert_eq!((part.status, part.bytes), (206, b"the".to_vec()));
+    assert_eq!(add(&id, &here, json!({})).await.0, 409, "it is not queued");
+    let listed = format!("/v2/images/{id}/locations");
+    let listed = cloud.ok("admin", "GET", &listed, None).await;
+    assert_eq!(listed, json!([{"url": here, "metadata": {"store": "web"}}]));
+    assert_eq!(
+        (cloud.files().len(), cloud.files_of("staging").len()),
+        (0, 0)
+    );
+
+    // Without a claim glance finds out by itself; hostile content is refused here too.
+    let id = cloud.image("p1", json!({})).await;
+    assert_eq!(add(&id, &here, json!({})).await.0, 202);
+    cloud.imported().await;
+    assert_eq!(cloud.show(&id).await["os_hash_algo"], "sha512");
+    let other = cloud.image("p1", json!({"disk_format": "qcow2"})).await;
+    assert_eq!(add(&other, &here, json!({})).await.0, 202);
+    cloud.imported().await;
+    assert_eq!(cloud.status(&other).await, "queued");
+    // Data that is uploaded then is the only data there is.
+    cloud.upload("p1", &other, qcow2(b"")).await;
+    assert_eq!(cloud.show(&other).await["stores"], "file");
+    assert_eq!(bytes(&cloud, &other).await, qcow2(b""));
+}
+
+fn sha2_hex(data: &[u8]) -> String {
+    use sha2::Digest;
+    let hash = sha2::Sha256::digest(data);
+    hash.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[tokio::test]
+async fn ossa_2015_002_a_location_is_no_file_of_the_server() {
+    let cloud = Cloud::with(conf(80)).await;
+    let id = cloud.image("p1", json!({})).await;
+    let path = format!("/v2/images/{id}/locations");
+    for url in [
+        "filesystem:///etc/passwd",
+        "file:///etc/passwd",
+        "swift+config://x/y",
+        "/etc/passwd",
+    ] {
+        for token in ["p1", "admin"] {
+            let body = json!({"url": url});
+            assert_eq!(
+                cloud.ask(token, "POST", &path, Some(body)).await.0,
+                400,
+                "{url}"
+            );
+        }
+        let change =
+            json!([{"op": "add", "path": "/locations/-", "value": {"url": url, "metadata": {}}}]);
+        let (status, _) = cloud.patch("p1", &id, change).await;
+        assert!(matches!(status, 400 | 403), "{url}: {status}");
+    }
+    assert_eq!(cloud.status(&id).await, "queued");
+}
+
+#[tokio::test]
+async fn what_is_off_answers_as_upstream_does() {
+    let cloud = Cloud::new().await;
+    let id = cloud.image("p1", json!({})).await;
+    for (method, path) in [
+        ("GET", "/v2/cache".to_string()),
+        ("DELETE", "/v2/cache".to_string()),
+        ("PUT", format!("/v2/cache/{id}")),
+        ("DELETE", format!("/v2/cache/{id}")),
+        ("POST", "/v2/cache/clean".to_string()),
+        ("POST", "/v2/cache/prune".to_string()),
+    ] {
+        let (status, fault) = cloud.ask("admin", method, &path, None).await;
+        assert_eq!(status, 404, "{method} {path}");
+        assert!(
+            fault.to_string().contains("not supported at this site"),
+            "{fault}"
+        );
+    }
+    // No key manager holds the certificate: signed data is refused, not believed.
+    let signed = json!({
+        "img_signature": "c2ln", "img_signature_hash_method": "SHA-256",
+        "img_signature_key_type": "RSA-PSS",
+        "img_signature_certificate_uuid": "11111111-1111-1111-1111-111111111111",
+    });
+    let id = cloud.image("p1", signed).await;
+    let answer = cloud.upload("p1", &id, "data".to_string()).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer
+            .json()
+            .to_string()
+            .contains("Signature verification failed")
+    );
+    stage(&cloud, "p1", &id, "data".to_string()).await;
+    assert_eq!(import(&cloud, "p1", &id, direct()).await.0, 400);
+}
