@@ -21,7 +21,8 @@ stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 lock = threading.Lock()
 count = {"boots": 0, "deletes": 0, "refused": 0, "gets": 0, "failed_gets": 0, "errors": 0}
-created, deleted = {}, set()
+# `unsure`: a deletion was asked for, and nobody said what became of it.
+created, deleted, unsure = {}, set(), set()
 down = {"since": None, "longest": 0.0}
 
 
@@ -75,13 +76,16 @@ def work(network, image):
             time.sleep(0.1)
         if stop.is_set():
             return
-        status, _ = ask(c, "compute", "DELETE", f"/servers/{server}")
-        if status == 204:
-            add("deletes")
+        while not stop.is_set():
+            status, _ = ask(c, "compute", "DELETE", f"/servers/{server}")
             with lock:
-                deleted.add(server)
-        else:
-            add("refused")
+                if status == 204 or (status == 404 and server in unsure):
+                    deleted.add(server)
+                    count["deletes"] += 1
+                    break
+                unsure.add(server)
+                count["refused"] += 1
+            time.sleep(0.2)
 
 
 def probe():
@@ -117,7 +121,7 @@ def leaks(c, network):
             found.append(f"server {server['id']} is in ERROR without a reason")
     for server in deleted & set(there):
         found.append(f"server {server} was deleted, and is there")
-    for server in set(created) - deleted - set(there):
+    for server in set(created) - deleted - unsure - set(there):
         found.append(f"server {server} was accepted, and is not there")
     status, reply = ask(c, "network", "GET", f"/v2.0/ports?network_id={network}")
     for port in (reply or {}).get("ports", []):

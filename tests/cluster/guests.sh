@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/cluster/guests.sh: faults under real guests.
+# tests/cluster/guests.sh [OPTION…]: faults under real guests; the options are those of `script/cluster up`.
 #
 # `script/cluster up --split` with a guest on each of two computes; then SIGKILL to nova-compute, to the compute's L2 agent, to the
 # network host's agents, to a controller; the loss of the controller that has the virtual address; the compute and the network
@@ -57,13 +57,23 @@ guest() { client ssh -q -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnow
   -i /var/lib/ferrostack/demo_key "cirros@$1" "${@:2}" </dev/null; }
 boot_of() { guest "$1" cat /proc/sys/kernel/random/boot_id; }
 active() { [ "$(value status admin server show "$1")" = ACTIVE ]; }
-# The guests of a host, by their processes.
-guests() { local p n=0; for p in $("$cloud" exec "$1" -- pgrep -f '^/usr/bin/qemu-system' 2>/dev/null); do
-  [ "$(readlink "/proc/$p/ns/uts")" = "$("$cloud" exec "$1" -- readlink /proc/self/ns/uts)" ] && n=$((n + 1)); done; echo $n; }
-has_guests() { equal "$(guests "$1")" "$2"; }
-all_up() { ! admin compute service list -f value -c State | grep -v up && ! admin network agent list -f value -c Alive | grep -v True; }
+# has_guests HOST N: by their processes.
+has_guests() {
+  local uts p n=0
+  uts=$("$cloud" exec "$1" -- readlink /proc/self/ns/uts) || return
+  for p in $(pgrep -f '^/usr/bin/qemu-system'); do [ "$(readlink "/proc/$p/ns/uts")" != "$uts" ] || n=$((n + 1)); done
+  equal $n "$2"
+}
+# only WORD COMMAND...: it prints lines, and all of them are this word.
+only() {
+  local got
+  got=$("${@:2}") && [ -n "$got" ] || return 1
+  ! grep -vx "$1" <<<"$got"
+}
+nothing() { local got; got=$("$@") && equal "$got" ""; }
+all_up() { only up admin compute service list -f value -c State && only True admin network agent list -f value -c Alive; }
 
-need "script/cluster up --split" "$cloud" up --split
+need "script/cluster up --split $*" "$cloud" up --split "$@"
 need "a second server" demo server create second --image cirros --flavor m1.nano --network demo-net --key-name demo --wait
 second=$(value floating_ip_address demo floating ip create public)
 need "its floating address" demo server add floating ip second "$second"
@@ -76,20 +86,26 @@ need "one guest on each compute" has_guests compute1 1
 boot=$(boot_of "$address")
 echo "  the guest that is watched: $name, $address, on compute1"
 
+# ping_on, ping_off WORDS: five pings a second to the guest; how many of them had no answer.
+ping_on() {
+  client sh -c 'echo $$ >/var/lib/ferrostack/ping.pid; exec ping -i 0.2 -W 1 -O "$1"' ping "$address" >"$scratch/ping" 2>&1 &
+  pinger=$!
+}
+ping_off() {
+  kill -INT "$(client cat /var/lib/ferrostack/ping.pid)"
+  wait $pinger 2>/dev/null || true
+  awk -v w="$1" '/packets transmitted/ {printf "       %s: no answer to pings for %.1f s of %.1f\n", w, ($1 - $4) * 0.2, $1 * 0.2}' "$scratch/ping"
+}
+
 # strike FAULT [SECONDS]: the fault, while the guest is pinged five times a second.
 strike() {
-  local lost
-  client ping -i 0.2 -W 1 -O "$address" >"$scratch/ping" 2>&1 &
-  local pid=$!
+  ping_on
   sleep 2
   check "$*" "$cloud" fault "$@" || true
   check "  ssh answers, and it is the same boot" within 120 same_boot || true
   check "  the server is ACTIVE" within 60 active "$id" || true
   check "  services and agents are up" within 120 all_up || true
-  pkill -INT -P $pid 2>/dev/null || kill -INT $pid 2>/dev/null || true
-  wait $pid 2>/dev/null || true
-  lost=$(awk '/packets transmitted/ {print ($1 - $4) * 0.2}' "$scratch/ping")
-  printf '       %s: no answer to pings for %s s\n' "$1" "$lost"
+  ping_off "$1"
 }
 same_boot() { equal "$(boot_of "$address")" "$boot"; }
 
@@ -108,27 +124,27 @@ cut_and_delete() {
   admin server delete third
   wait $!
 }
-client ping -i 0.2 -W 1 -O "$address" >"$scratch/ping" 2>&1 &
-ping=$!
+ping_on
 check "partition-compute 60, and the third server is deleted meanwhile" cut_and_delete || true
 check "  ssh answers, and it is the same boot" within 120 same_boot || true
 check "  the server is ACTIVE" within 60 active "$id" || true
-third_gone() { ! admin server list --all-projects -f value -c Name | grep -qx third; }
+third_gone() { only 'first\|second' admin server list --all-projects -f value -c Name; }
 check "  the third server is gone" within 120 third_gone || true
 check "  its guest, too" within 120 has_guests compute1 1 || true
 check "  services and agents are up" within 120 all_up || true
-pkill -INT -P $ping 2>/dev/null || kill -INT $ping 2>/dev/null || true
-wait $ping 2>/dev/null || true
-echo "       partition-compute: no answer to pings for $(awk '/packets transmitted/ {print ($1 - $4) * 0.2}' "$scratch/ping") s"
+ping_off partition-compute
 strike partition-network 60
 
 check "servers deleted" demo server delete first second --wait || true
-no_ports() { equal "$(admin port list --device-owner compute:nova -f value)" ""; }
-check "no port of a server is left" within 60 no_ports || true
+check "no port of a server is left" within 60 nothing admin port list --device-owner compute:nova -f value || true
 check "no guest on compute1" within 60 has_guests compute1 0 || true
 check "no guest on compute2" within 60 has_guests compute2 0 || true
-taps() { equal "$("$cloud" exec "$1" -- ip -o link | grep -c ' tap' || true)" 0; }
+taps() { local got; got=$("$cloud" exec "$1" -- ip -o link) && ! grep ' tap' <<<"$got"; }
 check "no tap device on compute1" within 60 taps compute1 || true
 check "no tap device on compute2" within 60 taps compute2 || true
-used() { equal "$(for p in $(admin resource provider list -f value -c uuid); do admin resource provider show --allocations "$p" -f value -c allocations; done | grep -v '^{}$' || true)" ""; }
+used() {
+  local p all
+  all=$(admin resource provider list -f value -c uuid) && [ -n "$all" ] || return 1
+  for p in $all; do only '{}' admin resource provider show --allocations "$p" -f value -c allocations || return 1; done
+}
 check "no allocation" used || true

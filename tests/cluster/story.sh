@@ -19,21 +19,22 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/ferrostack-cluster-story.XXXXXX")
 export FERROSTACK_CLUSTER=$scratch/cluster
 passed=0 failed=0
 
-# What a cluster could leave on a machine, one thing a line.
-on_machine() {
-  ip -o link | awk -F': ' '{sub(/@.*/, "", $2); print "link " $2}'
-  ip netns list 2>/dev/null | awk '{print "namespace " $1}'
-  awk -v b="$scratch" 'index($2, b) == 1 || $2 ~ /^\/var\/lib\/ferrostack/ {print "mount " $2}' /proc/mounts
+# The UTS namespaces of the cluster's hosts, by which its processes are known.
+hosts_of_cluster() { local p; for p in "$FERROSTACK_CLUSTER"/*/pid; do readlink "/proc/$(cat "$p")/ns/uts"; done; }
+# What is left of it on the machine, one thing a line.
+left() {
+  ip netns list | awk '/^fsc-/ {print "namespace " $1}'
+  awk -v b="$scratch" 'index($2, b) == 1 {print "mount " $2}' /proc/mounts
   [ ! -e "$FERROSTACK_CLUSTER" ] || echo "files in $FERROSTACK_CLUSTER"
   local p words
   for p in /proc/[0-9]*; do
     words=$({ tr '\0' ' ' <"$p/cmdline"; } 2>/dev/null) || continue
-    case $words in *"$FERROSTACK_CLUSTER"* | *keepalived* | *haproxy* | *mariadbd* | *beam.smp* | *epmd* | *memcached* | *ferrostack\ run*)
-      echo "process ${p#/proc/} ${words:0:100}" ;;
-    esac
+    # What runs in one of its hosts, or speaks of its files.
+    if grep -qxF "$(readlink "$p/ns/uts" 2>/dev/null)" "$scratch/hosts" 2>/dev/null || [[ $words = *"$FERROSTACK_CLUSTER"* ]]; then
+      echo "process ${p#/proc/} ${words:0:100}"
+    fi
   done
 }
-left() { comm -13 "$scratch/before" <(on_machine | sort); }
 
 # check WORDS COMMAND...: one step; a failure is told with its output, and the story goes on where it can.
 check() {
@@ -68,7 +69,6 @@ finish() {
   echo "$passed passed, $failed failed"
   [ $failed -eq 0 ]
 }
-on_machine | sort >"$scratch/before"
 trap finish EXIT
 trap 'exit 130' INT TERM
 
@@ -89,6 +89,8 @@ within() {
 }
 
 need "script/cluster up --fake" "$root/script/cluster" up --fake --no-demo
+hosts_of_cluster >"$scratch/hosts"
+check "eight hosts, and processes in them" test "$(wc -l <"$scratch/hosts")" = 8 -a "$(left | grep -c ^process)" -gt 16 || true
 need "both computes are up" lines '^nova-compute compute[12] enabled up$' 2 \
   client compute service list -f value -c Binary -c Host -c Status -c State
 check "so are schedulers and conductors of both controllers" lines '^nova-(scheduler|conductor) controller[12] enabled up$' 4 \
