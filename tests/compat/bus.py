@@ -2,17 +2,19 @@
 """Upstream's oslo.messaging at the other end of our bus; started by a test of crates/oslo/messaging.
 
 bus.py URL client   asks our server, sends it casts and fan-outs, reads its errors; prints what it got as JSON
-bus.py URL server   serves topic `toy` of exchange `toys` and hears notifications, until its input ends
+bus.py URL server   serves topic `toy` of exchange `toys` and hears notifications of cinder's, until its input ends
+bus.py URL listen EXCHANGE TOPIC   hears notifications and prints them whole, until its input ends
 """
 import json
 import logging
+import os
 import sys
 
 import oslo_messaging
 from oslo_config import cfg
 
 logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
-URL, ROLE = sys.argv[1:]
+URL, ROLE, *REST = sys.argv[1:]
 TARGET = {"exchange": "toys", "topic": "toy", "version": "1.3"}
 
 
@@ -45,6 +47,42 @@ class Ears:
                           "user": context.get("user_id")}), flush=True)
 
 
+class Everything:
+    """Hears every priority, and says what it heard in full."""
+
+    def hear(self, context, publisher_id, event_type, payload, metadata):
+        print(json.dumps({"event": event_type, "publisher": publisher_id, "payload": payload,
+                          "message_id": metadata["message_id"], "timestamp": metadata["timestamp"],
+                          "request_id": context.get("request_id"), "user": context.get("user_id"),
+                          "priority": self.priority}), flush=True)
+
+
+def ears(name):
+    """An endpoint for one priority; its method is its filter."""
+    made = type(name, (Everything,), {name: Everything.hear, "priority": name})
+    return made()
+
+
+def until_the_input_ends(*servers):
+    print(json.dumps({"ready": True}), flush=True)
+    sys.stdin.read()
+    for server in servers:
+        server.stop()
+        server.wait()
+    # Threads of the library's that wait for ever do not keep it.
+    os._exit(0)
+
+
+def listen():
+    exchange, topic = REST
+    transport = oslo_messaging.get_notification_transport(settings(), url=URL)
+    targets = [oslo_messaging.Target(topic=topic, exchange=exchange)]
+    endpoints = [ears(priority) for priority in ("info", "error")]
+    listener = oslo_messaging.get_notification_listener(transport, targets, endpoints, executor="threading")
+    listener.start()
+    until_the_input_ends(listener)
+
+
 def serve():
     conf = settings()
     transport = oslo_messaging.get_rpc_transport(conf, url=URL)
@@ -52,11 +90,10 @@ def serve():
     server = oslo_messaging.get_rpc_server(transport, target, [Toy()], executor="threading")
     server.start()
     hearing = oslo_messaging.get_notification_transport(settings(), url=URL)
-    topics = [oslo_messaging.Target(topic="notifications", exchange="openstack")]
+    topics = [oslo_messaging.Target(topic="notifications", exchange="cinder")]
     listener = oslo_messaging.get_notification_listener(hearing, topics, [Ears()], executor="threading")
     listener.start()
-    print(json.dumps({"ready": True}), flush=True)
-    sys.stdin.read()
+    until_the_input_ends(server, listener)
 
 
 def ask():
@@ -88,4 +125,4 @@ def ask():
     print(json.dumps(told), flush=True)
 
 
-{"client": ask, "server": serve}[ROLE]()
+{"client": ask, "server": serve, "listen": listen}[ROLE]()

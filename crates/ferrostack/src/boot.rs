@@ -475,13 +475,21 @@ async fn when<T>(wanted: bool, build: impl Future<Output = Result<T>>) -> Result
 }
 
 fn bus(settings: &Settings) -> Result<Bus> {
-    let url = settings.default.transport_url.expose();
     let options = oslo_messaging::Options {
         call_timeout: Duration::from_secs(settings.default.rpc_response_timeout),
         ..oslo_messaging::Options::default()
     };
+    match broker(settings)? {
+        Some(config) => Bus::rabbit(config, options),
+        None => Ok(Bus::in_process_with(options)),
+    }
+}
+
+/// How to reach the message broker, if there is one.
+pub fn broker(settings: &Settings) -> Result<Option<oslo_messaging::RabbitConfig>> {
+    let url = settings.default.transport_url.expose();
     if url.is_empty() {
-        return Ok(Bus::in_process_with(options));
+        return Ok(None);
     }
     let rabbit = &settings.rabbit;
     let mut config = oslo_messaging::RabbitConfig::parse(url)?.with_tls(
@@ -491,9 +499,14 @@ fn bus(settings: &Settings) -> Result<Bus> {
     )?;
     config.durable = rabbit.amqp_durable_queues;
     config.transient_ttl = Duration::from_secs(rabbit.rabbit_transient_queues_ttl);
+    config.heartbeat = Duration::from_secs(rabbit.heartbeat_timeout_threshold);
     config.quorum = rabbit.rabbit_quorum_queue;
-    config.delivery_limit = rabbit.rabbit_quorum_delivery_limit;
-    Bus::rabbit(config, options)
+    config.transient_quorum = rabbit.rabbit_transient_quorum_queue;
+    config.quorum_delivery_limit = rabbit.rabbit_quorum_delivery_limit;
+    config.quorum_max_memory_length = rabbit.rabbit_quorum_max_memory_length;
+    config.quorum_max_memory_bytes = rabbit.rabbit_quorum_max_memory_bytes;
+    config.delivery_limit = rabbit.delivery_limit;
+    Ok(Some(config))
 }
 
 fn tls(settings: &Settings) -> Result<Option<Arc<oslo_http::TlsConfig>>> {

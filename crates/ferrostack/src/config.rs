@@ -108,8 +108,19 @@ oslo_config::section! {
         pub rabbit_transient_queues_ttl: u64 = 1800,
         /// Topics are quorum queues, which every broker of a cluster keeps. All processes that share a broker must agree.
         pub rabbit_quorum_queue: bool = false,
-        /// How often a quorum queue gives one message to servers that die with it; 0: without end.
+        /// Queues of answers and fan-outs are quorum queues, too.
+        pub rabbit_transient_quorum_queue: bool = false,
+        /// How often the broker gives one message of a quorum queue to servers that die with it; 0 leaves it to the broker.
         pub rabbit_quorum_delivery_limit: u32 = 0,
+        /// How many messages of a quorum queue are kept in memory; 0: all.
+        pub rabbit_quorum_max_memory_length: u32 = 0,
+        /// How many bytes of them; 0: all.
+        pub rabbit_quorum_max_memory_bytes: u32 = 0,
+        /// After so many servers died with a message in hand it is a dead letter, on queues of every kind; 0: never. Not
+        /// upstream's; `ferrostack dead-letters` shows what became of it.
+        pub delivery_limit: u32 = 20,
+        /// A broker that says nothing for so many seconds is gone; 0: never.
+        pub heartbeat_timeout_threshold: u64 = 60,
     }
 }
 

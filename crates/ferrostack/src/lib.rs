@@ -3,6 +3,7 @@
 pub mod adapters;
 pub mod boot;
 pub mod config;
+pub mod dead_letters;
 pub mod docs;
 pub mod doctor;
 pub mod explain;

@@ -5,7 +5,9 @@ use clap::{Parser, Subcommand};
 use ferrostack::boot::{self, Cloud};
 use ferrostack::config::Settings;
 use ferrostack::parts::{Parts, Role};
-use ferrostack::{docs, doctor, explain, haproxy, join, logging, private, schema, status, trace};
+use ferrostack::{
+    dead_letters, docs, doctor, explain, haproxy, join, logging, private, schema, status, trace,
+};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -121,6 +123,21 @@ enum Command {
     Db {
         #[command(subcommand)]
         what: DbCommand,
+    },
+    /// Shows the messages that no server gets any more, because they cannot be read, or because servers panicked or died with
+    /// them; fails if there are any.
+    DeadLetters {
+        #[arg(long)]
+        config: Option<PathBuf>,
+        /// Send them to the queues that they were taken from.
+        #[arg(long, conflicts_with = "purge")]
+        requeue: bool,
+        /// Those of this queue only.
+        #[arg(long, requires = "requeue")]
+        queue: Option<String>,
+        /// Throw all of them away.
+        #[arg(long)]
+        purge: bool,
     },
     /// Prints HAProxy's configuration for the controllers of `[cluster]`.
     Haproxy {
@@ -317,6 +334,21 @@ async fn dispatch(command: Command) -> Result<bool> {
                 }
             }
             Ok(versions.iter().all(|v| v.pending.is_empty()))
+        }
+        Command::DeadLetters {
+            config,
+            requeue,
+            queue,
+            purge,
+        } => {
+            let settings = Settings::load(config.as_deref()).map_err(words)?;
+            let letters = dead_letters::open(&settings).await.map_err(words)?;
+            let done = match (requeue, purge) {
+                (true, _) => dead_letters::requeue(&letters, queue.as_deref()).await,
+                (_, true) => dead_letters::purge(&letters).await,
+                _ => dead_letters::show(&letters).await,
+            };
+            done.map_err(words)
         }
         Command::Haproxy { config } => {
             let settings = Settings::load(config.as_deref()).map_err(words)?;

@@ -4,7 +4,7 @@ use crate::dispatch::{Dispatcher, Endpoint};
 use crate::envelope::Request;
 use crate::in_process::InProcess;
 use crate::measure::{self, Meter, Side};
-use crate::notify::{self, Notification, NotificationHandler, Priority};
+use crate::notify::{self, NotificationHandler, Priority};
 use crate::server::ServerHandle;
 use crate::target::Target;
 use crate::transport::{Route, Sources, Transport};
@@ -23,8 +23,6 @@ pub struct Options {
     pub patience: Duration,
     /// How many messages a server handles at once (upstream's `executor_thread_pool_size`).
     pub concurrency: usize,
-    /// The exchange of notifications (upstream's `control_exchange`).
-    pub control_exchange: String,
 }
 
 impl Default for Options {
@@ -33,7 +31,6 @@ impl Default for Options {
             call_timeout: Duration::from_secs(60),
             patience: Duration::from_millis(500),
             concurrency: 64,
-            control_exchange: "openstack".to_string(),
         }
     }
 }
@@ -225,44 +222,36 @@ impl Bus {
             .await
     }
 
-    /// Tells whoever listens (billing, audit) that something happened. Never fails the caller: a lost notification
-    /// is logged.
+    /// Tells whoever listens (billing, audit) on a topic of an exchange (upstream's `control_exchange`) that something
+    /// happened: what [`crate::Notification::encode`] made.
     pub async fn notify(
         &self,
-        ctx: &RequestContext,
-        publisher_id: &str,
+        exchange: &str,
+        topic: &str,
         priority: Priority,
-        event_type: &str,
-        payload: Value,
-    ) {
-        let notification = Notification::new(publisher_id, priority, event_type, payload);
+        body: Vec<u8>,
+    ) -> Result<()> {
         let route = Route::Notification {
-            exchange: self.inner.options.control_exchange.clone(),
-            queue: notify::queue(priority),
+            exchange: exchange.to_string(),
+            queue: notify::queue(topic, priority),
         };
-        let sent = match notification.encode(ctx) {
-            Ok(body) => {
-                self.inner
-                    .transport
-                    .send(&route, body, self.inner.options.patience)
-                    .await
-            }
-            Err(error) => Err(error),
-        };
+        let patience = self.inner.options.patience;
+        let sent = self.inner.transport.send(&route, body, patience).await;
         measure::notification(&sent);
-        if let Err(error) = sent {
-            tracing::warn!(request.id = %ctx.request_id, %error, "the notification {event_type} was lost");
-        }
+        sent
     }
 
     /// Listens to notifications of every priority. Several listeners share them.
     pub async fn listen_notifications(
         &self,
+        exchange: &str,
+        topic: &str,
         handler: Arc<dyn NotificationHandler>,
     ) -> Result<ServerHandle> {
+        let queue = |priority: &Priority| notify::queue(topic, *priority);
         let sources = Sources {
-            exchange: self.inner.options.control_exchange.clone(),
-            queues: Priority::ALL.iter().map(|p| notify::queue(*p)).collect(),
+            exchange: exchange.to_string(),
+            queues: Priority::ALL.iter().map(queue).collect(),
             fanout: None,
         };
         let accept = Arc::new(notify::Listener::new(handler));

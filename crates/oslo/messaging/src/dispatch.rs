@@ -1,5 +1,6 @@
 //! From bytes to a handler and back: duplicates, versions, panics, spans. The same for both transports.
 
+use crate::dead::{Death, Reason};
 use crate::envelope::{Reply, Request};
 use crate::measure::{self, Meter, Side};
 use crate::seen::{Known, Seen};
@@ -36,11 +37,32 @@ pub(crate) struct Answer {
     pub body: Vec<u8>,
 }
 
+/// What became of a message.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// What its sender is told.
+    pub answer: Option<Answer>,
+    /// That nobody is to have it again.
+    pub dead: Option<Death>,
+}
+
+impl From<Death> for Outcome {
+    fn from(death: Death) -> Outcome {
+        Outcome {
+            dead: Some(death),
+            ..Outcome::default()
+        }
+    }
+}
+
 /// What a transport gives bytes to.
 #[async_trait]
 pub(crate) trait Accept: Send + Sync + 'static {
     /// Handles the message to its end.
-    async fn accept(&self, body: &[u8]) -> Option<Answer>;
+    async fn accept(&self, body: &[u8]) -> Outcome;
+
+    /// Whether it had the very message before: it came again because a connection broke, and not because it does harm.
+    fn knows(&self, body: &[u8]) -> bool;
 }
 
 /// A dispatcher with what surrounds it.
@@ -63,38 +85,45 @@ impl Endpoint {
         method: &str,
         version: Option<&str>,
         args: Value,
-    ) -> Result<Value> {
-        check_version(self.dispatcher.version(), version, method)?;
+    ) -> (Result<Value>, Option<Death>) {
+        if let Err(error) = check_version(self.dispatcher.version(), version, method) {
+            return (Err(error), None);
+        }
         let call = AssertUnwindSafe(self.dispatcher.dispatch(ctx, method, args)).catch_unwind();
         match call.await {
-            Ok(outcome) => outcome,
-            Err(panic) => Err(Error::internal(format!(
-                "{method} panicked: {}",
-                panic_words(&*panic)
-            ))),
+            Ok(outcome) => (outcome, None),
+            Err(panic) => {
+                let words = format!("{method} panicked: {}", panic_words(&*panic));
+                let death = Death::new(Reason::Panicked, &words);
+                (Err(Error::internal(words)), Some(death))
+            }
         }
     }
 }
 
 #[async_trait]
 impl Accept for Endpoint {
-    async fn accept(&self, body: &[u8]) -> Option<Answer> {
+    fn knows(&self, body: &[u8]) -> bool {
+        Request::decode(body).is_ok_and(|request| self.seen.knows(&request.unique_id))
+    }
+
+    async fn accept(&self, body: &[u8]) -> Outcome {
         let request = match Request::decode(body) {
             Ok(request) => request,
-            Err(error) => {
-                tracing::error!(%error, "a message that cannot be read was dropped");
-                return None;
-            }
+            Err(error) => return Death::new(Reason::Unreadable, error.log_message()).into(),
         };
         match self.seen.look(&request.unique_id) {
             Known::New => {}
             Known::Taken => {
                 tracing::debug!(unique_id = %request.unique_id, "a duplicate was dropped");
-                return None;
+                return Outcome::default();
             }
             Known::Answered(answer) => {
                 tracing::debug!(unique_id = %request.unique_id, "a duplicate was answered again");
-                return Some(answer);
+                return Outcome {
+                    answer: Some(answer),
+                    dead: None,
+                };
             }
         }
         let Request {
@@ -109,7 +138,7 @@ impl Accept for Endpoint {
         } = request;
         let span = tracing::info_span!("rpc", request.id = %ctx.request_id, rpc.method = %method);
         let (meter, began) = (Meter::begin(Side::Serve), std::time::Instant::now());
-        let outcome = self
+        let (outcome, dead) = self
             .run(ctx, &method, version.as_deref(), args)
             .instrument(span.clone())
             .await;
@@ -126,21 +155,31 @@ impl Accept for Endpoint {
                 tracing::error!(?error, "{method} failed");
             }
         }
-        let (msg_id, reply_q) = (msg_id?, reply_q?);
-        match Reply::encode(&msg_id, &outcome) {
-            Ok(body) => {
-                let answer = Answer {
-                    reply_q,
-                    msg_id,
-                    body,
-                };
-                self.seen.answered(&unique_id, &answer);
-                Some(answer)
-            }
-            Err(error) => {
-                tracing::error!(%error, "an answer that cannot be written was dropped");
-                None
-            }
+        if dead.is_some() {
+            // An operator may send it again.
+            self.seen.forget(&unique_id);
+        }
+        let answer = match (msg_id, reply_q) {
+            (Some(msg_id), Some(reply_q)) => answer(reply_q, msg_id, &outcome),
+            _ => None,
+        };
+        if let Some(answer) = &answer {
+            self.seen.answered(&unique_id, answer);
+        }
+        Outcome { answer, dead }
+    }
+}
+
+fn answer(reply_q: String, msg_id: String, outcome: &Result<Value>) -> Option<Answer> {
+    match Reply::encode(&msg_id, outcome) {
+        Ok(body) => Some(Answer {
+            reply_q,
+            msg_id,
+            body,
+        }),
+        Err(error) => {
+            tracing::error!(%error, "an answer that cannot be written was dropped");
+            None
         }
     }
 }

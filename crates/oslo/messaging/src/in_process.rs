@@ -98,8 +98,9 @@ impl InProcess {
 
     fn deliver(&self, consumer: &Consumer, body: Arc<[u8]>) {
         let replies = self.replies.clone();
-        consumer.runner.start(body, move |answer| async move {
-            if let Some(answer) = answer {
+        // Nobody keeps dead letters here: who sent them is the same program.
+        consumer.runner.start(body, move |outcome| async move {
+            if let Some(answer) = outcome.answer {
                 replies.resolve(&answer.body);
             }
         });

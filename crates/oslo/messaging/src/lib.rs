@@ -6,6 +6,7 @@
 
 mod bus;
 mod client;
+mod dead;
 mod dispatch;
 mod envelope;
 mod failure;
@@ -24,7 +25,7 @@ pub use client::Client;
 pub use dispatch::Dispatcher;
 pub use interface::{Args, serve};
 pub use notify::{Notification, NotificationHandler, Priority};
-pub use rabbit::RabbitConfig;
+pub use rabbit::{DeadLetter, DeadLetters, RabbitConfig};
 pub use server::ServerHandle;
 pub use target::Target;
 

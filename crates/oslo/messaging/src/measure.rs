@@ -1,6 +1,7 @@
 //! What the bus tells Prometheus: counts, times, and what is under way. Labels are names of methods and topics, nothing
 //! of anybody's.
 
+use crate::dead::Reason;
 use base::{Error, Result};
 use metrics::{Gauge, counter, gauge, histogram};
 use std::time::Instant;
@@ -74,6 +75,12 @@ pub(crate) fn cast(method: &str, fanout: bool, outcome: &Result<()>) {
     let kind = if fanout { "fanout" } else { "cast" };
     let (method, outcome) = (method.to_string(), word(outcome));
     counter!("ferrostack_rpc_casts_total", "method" => method, "kind" => kind, "outcome" => outcome)
+        .increment(1);
+}
+
+pub(crate) fn dead_letter(topic: &str, reason: Reason) {
+    let (topic, reason) = (topic.to_string(), reason.as_str());
+    counter!("ferrostack_rpc_dead_letters_total", "topic" => topic, "reason" => reason)
         .increment(1);
 }
 

@@ -1,6 +1,7 @@
 //! Notifications: what happened, for whoever cares (upstream's `messagingv2` driver).
 
-use crate::dispatch::{Accept, Answer, panic_words};
+use crate::dead::{Death, Reason};
+use crate::dispatch::{Accept, Outcome, panic_words};
 use crate::envelope::{pack_context, text, unpack_context, unwrap, wrap};
 use async_trait::async_trait;
 use base::{Result, Timestamp};
@@ -48,12 +49,14 @@ pub trait NotificationHandler: Send + Sync + 'static {
     async fn notified(&self, ctx: RequestContext, notification: Notification) -> Result<()>;
 }
 
-pub(crate) fn queue(priority: Priority) -> String {
-    format!("notifications.{priority}")
+/// The queue of a topic and a priority: `notifications.info`.
+pub(crate) fn queue(topic: &str, priority: Priority) -> String {
+    format!("{topic}.{priority}")
 }
 
 impl Notification {
-    pub(crate) fn new(
+    /// One that happens now.
+    pub fn new(
         publisher_id: &str,
         priority: Priority,
         event_type: &str,
@@ -69,7 +72,8 @@ impl Notification {
         }
     }
 
-    pub(crate) fn encode(&self, ctx: &RequestContext) -> Result<Vec<u8>> {
+    /// The bytes that travel, in upstream's envelope. They are the same however often they are sent.
+    pub fn encode(&self, ctx: &RequestContext) -> Result<Vec<u8>> {
         let mut inner = Map::new();
         inner.insert("message_id".into(), self.message_id.clone().into());
         inner.insert("publisher_id".into(), self.publisher_id.clone().into());
@@ -115,13 +119,15 @@ impl Listener {
 
 #[async_trait]
 impl Accept for Listener {
-    async fn accept(&self, body: &[u8]) -> Option<Answer> {
+    // Listeners take what comes again.
+    fn knows(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    async fn accept(&self, body: &[u8]) -> Outcome {
         let (ctx, notification) = match Notification::decode(body) {
             Ok(decoded) => decoded,
-            Err(error) => {
-                tracing::error!(%error, "a notification that cannot be read was dropped");
-                return None;
-            }
+            Err(error) => return Death::new(Reason::Unreadable, error.log_message()).into(),
         };
         let event_type = notification.event_type.clone();
         let span = tracing::info_span!("notification", request.id = %ctx.request_id, event_type);
@@ -132,11 +138,12 @@ impl Accept for Listener {
             Ok(Err(error)) => {
                 tracing::error!(?error, "the notification {event_type} was not handled")
             }
-            Err(panic) => tracing::error!(
-                "the handler of {event_type} panicked: {}",
-                panic_words(&*panic)
-            ),
+            Err(panic) => {
+                let words = panic_words(&*panic);
+                let words = format!("the handler of {event_type} panicked: {words}");
+                return Death::new(Reason::Panicked, words).into();
+            }
         }
-        None
+        Outcome::default()
     }
 }

@@ -1,13 +1,17 @@
 //! RabbitMQ, with the exchanges and queues that oslo.messaging uses, so that its processes and ours can talk.
 //!
-//! One connection publishes (confirmed) and takes the answers; each server has one of its own. Both come back by
-//! themselves. A message is acknowledged after its handler ran, so a crash redelivers it.
+//! One connection publishes (confirmed) and takes the answers; servers have others, shared by those of one topic. All come
+//! back by themselves. A message is acknowledged after its handler ran, so a crash redelivers it.
 
 mod config;
+mod dead;
+mod letters;
+mod lines;
 mod link;
 mod serve;
 
 pub use config::RabbitConfig;
+pub use letters::{DeadLetter, DeadLetters};
 
 use crate::bus::{Bus, Options};
 use crate::dispatch::{Accept, Answer};
@@ -17,6 +21,8 @@ use async_trait::async_trait;
 use base::{Error, Result};
 use futures::future::BoxFuture;
 use lapin::ExchangeKind;
+use lapin::types::FieldTable;
+use lines::Lines;
 use link::Link;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +43,7 @@ impl Bus {
             reply_queue: format!("reply_{}", base::new_hex_id()),
             replies: Arc::default(),
             link: watch::Sender::new(None),
+            lines: Lines::default(),
             answered: AtomicUsize::new(0),
             trouble: Mutex::default(),
         });
@@ -64,6 +71,7 @@ pub(super) struct Shared {
     reply_queue: String,
     replies: Arc<Replies>,
     link: watch::Sender<Option<Arc<Link>>>,
+    lines: Lines,
     /// Which broker answered last: it is asked first, so that one that says nothing costs its time once.
     answered: AtomicUsize,
     /// Why no broker could be reached the last time; for the log.
@@ -78,7 +86,23 @@ struct Parcel<'a> {
     keep: bool,
     key: &'a str,
     mandatory: bool,
+    headers: FieldTable,
     body: &'a [u8],
+}
+
+impl<'a> Parcel<'a> {
+    /// To the queue of that name, which somebody else declares.
+    fn to_queue(queue: &'a str, body: &'a [u8]) -> Parcel<'a> {
+        Parcel {
+            exchange: "",
+            kind: None,
+            keep: false,
+            key: queue,
+            mandatory: true,
+            headers: FieldTable::default(),
+            body,
+        }
+    }
 }
 
 impl Shared {
@@ -128,14 +152,7 @@ impl Shared {
     }
 
     async fn answer(&self, answer: Answer) {
-        let parcel = Parcel {
-            exchange: "",
-            kind: None,
-            keep: false,
-            key: &answer.reply_q,
-            mandatory: true,
-            body: &answer.body,
-        };
+        let parcel = Parcel::to_queue(&answer.reply_q, &answer.body);
         // The caller's queue may be missing for a moment: after a restart of the broker each declares its own.
         let deadline = Instant::now() + self.config.caller_patience;
         loop {
@@ -161,38 +178,29 @@ impl Transport for Rabbit {
             Route::Queue { exchange, queue } => Parcel {
                 exchange,
                 kind: Some(ExchangeKind::Topic),
-                keep: false,
-                key: queue,
-                mandatory: true,
-                body: &body,
+                ..Parcel::to_queue(queue, &body)
             },
             Route::Fanout { topic } => {
                 fanout = format!("{topic}_fanout");
-                let kind = Some(ExchangeKind::Fanout);
                 Parcel {
                     exchange: &fanout,
-                    kind,
-                    keep: false,
-                    key: topic,
+                    kind: Some(ExchangeKind::Fanout),
                     mandatory: false,
-                    body: &body,
+                    ..Parcel::to_queue(topic, &body)
                 }
             }
-            Route::Notification { exchange, queue } => {
-                let kind = Some(ExchangeKind::Topic);
-                Parcel {
-                    exchange,
-                    kind,
-                    keep: true,
-                    key: queue,
-                    mandatory: false,
-                    body: &body,
-                }
-            }
+            Route::Notification { exchange, queue } => Parcel {
+                exchange,
+                kind: Some(ExchangeKind::Topic),
+                keep: true,
+                mandatory: false,
+                ..Parcel::to_queue(queue, &body)
+            },
         };
-        let deadline = Instant::now() + patience;
+        // Counted from when a broker answered: servers come back after it.
+        let mut deadline = None;
         while !self.shared.publish(&parcel).await? {
-            if Instant::now() >= deadline {
+            if Instant::now() >= *deadline.get_or_insert(Instant::now() + patience) {
                 return Err(nobody(parcel.key));
             }
             tokio::time::sleep((patience / 5).max(Duration::from_millis(10))).await;

@@ -66,6 +66,16 @@ impl Seen {
         Known::New
     }
 
+    /// Whether the id is remembered.
+    pub(crate) fn knows(&self, id: &str) -> bool {
+        self.lock().known.contains_key(id)
+    }
+
+    /// Takes the id for a new one the next time.
+    pub(crate) fn forget(&self, id: &str) {
+        self.lock().known.remove(id);
+    }
+
     /// Keeps an answer, for those who ask again.
     pub(crate) fn answered(&self, id: &str, answer: &Answer) {
         if id.is_empty() || answer.body.len() > LARGEST {
@@ -100,7 +110,10 @@ mod tests {
         assert!(new(&seen, "a") && !new(&seen, "a") && new(&seen, "b"));
         assert!(new(&seen, "c"), "pushes a out");
         assert!(!new(&seen, "b") && new(&seen, "a"));
-        assert!(new(&seen, "") && new(&seen, ""));
+        assert!(new(&seen, "") && new(&seen, "") && !seen.knows(""));
+        assert!(seen.knows("a"));
+        seen.forget("a");
+        assert!(!seen.knows("a") && new(&seen, "a"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A server on the bus: how it runs handlers, and how it stops.
 
-use crate::dispatch::{Accept, Answer};
-use crate::measure::UnderWay;
+use crate::dead::Death;
+use crate::dispatch::{Accept, Outcome};
+use crate::measure::{self, UnderWay};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -62,15 +63,23 @@ impl Runner {
         }
     }
 
-    /// Starts the handler; `done` gets the answer when it ran.
-    pub(crate) fn start<F>(
-        &self,
-        body: Arc<[u8]>,
-        done: impl FnOnce(Option<Answer>) -> F + Send + 'static,
-    ) where
+    /// Whether the handler had this message before.
+    pub(crate) fn knows(&self, body: &[u8]) -> bool {
+        self.accept.knows(body)
+    }
+
+    /// That a message is dead: counted, and said.
+    pub(crate) fn mourn(&self, death: &Death) {
+        measure::dead_letter(&self.topic, death.reason);
+        tracing::error!(topic = %self.topic, reason = %death.reason, "a message is dead: {}", death.words);
+    }
+
+    /// Starts the handler; `done` gets what came of it.
+    pub(crate) fn start<F>(&self, body: Arc<[u8]>, done: impl FnOnce(Outcome) -> F + Send + 'static)
+    where
         F: Future<Output = ()> + Send,
     {
-        let (accept, permits) = (self.accept.clone(), self.permits.clone());
+        let (runner, permits) = (self.clone(), self.permits.clone());
         let waiting = UnderWay::waiting(&self.topic);
         self.tasks.spawn(async move {
             // The semaphore is never closed.
@@ -78,8 +87,11 @@ impl Runner {
                 return;
             };
             drop(waiting);
-            let answer = accept.accept(&body).await;
-            done(answer).await;
+            let outcome = runner.accept.accept(&body).await;
+            if let Some(death) = &outcome.dead {
+                runner.mourn(death);
+            }
+            done(outcome).await;
         });
     }
 }

@@ -7,9 +7,14 @@ oslo_config::section! {
         pub service_down_time: u64 = 60,
         /// How many hosts are tried for one boot before it fails.
         pub max_attempts: u64 = 3,
-        /// Where notifications of what happens to servers go: `messagingv2` (the bus, queue `notifications.info`; somebody
-        /// must read them there) or `noop`.
+        /// Where notifications of what happens to servers go: `messagingv2` (the bus, exchange `nova`; somebody must read them
+        /// there) or `noop`.
         pub notification_driver: String = "noop".to_string(),
+        /// Topics of notifications: `notifications` is the queues `notifications.info` and `notifications.error`. Upstream's
+        /// default is `versioned_notifications`, because its `notifications` are unversioned; here all are versioned.
+        pub versioned_notifications_topics: Vec<String> = vec!["notifications".to_string()],
+        /// Whether notifications name a server's volumes.
+        pub bdms_in_notifications: bool = false,
         /// Seconds that a boot waits for a scheduler that answers.
         pub scheduler_wait: u64 = 60,
         /// Filters, in order.

@@ -57,6 +57,7 @@ pub struct Nova {
     /// What runs its flows.
     pub engine: Engine,
     reported: rpc::Reported,
+    teller: notifications::Teller,
     /// Where this process really serves consoles; 0 while it does not.
     novnc_port: AtomicU16,
 }
@@ -165,6 +166,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.write(db::addresses::fill).await?;
     let limits = instance::quota::limits(&deps.conf);
     let engine = engine(&deps);
+    let teller = notifications::Teller::new(&deps.conf, &deps.host);
     let nova = Arc::new(Nova {
         db: deps.db.clone(),
         bus: deps.bus.clone(),
@@ -174,6 +176,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
         limits,
         engine,
         reported: rpc::Reported::default(),
+        teller,
         novnc_port: AtomicU16::new(0),
     });
     flows::register(&nova);

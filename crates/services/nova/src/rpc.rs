@@ -4,6 +4,7 @@ use crate::Nova;
 use crate::db::{actions, compute_nodes, instances, services};
 use crate::flows::power::ChangePower;
 use crate::instance::status::{TaskState, VmState};
+use crate::notifications::About;
 use async_trait::async_trait;
 use base::id::new_request_id;
 use base::{Cell, Kind, Result, Timestamp};
@@ -104,6 +105,7 @@ async fn stop_again(nova: &Arc<Nova>, row: &instances::InstanceRow) -> Result<()
         return Ok(());
     }
     let (id, engine) = (row.id.clone(), nova.engine.clone());
+    let teller = nova.teller.clone();
     let flow = ChangePower {
         instance_id: id.clone(),
         request_id: new_request_id(),
@@ -120,6 +122,7 @@ async fn stop_again(nova: &Arc<Nova>, row: &instances::InstanceRow) -> Result<()
         if taken {
             let ctx = RequestContext::internal_for(&flow.request_id);
             actions::start(tx, &ctx, &id, "stop", now)?;
+            teller.began(tx, &About::flow(&flow))?;
             engine.submit(tx, &flow)?;
         }
         Ok(taken)

@@ -5,6 +5,9 @@ use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What RabbitMQ 4 takes for quorum queues.
+const DELIVERY_LIMIT: u32 = 20;
+
 /// How to reach RabbitMQ.
 #[derive(Clone)]
 pub struct RabbitConfig {
@@ -16,9 +19,19 @@ pub struct RabbitConfig {
     /// Whether topics are quorum queues, which every broker of a cluster keeps (upstream's `rabbit_quorum_queue`). They
     /// are durable. All processes that share a broker must agree.
     pub quorum: bool,
-    /// How often a quorum queue gives one message to servers that die with it; 0 is without end (upstream's
-    /// `rabbit_quorum_delivery_limit`).
+    /// Whether queues of answers and fan-outs are quorum queues, too (upstream's `rabbit_transient_quorum_queue`).
+    pub transient_quorum: bool,
+    /// How often the broker gives one message of a quorum queue to servers that die with it; 0 leaves it to the broker
+    /// (upstream's `rabbit_quorum_delivery_limit`).
+    pub quorum_delivery_limit: u32,
+    /// How many messages of a quorum queue are kept in memory; 0 is all (upstream's `rabbit_quorum_max_memory_length`).
+    pub quorum_max_memory_length: u32,
+    /// How many bytes of them (upstream's `rabbit_quorum_max_memory_bytes`).
+    pub quorum_max_memory_bytes: u32,
+    /// After so many servers died with a message in hand it is a dead letter, on queues of every kind; 0 is never.
     pub delivery_limit: u32,
+    /// A broker that says nothing for so long is gone (upstream's `heartbeat_timeout_threshold`); 0 waits for ever.
+    pub heartbeat: Duration,
     /// How long queues of answers and fan-outs outlive their process (upstream's `rabbit_transient_queues_ttl`).
     pub transient_ttl: Duration,
     /// How long a message waits for a broker that is away.
@@ -46,12 +59,17 @@ impl RabbitConfig {
             return Err(bad());
         }
         let vhost = if vhost.is_empty() { "%2f" } else { vhost };
-        let url = |host: &str| format!("{scheme}://{host}/{vhost}?heartbeat=60");
+        let url = |host: &str| format!("{scheme}://{host}/{vhost}");
         Ok(RabbitConfig {
             urls: hosts.split(',').map(url).collect(),
             durable: false,
             quorum: false,
-            delivery_limit: 0,
+            transient_quorum: false,
+            quorum_delivery_limit: 0,
+            quorum_max_memory_length: 0,
+            quorum_max_memory_bytes: 0,
+            delivery_limit: DELIVERY_LIMIT,
+            heartbeat: Duration::from_secs(60),
             transient_ttl: Duration::from_secs(1800),
             broker_patience: Duration::from_secs(30),
             caller_patience: Duration::from_secs(10),
@@ -90,6 +108,21 @@ impl RabbitConfig {
         Ok(self)
     }
 
+    /// After how many deliveries a message is a dead letter: before the broker throws it away.
+    pub(super) fn most_deliveries(&self) -> Option<u32> {
+        let limits = [self.delivery_limit, self.quorum_delivery_limit];
+        let quorum = self.quorum || self.transient_quorum;
+        let count = if quorum { 2 } else { 1 };
+        limits.into_iter().take(count).filter(|n| *n > 0).min()
+    }
+
+    /// The urls with what is asked of the brokers.
+    pub(super) fn ways(&self) -> impl Iterator<Item = String> {
+        let seconds = self.heartbeat.as_secs();
+        let urls = self.urls.iter();
+        urls.map(move |url| format!("{url}?heartbeat={seconds}"))
+    }
+
     /// Whether what is declared is to survive the broker.
     pub(super) fn lasting(&self) -> bool {
         self.durable || self.quorum
@@ -105,17 +138,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn deliveries() {
+        let mut config = RabbitConfig::parse("rabbit://h/").unwrap();
+        assert_eq!(config.most_deliveries(), Some(20));
+        config.quorum_delivery_limit = 5;
+        assert_eq!(config.most_deliveries(), Some(20), "no quorum queues");
+        config.quorum = true;
+        assert_eq!(config.most_deliveries(), Some(5));
+        config.delivery_limit = 0;
+        assert_eq!(config.most_deliveries(), Some(5));
+        config.quorum_delivery_limit = 0;
+        assert_eq!(config.most_deliveries(), None);
+    }
+
+    #[test]
     fn transport_urls() {
         let config = RabbitConfig::parse("rabbit://u:p@h1:5672,u:p@h2:5673/").unwrap();
         assert_eq!(
             config.urls,
-            [
-                "amqp://u:p@h1:5672/%2f?heartbeat=60",
-                "amqp://u:p@h2:5673/%2f?heartbeat=60"
-            ]
+            ["amqp://u:p@h1:5672/%2f", "amqp://u:p@h2:5673/%2f"]
         );
+        let ways: Vec<String> = config.ways().collect();
+        assert_eq!(ways[1], "amqp://u:p@h2:5673/%2f?heartbeat=60");
         let config = RabbitConfig::parse("rabbit://u:p@h/cloud?ssl=0").unwrap();
-        assert_eq!(config.urls, ["amqp://u:p@h/cloud?heartbeat=60"]);
+        assert_eq!(config.urls, ["amqp://u:p@h/cloud"]);
         for bad in ["fake://", "rabbit:///", "host:5672"] {
             assert!(RabbitConfig::parse(bad).is_err(), "{bad}");
         }

@@ -1,6 +1,6 @@
 //! The connection that publishes and takes answers.
 
-use super::{Parcel, RabbitConfig, Shared};
+use super::{Parcel, RabbitConfig, Shared, dead};
 use futures::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
@@ -9,7 +9,8 @@ use lapin::options::{
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind,
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer,
+    ExchangeKind,
 };
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,7 +24,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// One life of the connection.
 pub(crate) struct Link {
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
     declared: Mutex<HashSet<String>>,
 }
@@ -41,6 +42,35 @@ pub(super) async fn keep(shared: &Shared) {
 }
 
 async fn live(shared: &Shared, connection: Connection) -> lapin::Result<()> {
+    let (link, mut answers) = in_time(shared, set_up(shared, connection)).await?;
+    shared.link.send_replace(Some(Arc::new(link)));
+    while let Some(answer) = answers.next().await {
+        let answer = answer?;
+        shared.replies.resolve(&answer.data);
+        answer.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}
+
+/// What a broker that has just started, say, may take its time for, but not for ever.
+pub(super) async fn in_time<T>(
+    shared: &Shared,
+    work: impl Future<Output = lapin::Result<T>>,
+) -> lapin::Result<T> {
+    match tokio::time::timeout(shared.config.broker_patience, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(silence()),
+    }
+}
+
+fn silence() -> lapin::Error {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
+
+async fn set_up(shared: &Shared, connection: Connection) -> lapin::Result<(Link, Consumer)> {
+    if let Err(error) = dead::declare(&connection, &shared.config).await {
+        tracing::warn!(%error, "no queue of dead letters");
+    }
     let channel = connection.create_channel().await?;
     channel
         .confirm_select(ConfirmSelectOptions::default())
@@ -48,14 +78,14 @@ async fn live(shared: &Shared, connection: Connection) -> lapin::Result<()> {
     let queue = &shared.reply_queue;
     // Answers that wait here when the broker is started again are not lost with it.
     let options = QueueDeclareOptions {
-        durable: shared.config.lasting(),
+        durable: shared.config.lasting() || shared.config.transient_quorum,
         ..QueueDeclareOptions::default()
     };
     channel
         .queue_declare(queue.as_str().into(), options, transient(&shared.config))
         .await?;
     let consume = BasicConsumeOptions::default();
-    let mut answers = channel
+    let answers = channel
         .basic_consume(
             queue.as_str().into(),
             "".into(),
@@ -64,17 +94,11 @@ async fn live(shared: &Shared, connection: Connection) -> lapin::Result<()> {
         )
         .await?;
     let link = Link {
-        _connection: connection,
+        connection,
         channel,
         declared: Mutex::default(),
     };
-    shared.link.send_replace(Some(Arc::new(link)));
-    while let Some(answer) = answers.next().await {
-        let answer = answer?;
-        shared.replies.resolve(&answer.data);
-        answer.ack(BasicAckOptions::default()).await?;
-    }
-    Ok(())
+    Ok((link, answers))
 }
 
 impl Link {
@@ -90,7 +114,8 @@ impl Link {
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_content_encoding("utf-8".into())
-            .with_delivery_mode(2);
+            .with_delivery_mode(2)
+            .with_headers(parcel.headers.clone());
         let options = BasicPublishOptions {
             mandatory: parcel.mandatory,
             ..BasicPublishOptions::default()
@@ -106,6 +131,11 @@ impl Link {
             )
             .await?;
         Ok(matches!(confirm.await?, Confirmation::Ack(None)))
+    }
+
+    /// Where dead letters go, once more: somebody took it away.
+    pub(super) async fn declare_dead_letters(&self, config: &RabbitConfig) -> lapin::Result<()> {
+        dead::declare(&self.connection, config).await
     }
 
     async fn declare(
@@ -149,17 +179,13 @@ pub(super) fn is_refusal(error: &lapin::Error) -> bool {
     matches!(error.kind(), lapin::ErrorKind::ProtocolError(e) if (400..=499).contains(&e.get_id()))
 }
 
-async fn open(
-    url: &str,
-    properties: ConnectionProperties,
-    tls: OwnedTLSConfig,
-) -> lapin::Result<Connection> {
+pub(super) async fn open(url: &str, name: &str, tls: OwnedTLSConfig) -> lapin::Result<Connection> {
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
     let runtime = lapin::runtime::default_runtime()?;
     let connect = Connection::connect_with_config(url, properties, tls, runtime);
-    let silent = || std::io::Error::from(std::io::ErrorKind::TimedOut);
     match tokio::time::timeout(CONNECT, connect).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(silent().into()),
+        Err(_) => Err(silence()),
     }
 }
 
@@ -173,16 +199,16 @@ fn jittered(pause: Duration) -> Duration {
 /// Connects to the first broker that answers, for as long as it takes.
 pub(super) async fn connect(shared: &Shared, what: &str) -> Connection {
     let config = &shared.config;
+    let urls: Vec<String> = config.ways().collect();
     let mut pause = Duration::from_millis(100);
     loop {
         let first = shared.answered.load(Relaxed);
-        for n in 0..config.urls.len() {
-            let n = (first + n) % config.urls.len();
-            let url = &config.urls[n];
+        for n in 0..urls.len() {
+            let n = (first + n) % urls.len();
+            let url = &urls[n];
             let name = format!("ferrostack {what}");
-            let properties = ConnectionProperties::default().with_connection_name(name.into());
             // Not the url in any word of these: it holds a password.
-            match open(url, properties, config.tls()).await {
+            match open(url, &name, config.tls()).await {
                 Ok(connection) => {
                     shared.answered.store(n, Relaxed);
                     return connection;
@@ -206,7 +232,10 @@ pub(super) async fn exchange(
 ) -> lapin::Result<()> {
     let fanout = *kind == ExchangeKind::Fanout;
     let options = ExchangeDeclareOptions {
-        durable: config.lasting() && !fanout,
+        durable: match fanout {
+            true => config.transient_quorum,
+            false => config.lasting(),
+        },
         auto_delete: fanout,
         ..ExchangeDeclareOptions::default()
     };
@@ -245,14 +274,23 @@ pub(super) async fn queue(
 fn topic_arguments(config: &RabbitConfig) -> FieldTable {
     let mut arguments = FieldTable::default();
     if config.quorum {
-        let kind = AMQPValue::LongString("quorum".into());
-        arguments.insert("x-queue-type".into(), kind);
-        if config.delivery_limit > 0 {
-            let limit = AMQPValue::LongLongInt(i64::from(config.delivery_limit));
-            arguments.insert("x-delivery-limit".into(), limit);
-        }
+        quorum_arguments(&mut arguments, config);
     }
     arguments
+}
+
+/// What upstream says of its quorum queues, and no more: a queue that is declared with other arguments is refused.
+fn quorum_arguments(arguments: &mut FieldTable, config: &RabbitConfig) {
+    let kind = AMQPValue::LongString("quorum".into());
+    arguments.insert("x-queue-type".into(), kind);
+    let numbers = [
+        ("x-delivery-limit", config.quorum_delivery_limit),
+        ("x-max-in-memory-length", config.quorum_max_memory_length),
+        ("x-max-in-memory-bytes", config.quorum_max_memory_bytes),
+    ];
+    for (name, value) in numbers.into_iter().filter(|(_, value)| *value > 0) {
+        arguments.insert(name.into(), AMQPValue::LongLongInt(value.into()));
+    }
 }
 
 /// The arguments of a queue that goes some time after its process.
@@ -260,5 +298,22 @@ pub(super) fn transient(config: &RabbitConfig) -> FieldTable {
     let mut arguments = FieldTable::default();
     let ttl = i32::try_from(config.transient_ttl.as_millis()).unwrap_or(i32::MAX);
     arguments.insert("x-expires".into(), AMQPValue::LongInt(ttl));
+    if config.transient_quorum {
+        quorum_arguments(&mut arguments, config);
+    }
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_do_not_come_back_in_the_same_moment() {
+        let pause = Duration::from_secs(2);
+        for _ in 0..1000 {
+            let jittered = jittered(pause);
+            assert!(jittered >= pause / 2 && jittered <= pause, "{jittered:?}");
+        }
+    }
 }

@@ -1,16 +1,19 @@
-//! A server's own connection: declares its queues, takes messages, acknowledges what ran.
+//! A server's own channel: declares its queues, takes messages, acknowledges what ran.
 
-use super::{Shared, link};
+use super::{Parcel, Shared, lines, link};
+use crate::dead::{Death, Reason};
 use crate::server::Runner;
 use crate::transport::Sources;
+use base::Result;
 use futures::StreamExt;
-use futures::stream::SelectAll;
+use futures::stream::{BoxStream, SelectAll};
+use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
     QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Connection, Consumer, ExchangeKind};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Acker, Channel, Connection, ExchangeKind};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -25,11 +28,16 @@ pub(super) struct Server {
 }
 
 struct Session {
-    connection: Connection,
+    connection: Arc<Connection>,
     channel: Channel,
     tags: Vec<ShortString>,
-    messages: SelectAll<Consumer>,
+    messages: SelectAll<BoxStream<'static, (Arc<str>, lapin::Result<Delivery>)>>,
 }
+
+/// How often servers died with a message, of which a classic queue keeps no count.
+const DELIVERIES: &str = "x-ferrostack-deliveries";
+/// The broker's own count, of quorum queues.
+const DELIVERY_COUNT: &str = "x-delivery-count";
 
 impl Server {
     pub(super) fn new(
@@ -53,11 +61,12 @@ impl Server {
     pub(super) async fn run(self, stop: CancellationToken, ready: oneshot::Sender<()>) {
         let mut ready = Some(ready);
         while !stop.is_cancelled() {
-            let connect = link::connect(&self.shared, &self.sources.queues[0]);
+            let connect = lines::line(&self.shared, &self.sources.queues[0]);
             let Some(connection) = stop.run_until_cancelled(connect).await else {
                 break;
             };
-            let session = match self.open(connection).await {
+            let opened = link::in_time(&self.shared, self.open(connection)).await;
+            let session = match opened {
                 Ok(session) => session,
                 Err(error) => {
                     tracing::error!(%error, "cannot listen on {}; trying again", self.sources.queues.join(", "));
@@ -77,7 +86,7 @@ impl Server {
         self.runner.tasks.wait().await;
     }
 
-    async fn open(&self, connection: Connection) -> lapin::Result<Session> {
+    async fn open(&self, connection: Arc<Connection>) -> lapin::Result<Session> {
         let config = &self.shared.config;
         let channel = connection.create_channel().await?;
         channel
@@ -97,7 +106,10 @@ impl Server {
         if let (Some(topic), Some(queue)) = (&self.sources.fanout, &self.fanout_queue) {
             let exchange = format!("{topic}_fanout");
             link::exchange(&channel, &exchange, &ExchangeKind::Fanout, config).await?;
-            let options = QueueDeclareOptions::default();
+            let options = QueueDeclareOptions {
+                durable: config.transient_quorum,
+                ..QueueDeclareOptions::default()
+            };
             channel
                 .queue_declare(queue.as_str().into(), options, link::transient(config))
                 .await?;
@@ -118,10 +130,16 @@ impl Server {
         for queue in queues {
             let options = BasicConsumeOptions::default();
             let consumer = channel
-                .basic_consume(queue.into(), "".into(), options, FieldTable::default())
+                .basic_consume(
+                    queue.as_str().into(),
+                    "".into(),
+                    options,
+                    FieldTable::default(),
+                )
                 .await?;
             tags.push(consumer.tag());
-            messages.push(consumer);
+            let queue: Arc<str> = queue.into();
+            messages.push(consumer.map(move |m| (queue.clone(), m)).boxed());
         }
         Ok(Session {
             connection,
@@ -138,24 +156,79 @@ impl Server {
                 () = stop.cancelled() => return Some(session),
                 message = session.messages.next() => message,
             };
-            let message = match message {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => {
+            let (queue, message) = match message {
+                Some((queue, Ok(message))) => (queue, message),
+                Some((_, Err(error))) => {
                     tracing::warn!(%error, "the connection to the message broker broke");
                     return None;
                 }
                 None => return None,
             };
-            let (shared, acker) = (self.shared.clone(), message.acker);
-            self.runner.start(message.data.into(), move |answer| async move {
-                if let Some(answer) = answer {
-                    shared.answer(answer).await;
-                }
-                if let Err(error) = acker.ack(BasicAckOptions::default()).await {
-                    tracing::debug!(%error, "not acknowledged; it will come again and be recognised");
-                }
-            });
+            match self.again(&message) {
+                Some(times) => self.look_twice(queue, message, times),
+                None => self.handle(queue, message),
+            }
         }
+    }
+
+    fn handle(&self, queue: Arc<str>, message: Delivery) {
+        let (shared, acker) = (self.shared.clone(), message.acker);
+        let (exchange, body) = (message.exchange, Arc::<[u8]>::from(message.data));
+        let copy = body.clone();
+        self.runner.start(body, move |outcome| async move {
+            if let Some(answer) = outcome.answer {
+                shared.answer(answer).await;
+            }
+            if let Some(death) = outcome.dead {
+                let from = (exchange.as_str(), &*queue);
+                if let Err(error) = shared.bury(from, &copy, &death).await {
+                    return tracing::error!(%error, "a dead letter was not put aside; it will come again");
+                }
+            }
+            acknowledge(&acker).await;
+        });
+    }
+
+    /// How often servers died with the message, if that is to be looked at before this one takes it.
+    fn again(&self, message: &Delivery) -> Option<u32> {
+        self.shared.config.most_deliveries()?;
+        // A duplicate of what is in hand here, or was, comes because of a connection and not because of what it does.
+        if !message.redelivered || self.runner.knows(&message.data) {
+            return None;
+        }
+        match number(message, DELIVERY_COUNT) {
+            // Below the limit it is like any other: the broker counts.
+            Some(times) => self.is_too_often(times).then_some(times),
+            None => Some(number(message, DELIVERIES).unwrap_or(0) + 1),
+        }
+    }
+
+    fn is_too_often(&self, times: u32) -> bool {
+        let most = self.shared.config.most_deliveries();
+        most.is_some_and(|most| times >= most)
+    }
+
+    /// Puts a message aside that came too often; otherwise writes down how often, and lets it come once more.
+    fn look_twice(&self, queue: Arc<str>, message: Delivery, times: u32) {
+        let (shared, runner) = (self.shared.clone(), self.runner.clone());
+        let bury = self.is_too_often(times);
+        self.runner.tasks.spawn(async move {
+            let done = if bury {
+                let words = format!("{times} servers died with it");
+                let death = Death::new(Reason::DeliveryLimit, words);
+                runner.mourn(&death);
+                let from = (message.exchange.as_str(), &*queue);
+                shared.bury(from, &message.data, &death).await
+            } else {
+                send_again(&shared, &queue, &message.data, times).await
+            };
+            match done {
+                Ok(()) => acknowledge(&message.acker).await,
+                Err(error) => {
+                    tracing::error!(%error, "a message that came again is left where it is")
+                }
+            }
+        });
     }
 
     /// No more messages; those that run end; those that wait go back to the broker.
@@ -179,7 +252,45 @@ impl Server {
                 .await;
         }
         drop(messages);
-        // It closes with the process anyway.
-        let _ = connection.close(200, "stopped".into()).await;
+        // They close with the process anyway.
+        let _ = match Arc::into_inner(connection) {
+            Some(connection) => connection.close(200, "stopped".into()).await,
+            None => channel.close(200, "stopped".into()).await,
+        };
     }
+}
+
+async fn acknowledge(acker: &Acker) {
+    if let Err(error) = acker.ack(BasicAckOptions::default()).await {
+        tracing::debug!(%error, "not acknowledged; it will come again and be recognised");
+    }
+}
+
+/// To the end of its own queue, with the count.
+async fn send_again(shared: &Shared, queue: &str, body: &[u8], times: u32) -> Result<()> {
+    let mut headers = FieldTable::default();
+    headers.insert(DELIVERIES.into(), AMQPValue::LongLongInt(times.into()));
+    let parcel = Parcel {
+        headers,
+        ..Parcel::to_queue(queue, body)
+    };
+    match shared.publish(&parcel).await? {
+        true => Ok(()),
+        false => Err(crate::transport::nobody(queue)),
+    }
+}
+
+fn number(message: &Delivery, header: &str) -> Option<u32> {
+    let headers = message.properties.headers().as_ref()?;
+    let number = match headers.inner().get(header)? {
+        AMQPValue::ShortShortUInt(n) => i64::from(*n),
+        AMQPValue::ShortUInt(n) => i64::from(*n),
+        AMQPValue::LongUInt(n) => i64::from(*n),
+        AMQPValue::ShortShortInt(n) => i64::from(*n),
+        AMQPValue::ShortInt(n) => i64::from(*n),
+        AMQPValue::LongInt(n) => i64::from(*n),
+        AMQPValue::LongLongInt(n) => *n,
+        _ => return None,
+    };
+    u32::try_from(number).ok()
 }

@@ -17,6 +17,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -252,6 +254,99 @@ async fn rabbitmq_is_found_in_a_list() {
     assert_eq!(answer, "a");
 }
 
+/// The place of a broker in a list of brokers: `guest:guest@host:port`.
+fn place(broker: &RabbitMq) -> String {
+    let url = broker.url();
+    url.split_once("://")
+        .unwrap()
+        .1
+        .trim_end_matches('/')
+        .into()
+}
+
+/// The first broker dies with a request in hand: the servers and the callers meet again at the second, and the request is
+/// made there once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_dies_and_the_next_of_the_list_goes_on() {
+    let mut first = RabbitMq::start().await.unwrap();
+    let second = RabbitMq::start().await.unwrap();
+    let list = format!("rabbit://{},{}/", place(&first), place(&second));
+    let bus = || Bus::rabbit(RabbitConfig::parse(&list).unwrap(), Options::default()).unwrap();
+    let (servers, callers) = (bus(), bus());
+    let target = Target::topic("nova", "failover").server("a");
+    let (echo, mut seen) = echo("a");
+    let gate = echo.gate.clone();
+    let _server = servers.serve(&target, echo).await.unwrap();
+    let asking = {
+        let (bus, target) = (callers.clone(), target.clone());
+        tokio::spawn(async move { bus.call(&ctx(), &target, "wait", json!({})).await })
+    };
+    assert_eq!(next(&mut seen).await, "a:wait");
+    let died = Instant::now();
+    first.kill();
+    let who = callers.call(&ctx(), &target, "who", json!({})).await;
+    assert_eq!(who.unwrap(), "a");
+    println!("served again {:?} after the broker's death", died.elapsed());
+    assert_eq!(next(&mut seen).await, "a:who");
+    gate.notify_one();
+    assert_eq!(asking.await.unwrap().unwrap(), "waited");
+    assert!(seen.try_recv().is_err(), "it was done once");
+}
+
+/// A way to a broker that can stop to carry anything, in both directions, without a word.
+async fn silenced(to: String, silent: Arc<AtomicBool>) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let pipe = |mut from: OwnedReadHalf, mut to: OwnedWriteHalf, silent: Arc<AtomicBool>| async move {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = from.read(&mut buffer).await {
+            while silent.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if to.write_all(&buffer[..n]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::spawn(async move {
+        while let Ok((here, _)) = listener.accept().await {
+            let there = tokio::net::TcpStream::connect(&to).await.unwrap();
+            let ((a, b), (c, d)) = (here.into_split(), there.into_split());
+            tokio::spawn(pipe(a, d, silent.clone()));
+            tokio::spawn(pipe(c, b, silent.clone()));
+        }
+    });
+    address
+}
+
+/// A cable is pulled: nothing refuses, nothing answers. Heartbeats notice, and the next of the list is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_falls_silent_and_heartbeats_notice() {
+    let broker = RabbitMq::start().await.unwrap();
+    let (place, silent) = (place(&broker), Arc::new(AtomicBool::new(false)));
+    let (credentials, address) = place.split_once('@').unwrap();
+    let cable = silenced(address.to_string(), silent.clone()).await;
+    let mut config =
+        RabbitConfig::parse(&format!("rabbit://{credentials}@{cable},{place}/")).unwrap();
+    config.heartbeat = Duration::from_secs(2);
+    let bus = Bus::rabbit(config, Options::default()).unwrap();
+    let target = Target::topic("nova", "silence").server("a");
+    let (echo, mut seen) = echo("a");
+    let gate = echo.gate.clone();
+    let _server = bus.serve(&target, echo).await.unwrap();
+    let asking = {
+        let (bus, target) = (bus.clone(), target.clone());
+        tokio::spawn(async move { bus.call(&ctx(), &target, "wait", json!({})).await })
+    };
+    assert_eq!(next(&mut seen).await, "a:wait");
+    silent.store(true, Ordering::SeqCst);
+    gate.notify_one();
+    let noticed = Instant::now();
+    assert_eq!(asking.await.unwrap().unwrap(), "waited");
+    println!("answered {:?} after the silence began", noticed.elapsed());
+    assert!(silent.load(Ordering::SeqCst), "over the other way");
+}
+
 /// Removed when dropped.
 struct Folder(PathBuf);
 
@@ -322,22 +417,30 @@ async fn rabbitmq_over_tls() {
     let answer = good.call(&ctx(), &target, "who", json!({})).await.unwrap();
     assert_eq!(answer, "a");
 
-    for (bad, why) in [
+    for (bad, why, word) in [
         (
             bus(Some(&other_ca), Some(&my_cert), Some(&my_key)),
             "the broker is a stranger",
+            "UnknownIssuer",
         ),
         (
             bus(None, Some(&my_cert), Some(&my_key)),
             "the machine does not know our authority",
+            "UnknownIssuer",
         ),
-        (bus(Some(&ca), None, None), "the broker does not know us"),
+        (
+            bus(Some(&ca), None, None),
+            "the broker does not know us",
+            "CertificateRequired",
+        ),
     ] {
         let error = bad
             .cast(&ctx(), &target, "who", json!({}))
             .await
             .unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable, "{why}: {error:?}");
+        assert!(error.log_message().contains(word), "{why}: {error:?}");
+        assert!(!error.log_message().contains("guest:guest"), "{error:?}");
     }
     let config = RabbitConfig::parse(&broker.tls_url()).unwrap();
     assert!(config.clone().with_tls(None, Some(&my_cert), None).is_err());

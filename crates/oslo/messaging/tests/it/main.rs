@@ -1,6 +1,7 @@
 //! The bus, as its users see it: one conformance suite on both transports, and typed interfaces.
 
 mod broken;
+mod dead;
 mod interface;
 mod suite;
 mod upstream;

@@ -347,28 +347,24 @@ impl NotificationHandler for Ears {
     }
 }
 
-async fn notifications(bus: &Bus) {
-    bus.notify(
-        &ctx(),
-        "volume.h",
-        Priority::Audit,
-        "volume.unheard",
-        json!({}),
-    )
-    .await;
-    let (sender, mut heard) = mpsc::unbounded_channel();
-    let _ears = bus
-        .listen_notifications(Arc::new(Ears(sender)))
+/// Sends a notification of cinder's.
+pub async fn say(bus: &Bus, priority: Priority, event: &str, payload: Value) {
+    let notification = Notification::new("volume.h", priority, event, payload);
+    let body = notification.encode(&ctx()).unwrap();
+    bus.notify("cinder", "notifications", priority, body)
         .await
         .unwrap();
-    bus.notify(
-        &ctx(),
-        "volume.h",
-        Priority::Info,
-        "volume.create.end",
-        json!({"volume_id": "v"}),
-    )
-    .await;
+}
+
+async fn notifications(bus: &Bus) {
+    say(bus, Priority::Audit, "volume.unheard", json!({})).await;
+    let (sender, mut heard) = mpsc::unbounded_channel();
+    let _ears = bus
+        .listen_notifications("cinder", "notifications", Arc::new(Ears(sender)))
+        .await
+        .unwrap();
+    let payload = json!({"volume_id": "v"});
+    say(bus, Priority::Info, "volume.create.end", payload).await;
     loop {
         let (ctx, said) = tokio::time::timeout(SOON, heard.recv())
             .await

@@ -7,6 +7,7 @@ use crate::flows::power::ChangePower;
 use crate::instance::status::{TaskState, VmState};
 use crate::instance::{self, Verb, check_lock};
 use crate::network;
+use crate::notifications::About;
 use base::{Cell, Error, Result};
 use nova_types::rpc::PowerAction;
 use oslo_http::{Reply, Req};
@@ -147,10 +148,12 @@ async fn set(
     set: Vec<(&'static str, base::CellValue)>,
 ) -> Result<()> {
     let (id, ctx, now) = (row.id.clone(), Arc::clone(&req.ctx), nova.clock.now());
+    let teller = nova.teller.clone();
     nova.db
         .write(move |tx| {
             instances::update(tx, &id, &set)?;
             actions::start(tx, &ctx, &id, action, now)?;
+            teller.began(tx, &About::action(&id, &ctx.request_id))?;
             actions::finish(tx, &id, &ctx.request_id, now, None)
         })
         .await

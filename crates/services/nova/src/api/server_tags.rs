@@ -17,6 +17,7 @@ async fn change<T: Send + 'static>(
 ) -> Result<(T, Vec<String>)> {
     let row = instance::get(nova, &req.ctx, req.param("server_id")).await?;
     let (ctx, now) = (Arc::clone(&req.ctx), nova.clock.now());
+    let teller = nova.teller.clone();
     nova.db
         .write(move |tx| {
             let row: InstanceRow = instances::get(tx, &row.id, ctx.row_scope())?;
@@ -35,6 +36,9 @@ async fn change<T: Send + 'static>(
                     ("updated_at", Some(now).to_cell()),
                 ],
             )?;
+            if tags != row.tags.0 {
+                teller.updated(tx, &ctx, &row.id, None)?;
+            }
             Ok((out, tags))
         })
         .await

@@ -357,13 +357,17 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         pinnable(&row, zone.as_deref())?;
         set.push(("requested_zone", zone.to_cell()));
     }
-    let id = row.id.clone();
-    let (ctx, key) = (Arc::clone(&req.ctx), id.clone());
+    let (ctx, teller) = (Arc::clone(&req.ctx), nova.teller.clone());
+    let (key, old_name) = (row.id.clone(), row.display_name.clone());
     let row = nova
         .db
         .write(move |tx| {
             instances::update(tx, &key, &set)?;
-            instances::get(tx, &key, ctx.row_scope())
+            let row = instances::get(tx, &key, ctx.row_scope())?;
+            if row.display_name != old_name {
+                teller.updated(tx, &ctx, &key, Some(&old_name))?;
+            }
+            Ok(row)
         })
         .await?;
     if req.at_least(2, 75) {

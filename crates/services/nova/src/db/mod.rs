@@ -35,4 +35,8 @@ pub const MIGRATIONS: &[Migration] = &[
         id: "2026-11-25-nova-clock-skew",
         sql: include_str!("../../migrations/2026-11-25-clock-skew.sql"),
     },
+    Migration {
+        id: "2026-11-25-nova-notification-outbox",
+        sql: include_str!("../../migrations/2026-11-25-notification-outbox.sql"),
+    },
 ];

@@ -8,7 +8,7 @@ use crate::db::{actions, block_devices};
 use crate::image;
 use crate::instance::status::{TaskState, VmState};
 use crate::network::{self, NewPort, RequestedNetwork};
-use crate::notifications::{self, Phase};
+use crate::notifications::About;
 use crate::scheduler::{self, RequestSpec};
 use crate::{Nova, volume};
 use base::{Cell, Error, Json, Kind, Result, Secret, Timestamp};
@@ -73,7 +73,7 @@ impl Flow for BootServer {
     fn reverted(&self, nova: Arc<Nova>, error: Error) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let state = Some(VmState::Error);
-            give_up(&nova, &self.instance_id, &self.request_id, &error, state).await?;
+            give_up(&nova, self, &error, state).await?;
             // Once more: a scheduler that was slow to answer may have claimed until it saw the state.
             scheduler::release(&nova, &self.instance_id, &self.request_id).await
         })
@@ -120,6 +120,7 @@ async fn place(
 ) -> Result<bool> {
     let (request_id, base, now) = (flow.request_id.clone(), flow.spec.clone(), nova.clock.now());
     let state = Arc::clone(nova);
+    let about = About::flow(flow);
     nova.db
         .write(move |tx| {
             if !scheduler::group_allows(&state, tx, &instance, &base, &chosen.host)? {
@@ -155,6 +156,7 @@ async fn place(
                 now,
                 None,
             )?;
+            state.teller.began(tx, &about)?;
             Ok(true)
         })
         .await
@@ -365,10 +367,6 @@ async fn spawn(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         let Err(error) = spawn_here(flow, &nova).await else {
             return Ok(());
         };
-        if let Ok(instance) = wanted(&nova, &flow.instance_id).await {
-            let phase = Phase::Error(&error);
-            notifications::create(&nova, &instance, &flow.request_id, phase).await;
-        }
         let gone = error.error_class() == Some("UnexpectedDeletingTaskStateError");
         let tried = flow.spec.tried.len() as u64 + 1;
         let id = flow.instance_id.clone();
@@ -387,6 +385,13 @@ async fn spawn(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
             host,
             "the boot failed here, another host is tried: {error}"
         );
+        let (teller, about, why) = (nova.teller.clone(), About::flow(flow), error.clone());
+        if teller.tells() {
+            let tell = nova
+                .db
+                .write(move |tx| teller.failed_here(tx, &about, &why));
+            tell.await?;
+        }
         flow.spec.tried.push(host);
         unspawn(flow, Arc::clone(&nova)).await?;
         // The volumes' connections belong to the host that failed.
@@ -433,7 +438,6 @@ async fn spawn_here(flow: &mut BootServer, nova: &Arc<Nova>) -> Result<()> {
     let started = nova.clock.now();
     let instance = wanted(nova, &flow.instance_id).await?;
     let host = super::host_of(&instance)?.to_string();
-    notifications::create(nova, &instance, &flow.request_id, Phase::Start).await;
     let now = nova.clock.now();
     let id = flow.instance_id.clone();
     nova.db
@@ -569,6 +573,7 @@ async fn finish(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         flow.request_id.clone(),
         nova.clock.now(),
     );
+    let (teller, about) = (nova.teller.clone(), About::flow(flow));
     nova.db
         .write(move |tx| {
             let set = [
@@ -587,14 +592,12 @@ async fn finish(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
                 Some(TaskState::Scheduling),
             ];
             if instances::transition(tx, &id, &[VmState::Building, VmState::Active], &ours, &set)? {
+                teller.ended(tx, &about, None)?;
                 actions::finish(tx, &id, &request_id, now, None)?;
             }
             Ok(())
         })
         .await?;
     tracing::info!(server.id = flow.instance_id, "active");
-    if let Ok(instance) = wanted(&nova, &flow.instance_id).await {
-        notifications::create(&nova, &instance, &flow.request_id, Phase::End).await;
-    }
     Ok(())
 }

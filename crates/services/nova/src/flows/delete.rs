@@ -4,7 +4,7 @@ use super::give_up;
 use crate::Nova;
 use crate::db::{actions, addresses, instances};
 use crate::instance::status::VmState;
-use crate::notifications::{self, Phase};
+use crate::notifications::About;
 use crate::{network, scheduler};
 use base::{Cell, Error, Kind, Result};
 use oslo_context::RequestContext;
@@ -48,22 +48,12 @@ impl Flow for DeleteServer {
         Box::pin(async move {
             // The task is `deleting`, which `give_up` leaves to its owner: us.
             let id = self.instance_id.clone();
-            if let Ok(Some(row)) = instance(self, &nova).await {
-                notifications::delete(&nova, &row, &self.request_id, Phase::Error(&error)).await;
-            }
             nova.db
                 .write(move |tx| {
                     instances::update(tx, &id, &[("task_state", instances::task(None))])
                 })
                 .await?;
-            give_up(
-                &nova,
-                &self.instance_id,
-                &self.request_id,
-                &error,
-                Some(VmState::Error),
-            )
-            .await
+            give_up(&nova, self, &error, Some(VmState::Error)).await
         })
     }
 }
@@ -77,7 +67,6 @@ async fn destroy(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
     let Some(row) = instance(flow, &nova).await? else {
         return Ok(());
     };
-    notifications::delete(&nova, &row, &flow.request_id, Phase::Start).await;
     let Some(host) = row.host else {
         return Ok(());
     };
@@ -101,13 +90,16 @@ async fn destroy(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
     }
     let ctx = RequestContext::internal_for(&flow.request_id);
     let compute = nova.compute(&host).timeout(Duration::from_secs(180));
+    let (teller, about) = (&nova.teller, About::flow(flow));
+    teller.shutdown(&nova, about.clone(), false).await?;
     match compute
         .destroy_instance(&ctx, flow.instance_id.clone(), true)
         .await
     {
-        Err(e) if e.kind() == Kind::NotFound => Ok(()),
-        other => other,
+        Err(e) if e.kind() != Kind::NotFound => return Err(e),
+        _ => {}
     }
+    teller.shutdown(&nova, about, true).await
 }
 
 async fn volumes(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
@@ -149,6 +141,7 @@ async fn forget(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
         flow.request_id.clone(),
         nova.clock.now(),
     );
+    let (teller, about) = (nova.teller.clone(), About::flow(flow));
     nova.db
         .write(move |tx| {
             let set = [
@@ -161,17 +154,10 @@ async fn forget(flow: &mut DeleteServer, nova: Arc<Nova>) -> Result<()> {
             ];
             instances::update(tx, &id, &set)?;
             addresses::forget(tx, &id)?;
+            teller.ended(tx, &about, None)?;
             actions::finish(tx, &id, &request_id, now, None)
         })
         .await?;
     tracing::info!(server.id = flow.instance_id, "deleted");
-    let id = flow.instance_id.clone();
-    let gone = nova
-        .db
-        .read(move |tx| tx.find::<instances::InstanceRow>(oslo_db::eq("id", &id)));
-    if let Some(mut row) = gone.await? {
-        row.network_info.0.clear();
-        notifications::delete(&nova, &row, &flow.request_id, Phase::End).await;
-    }
     Ok(())
 }

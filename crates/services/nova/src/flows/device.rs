@@ -105,7 +105,7 @@ impl<D: Device> Flow for Attach<D> {
         Box::pin(async move {
             let id = &self.instance_id;
             tracing::warn!(server.id = id, "{} failed: {error}", D::ATTACH);
-            finish(&nova, id, &self.request_id, Some(&error)).await
+            finish(&nova, self, Some(&error)).await
         })
     }
 }
@@ -139,7 +139,7 @@ async fn complete<D: Device>(flow: &mut Attach<D>, nova: Arc<Nova>) -> Result<()
     let instance = wanted(&nova, &flow.instance_id).await?;
     let sdk = nova.sdk.for_request(&flow.request_id);
     flow.device.complete(&nova, &sdk, &instance).await?;
-    finish(&nova, &flow.instance_id, &flow.request_id, None).await
+    finish(&nova, flow, None).await
 }
 
 /// The state of a detach.
@@ -175,9 +175,7 @@ impl<D: Device> Flow for Detach<D> {
     }
 
     fn reverted(&self, nova: Arc<Nova>, error: Error) -> BoxFuture<'_, Result<()>> {
-        Box::pin(
-            async move { give_up(&nova, &self.instance_id, &self.request_id, &error, None).await },
-        )
+        Box::pin(async move { give_up(&nova, self, &error, None).await })
     }
 }
 
@@ -188,7 +186,7 @@ async fn take<D: Device>(flow: &mut Detach<D>, nova: Arc<Nova>) -> Result<()> {
 async fn let_go<D: Device>(flow: &mut Detach<D>, nova: Arc<Nova>) -> Result<()> {
     let (id, request) = (&flow.instance_id, &flow.request_id);
     release(&flow.device, id, request, Arc::clone(&nova)).await?;
-    finish(&nova, id, request, None).await
+    finish(&nova, flow, None).await
 }
 
 async fn release<D: Device>(

@@ -11,8 +11,10 @@ use crate::Nova;
 use crate::db::instances::{self, Fault, InstanceRow};
 use crate::db::{actions, block_devices};
 use crate::instance::status::{TaskState, VmState};
+use crate::notifications::About;
 use base::{Cell, Error, Json, Kind, Result, Timestamp};
 use nova_types::rpc::{InstanceSpec, VolumeSpec};
+use oslo_taskflow::Flow;
 use std::sync::Arc;
 
 /// Makes every kind of flow known to the engine.
@@ -78,18 +80,22 @@ fn short(text: &str) -> String {
 /// and says why (`vm_state` given), or stays as it was (none given).
 pub(crate) async fn give_up(
     nova: &Nova,
-    id: &str,
-    request_id: &str,
+    flow: &impl Flow,
     error: &Error,
     vm_state: Option<VmState>,
 ) -> Result<()> {
-    let (id, request_id, now) = (id.to_string(), request_id.to_string(), nova.clock.now());
-    let fault = fault(error, now);
+    let (id, request_id) = (
+        flow.resource_id().to_string(),
+        flow.request_id().to_string(),
+    );
+    let (teller, about, now) = (nova.teller.clone(), About::flow(flow), nova.clock.now());
+    let (fault, error) = (fault(error, now), error.clone());
     nova.db
         .write(move |tx| {
             let Some(instance) = instances::find(tx, &id)? else {
                 return Ok(());
             };
+            teller.ended(tx, &about, Some(&error))?;
             actions::finish(tx, &id, &request_id, now, Some(&fault.message))?;
             if instance.task_state == Some(TaskState::Deleting) {
                 return Ok(());
@@ -108,16 +114,19 @@ pub(crate) async fn give_up(
 }
 
 /// Ends the action of a flow that owns no state of the instance.
-pub(crate) async fn finish(
-    nova: &Nova,
-    id: &str,
-    request_id: &str,
-    error: Option<&Error>,
-) -> Result<()> {
-    let (id, request_id, now) = (id.to_string(), request_id.to_string(), nova.clock.now());
-    let words = error.map(|e| e.message().to_string());
+pub(crate) async fn finish(nova: &Nova, flow: &impl Flow, error: Option<&Error>) -> Result<()> {
+    let (id, request_id) = (
+        flow.resource_id().to_string(),
+        flow.request_id().to_string(),
+    );
+    let (teller, about, now) = (nova.teller.clone(), About::flow(flow), nova.clock.now());
+    let error = error.cloned();
     nova.db
-        .write(move |tx| actions::finish(tx, &id, &request_id, now, words.as_deref()))
+        .write(move |tx| {
+            teller.ended(tx, &about, error.as_ref())?;
+            let words = error.as_ref().map(Error::message);
+            actions::finish(tx, &id, &request_id, now, words)
+        })
         .await
 }
 

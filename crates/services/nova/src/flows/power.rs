@@ -4,6 +4,7 @@ use super::{event, give_up, host_of, spec, wanted};
 use crate::Nova;
 use crate::db::{actions, instances};
 use crate::instance::status::VmState;
+use crate::notifications::About;
 use base::{Cell, Error, Kind, Result};
 use nova_types::rpc::{PowerAction, PowerState};
 use oslo_context::RequestContext;
@@ -46,7 +47,7 @@ impl Flow for ChangePower {
                 PowerAction::RebootSoft | PowerAction::RebootHard
             );
             let state = (reboot && error.kind() != Kind::Unavailable).then_some(VmState::Error);
-            give_up(&nova, &self.instance_id, &self.request_id, &error, state).await
+            give_up(&nova, self, &error, state).await
         })
     }
 }
@@ -87,6 +88,7 @@ async fn power(flow: &mut ChangePower, nova: Arc<Nova>) -> Result<()> {
     );
     let name = event_name(flow.action);
     event(&nova, &id, &request_id, name, Some(host), started).await?;
+    let (teller, about) = (nova.teller.clone(), About::flow(flow));
     nova.db
         .write(move |tx| {
             let set = [
@@ -96,6 +98,7 @@ async fn power(flow: &mut ChangePower, nova: Arc<Nova>) -> Result<()> {
                 ("updated_at", Some(now).to_cell()),
             ];
             instances::update(tx, &id, &set)?;
+            teller.ended(tx, &about, None)?;
             actions::finish(tx, &id, &request_id, now, None)
         })
         .await

@@ -8,6 +8,7 @@ pub mod status;
 use crate::Nova;
 use crate::db::actions;
 use crate::db::instances::{self, InstanceRow};
+use crate::notifications::About;
 use base::{Cell, Error, Result};
 use oslo_context::RequestContext;
 use oslo_db::Tx;
@@ -97,7 +98,8 @@ pub async fn submit_with<F: Flow + Clone>(
     also: impl Fn(&mut Tx) -> Result<()> + Send + Sync + 'static,
 ) -> Result<()> {
     let (id, context, now) = (id.to_string(), ctx.clone(), nova.clock.now());
-    let engine = nova.engine.clone();
+    let (engine, teller) = (nova.engine.clone(), nova.teller.clone());
+    let about = About::flow(&flow);
     nova.db
         .write(move |tx| {
             let instance = instances::get(tx, &id, context.row_scope())?;
@@ -111,6 +113,7 @@ pub async fn submit_with<F: Flow + Clone>(
             }
             also(tx)?;
             actions::start(tx, &context, &id, verb.action, now)?;
+            teller.began(tx, &about)?;
             engine.submit(tx, &flow)?;
             Ok(())
         })
@@ -122,7 +125,7 @@ pub async fn submit_with<F: Flow + Clone>(
 /// Starts the deletion of an instance, whatever it is doing; asking twice is fine.
 pub async fn delete(nova: &Arc<Nova>, ctx: &RequestContext, id: &str, force: bool) -> Result<()> {
     let (id, context, now) = (id.to_string(), ctx.clone(), nova.clock.now());
-    let engine = nova.engine.clone();
+    let (engine, teller) = (nova.engine.clone(), nova.teller.clone());
     nova.db
         .write(move |tx| {
             let instance = instances::get(tx, &id, context.row_scope())?;
@@ -147,6 +150,7 @@ pub async fn delete(nova: &Arc<Nova>, ctx: &RequestContext, id: &str, force: boo
                 instance_id: id.clone(),
                 request_id: context.request_id.clone(),
             };
+            teller.began(tx, &About::flow(&flow))?;
             engine.submit(tx, &flow)?;
             Ok(())
         })

@@ -5,6 +5,7 @@ pub(crate) mod heal;
 mod heartbeat;
 mod reservations;
 
+use crate::notifications::Deliver;
 use crate::{Nova, Parts};
 use oslo_service::{LeaderLock, Reconciler, Supervisor};
 use std::sync::Arc;
@@ -30,10 +31,26 @@ pub(crate) fn start(supervisor: &Supervisor, nova: &Arc<Nova>, host: &str, parts
         Arc::new(expire::ExpireConsoleTokens(Arc::clone(nova))),
     ];
     for reconciler in all {
-        // The next life of this conductor leads at once: it has the same name.
-        let owner = format!("nova-conductor@{host}");
-        let (name, clock) = (reconciler.name().to_string(), nova.clock.clone());
-        let lock = LeaderLock::new(&nova.db, &name, &owner, TTL, clock);
-        supervisor.reconcile(reconciler, Some(lock));
+        lead(supervisor, nova, host, reconciler, TTL);
     }
+    if nova.teller.tells() {
+        let deliver = Arc::new(Deliver(Arc::clone(nova)));
+        // Listeners wait for no longer when a conductor dies.
+        lead(supervisor, nova, host, deliver, TTL / 3);
+    }
+}
+
+/// Runs it in one conductor at a time.
+fn lead(
+    supervisor: &Supervisor,
+    nova: &Arc<Nova>,
+    host: &str,
+    reconciler: Arc<dyn Reconciler>,
+    ttl: Duration,
+) {
+    // The next life of this conductor leads at once: it has the same name.
+    let owner = format!("nova-conductor@{host}");
+    let (name, clock) = (reconciler.name().to_string(), nova.clock.clone());
+    let lock = LeaderLock::new(&nova.db, &name, &owner, ttl, clock);
+    supervisor.reconcile(reconciler, Some(lock));
 }

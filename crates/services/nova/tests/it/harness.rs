@@ -67,6 +67,13 @@ impl Screens {
             powers: Mutex::default(),
         })
     }
+
+    fn works(&self) -> Result<()> {
+        match self.broken.load(Ordering::SeqCst) {
+            true => Err(Error::internal("the hypervisor is out of order")),
+            false => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
@@ -75,9 +82,7 @@ impl ComputeApi for Screens {
         Ok(())
     }
     async fn ensure_instance(&self, _: &RequestContext, _: InstanceSpec) -> Result<PowerState> {
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(Error::internal("the hypervisor is out of order"));
-        }
+        self.works()?;
         while self.held.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -92,14 +97,17 @@ impl ComputeApi for Screens {
         uuid: String,
         action: PowerAction,
     ) -> Result<PowerState> {
+        self.works()?;
         self.powers.lock().unwrap().push((uuid, action));
         Ok(match action {
             PowerAction::Stop { .. } => PowerState::Shutdown,
+            PowerAction::Pause => PowerState::Paused,
+            PowerAction::Suspend => PowerState::Suspended,
             _ => PowerState::Running,
         })
     }
     async fn attach_volume(&self, _: &RequestContext, _: String, _: VolumeSpec) -> Result<()> {
-        Ok(())
+        self.works()
     }
     async fn detach_volume(&self, _: &RequestContext, _: String, _: String) -> Result<()> {
         Ok(())
@@ -108,7 +116,7 @@ impl ComputeApi for Screens {
         Ok(())
     }
     async fn attach_port(&self, _: &RequestContext, _: String, _: PortSpec) -> Result<()> {
-        Ok(())
+        self.works()
     }
     async fn detach_port(&self, _: &RequestContext, _: String, _: String) -> Result<()> {
         Ok(())
@@ -232,8 +240,16 @@ impl Cloud {
 
     /// The same, whose first process is these parts of nova.
     pub async fn of(parts: Parts, change: impl FnOnce(&mut nova::config::Conf)) -> Cloud {
+        Cloud::over(Bus::in_process(), parts, change).await
+    }
+
+    /// The same, over that bus.
+    pub async fn over(
+        bus: Bus,
+        parts: Parts,
+        change: impl FnOnce(&mut nova::config::Conf),
+    ) -> Cloud {
         let db = Db::open("sqlite::memory:").await.unwrap();
-        let bus = Bus::in_process();
         let clock = Clock::manual(Timestamp::parse("2026-11-23T12:00:00Z").unwrap());
         let neighbours = Neighbours::default();
         let mut conf = nova::config::Conf {
@@ -268,6 +284,11 @@ impl Cloud {
         start(db, bus, &self.neighbours, &self.conf, clock, host, parts)
             .await
             .1
+    }
+
+    /// The first host is out of order, until this is taken back.
+    pub fn break_host(&self, broken: bool) {
+        self.screens.broken.store(broken, Ordering::SeqCst);
     }
 
     /// Guests do not start before this is taken back.

@@ -118,10 +118,7 @@ impl Endpoint for Neighbour {
             let (status, answer) = match self.0 {
                 "identity" => identity(&path),
                 "image" => (200, image(path.last().unwrap())),
-                "volumev3" => (
-                    200,
-                    json!({"volume": {"id": path.last(), "size": 7, "status": "in-use"}}),
-                ),
+                "volumev3" => volume(&path),
                 "network" if !state.wired => (503, Value::Null),
                 "network" => network(&mut state, &parts.method, &path, query, &body),
                 _ => placement(&mut state, &parts.method, &path, &body),
@@ -287,5 +284,24 @@ fn placement(state: &mut State, method: &Method, path: &[&str], body: &Value) ->
             (200, json!({"resource_provider_generation": 1, *what: {}}))
         }
         _ => (200, Value::Object(Map::new())),
+    }
+}
+
+/// Cinder: volumes whose ids begin with `f` are free, and connections lead nowhere.
+fn volume(path: &[&str]) -> (u16, Value) {
+    let id = path.last().copied().unwrap_or_default();
+    match path.get(2) {
+        Some(&"attachments") => {
+            let attachment = json!({"id": base::new_id(), "connection_info": {}});
+            (200, json!({"attachment": attachment}))
+        }
+        _ => {
+            let free = id.starts_with('f');
+            let status = if free { "available" } else { "in-use" };
+            (
+                200,
+                json!({"volume": {"id": id, "size": 7, "status": status}}),
+            )
+        }
     }
 }

@@ -1,104 +1,42 @@
-//! Versioned notifications: what happened to a server, for billing and audit, in upstream's names and shapes.
-//!
-//! A step of a flow that runs again after a crash says it again: whoever counts goes by the request id.
+//! What notifications hold: upstream's objects, field by field.
 
-use crate::Nova;
+use crate::db::block_devices::{self, BlockDeviceRow};
 use crate::db::flavors::FlavorRow;
 use crate::db::instances::InstanceRow;
 use crate::db::keypairs::KeypairRow;
-use crate::db::{actions, block_devices};
 use base::{Error, Result, Timestamp};
 use nova_types::rpc::PowerState;
-use oslo_context::RequestContext;
 use oslo_db::{Tx, all, eq};
-use oslo_messaging::Priority;
 use serde_json::{Value, json};
 
-/// How far the action is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Phase<'a> {
-    /// It begins.
-    Start,
-    /// It is done.
-    End,
-    /// It failed.
-    Error(&'a Error),
-}
-
-impl Phase<'_> {
-    fn word(self) -> &'static str {
-        match self {
-            Phase::Start => "start",
-            Phase::End => "end",
-            Phase::Error(_) => "error",
-        }
-    }
-}
-
-/// Tells of `instance.create.*`.
-pub(crate) async fn create(nova: &Nova, row: &InstanceRow, request_id: &str, phase: Phase<'_>) {
-    tell(nova, row, request_id, "create", phase).await;
-}
-
-/// Tells of `instance.delete.*`.
-pub(crate) async fn delete(nova: &Nova, row: &InstanceRow, request_id: &str, phase: Phase<'_>) {
-    tell(nova, row, request_id, "delete", phase).await;
-}
-
-async fn tell(nova: &Nova, row: &InstanceRow, request_id: &str, what: &str, phase: Phase<'_>) {
-    if nova.conf.notification_driver != "messagingv2" {
-        return;
-    }
-    let (copy, request) = (row.clone(), request_id.to_string());
-    let facts = nova.db.read(move |tx| Facts::of(tx, &copy, &request)).await;
-    let event = format!("instance.{what}.{}", phase.word());
-    let facts = match facts {
-        Ok(facts) => facts,
-        Err(error) => {
-            tracing::warn!(server.id = row.id, %error, "the notification {event} was lost");
-            return;
-        }
-    };
-    let (priority, fault) = match phase {
-        Phase::Error(error) => (Priority::Error, exception(error)),
-        _ => (Priority::Info, Value::Null),
-    };
-    let payload = payload(row, &facts, request_id, what == "create", fault);
-    let ctx = RequestContext {
-        user_id: facts.user.clone(),
-        project_id: facts.project.clone(),
-        ..RequestContext::internal_for(request_id)
-    };
-    let host = row.host.as_deref().unwrap_or_default();
-    let publisher = format!("nova-compute:{host}");
-    nova.bus
-        .notify(&ctx, &publisher, priority, &event, payload)
-        .await;
+/// Who did what is told.
+pub(super) struct Actor {
+    pub user: Option<String>,
+    pub project: Option<String>,
+    pub request_id: String,
 }
 
 /// What the row of the instance does not say.
-struct Facts {
-    devices: Vec<block_devices::BlockDeviceRow>,
+pub(super) struct Facts {
+    devices: Vec<BlockDeviceRow>,
     flavor: Option<FlavorRow>,
     key: Option<KeypairRow>,
-    user: Option<String>,
-    project: Option<String>,
 }
 
 impl Facts {
-    fn of(tx: &mut Tx, row: &InstanceRow, request_id: &str) -> Result<Facts> {
-        let action = actions::find(tx, &row.id, request_id)?;
-        let (user, project) = action.map_or((None, None), |a| (a.user_id, a.project_id));
+    pub(super) fn of(tx: &mut Tx, row: &InstanceRow, with_devices: bool) -> Result<Facts> {
         let key = match &row.key_name {
             Some(name) => tx.find(all([eq("user_id", &row.user_id), eq("name", name)]))?,
             None => None,
         };
+        let devices = match with_devices {
+            true => block_devices::of_instance(tx, &row.id)?,
+            false => Vec::new(),
+        };
         Ok(Facts {
-            devices: block_devices::of_instance(tx, &row.id)?,
+            devices,
             flavor: tx.find(eq("flavor_id", &row.flavor_id))?,
             key,
-            user,
-            project,
         })
     }
 }
@@ -108,11 +46,11 @@ fn object(name: &str, version: &str, data: Value) -> Value {
         "nova_object.data": data})
 }
 
-/// An error as upstream's listeners know it; there is no Python function to name, so the words say where it was.
-fn exception(error: &Error) -> Value {
+/// An error as upstream's listeners know it; there is no Python function to name, so it is the verb.
+pub(super) fn exception(error: &Error, verb: &str) -> Value {
     let class = error.error_class().unwrap_or("NovaException");
-    let data = json!({"exception": class, "exception_message": error.message(), "function_name": "boot_server",
-        "module_name": "nova.flows.boot", "traceback": error.log_message()});
+    let data = json!({"exception": class, "exception_message": error.message(), "function_name": verb,
+        "module_name": "nova.flows", "traceback": error.log_message()});
     object("ExceptionPayload", "1.1", data)
 }
 
@@ -152,24 +90,19 @@ fn addresses(row: &InstanceRow) -> Vec<Value> {
 }
 
 fn devices(facts: &Facts) -> Vec<Value> {
-    let one = |d: &block_devices::BlockDeviceRow| {
+    let one = |d: &BlockDeviceRow| {
         let data = json!({"boot_index": d.boot_index, "delete_on_termination": d.delete_on_termination,
-            "device_name": d.device_name, "tag": d.tag, "volume_id": d.volume_id});
+            "device_name": format!("/dev/{}", d.device_name), "tag": d.tag, "volume_id": d.volume_id});
         object("BlockDevicePayload", "1.0", data)
     };
     facts.devices.iter().map(one).collect()
 }
 
-fn payload(
-    row: &InstanceRow,
-    facts: &Facts,
-    request_id: &str,
-    create: bool,
-    fault: Value,
-) -> Value {
+/// What all of them hold.
+fn instance(row: &InstanceRow, facts: &Facts, actor: &Actor) -> Value {
     let time = |t: Option<Timestamp>| t.map(Timestamp::iso_z);
     let image = |name: &str| row.system_metadata.0.get(&format!("image_{name}")).cloned();
-    let mut data = json!({
+    json!({
         "architecture": image("architecture"), "os_type": image("os_type"),
         "kernel_id": image("kernel_id").unwrap_or_default(),
         "ramdisk_id": image("ramdisk_id").unwrap_or_default(),
@@ -184,21 +117,65 @@ fn payload(
         "locked": row.locked, "locked_reason": row.locked_reason, "reservation_id": row.reservation_id,
         "state": row.vm_state, "task_state": row.task_state, "power_state": power(row.power_state),
         "tenant_id": row.project_id, "user_id": row.user_id, "uuid": row.id,
-        "auto_disk_config": row.disk_config, "request_id": request_id,
-        "action_initiator_user": facts.user, "action_initiator_project": facts.project,
-        "shares": [], "fault": fault,
-    });
-    if !create {
-        return object("InstanceActionPayload", "1.9", data);
-    }
+        "auto_disk_config": row.disk_config, "request_id": actor.request_id,
+        "action_initiator_user": actor.user, "action_initiator_project": actor.project,
+        "shares": [],
+    })
+}
+
+/// Most verbs.
+pub(super) fn action(row: &InstanceRow, facts: &Facts, actor: &Actor, fault: Value) -> Value {
+    let mut data = instance(row, facts, actor);
+    data["fault"] = fault;
+    object("InstanceActionPayload", "1.9", data)
+}
+
+/// A volume comes or goes.
+pub(super) fn volume(
+    row: &InstanceRow,
+    facts: &Facts,
+    actor: &Actor,
+    fault: Value,
+    volume_id: &str,
+) -> Value {
+    let mut data = instance(row, facts, actor);
+    data["fault"] = fault;
+    data["volume_id"] = json!(volume_id);
+    object("InstanceActionVolumePayload", "1.7", data)
+}
+
+/// A boot.
+pub(super) fn create(row: &InstanceRow, facts: &Facts, actor: &Actor, fault: Value) -> Value {
     let key = |k: &KeypairRow| {
         let data = json!({"user_id": k.user_id, "name": k.name, "fingerprint": k.fingerprint,
             "public_key": k.public_key, "type": k.r#type});
         object("KeypairPayload", "1.0", data)
     };
+    let mut data = instance(row, facts, actor);
+    data["fault"] = fault;
     data["keypairs"] = facts.key.iter().map(key).collect();
     data["tags"] = json!(row.tags.0);
     data["trusted_image_certificates"] = Value::Null;
     data["instance_name"] = json!(crate::api::views::server::instance_name(row));
     object("InstanceCreatePayload", "1.13", data)
+}
+
+/// What a server is called, and tagged with.
+pub(super) fn update(
+    row: &InstanceRow,
+    facts: &Facts,
+    actor: &Actor,
+    old_name: Option<&str>,
+) -> Value {
+    let now = Timestamp::now();
+    let month = json!({"audit_period_beginning": now.format("%Y-%m-01T00:00:00Z"),
+        "audit_period_ending": now.iso_z()});
+    let state = json!({"old_state": row.vm_state, "state": row.vm_state,
+        "old_task_state": row.task_state, "new_task_state": row.task_state});
+    let mut data = instance(row, facts, actor);
+    data["audit_period"] = object("AuditPeriodPayload", "1.0", month);
+    data["old_display_name"] = json!(old_name);
+    data["state_update"] = object("InstanceStateUpdatePayload", "1.0", state);
+    data["tags"] = json!(row.tags.0);
+    object("InstanceUpdatePayload", "2.1", data)
 }
