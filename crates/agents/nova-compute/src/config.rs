@@ -38,6 +38,9 @@ oslo_config::section! {
         pub fake_disk_gb: u64 = 600_000,
         /// Milliseconds that a fake driver takes for anything.
         pub fake_delay_ms: u64 = 20,
+        /// How many fake hosts this process stands for, to see how a large cloud behaves: `HOST-1` to `HOST-N`, each with
+        /// its own name on the bus, heartbeat, hypervisor and provider in placement. With 1 it is `HOST` itself.
+        pub fake_hosts: u32 = 1,
     }
 }
 
@@ -48,5 +51,50 @@ impl ComputeConf {
             self.host = name.to_string_lossy().into_owned();
         }
         Ok(self)
+    }
+
+    /// The hosts that this process stands for.
+    pub(crate) fn hosts(self) -> Result<Vec<ComputeConf>> {
+        let conf = self.with_host_name()?;
+        if conf.fake_hosts <= 1 {
+            return Ok(vec![conf]);
+        }
+        if conf.compute_driver != FAKE {
+            return Err(Error::bad_request(format!(
+                "[nova_compute] fake_hosts: only {FAKE} makes several hosts of one."
+            )));
+        }
+        let one = |n: u32| ComputeConf {
+            host: format!("{}-{n}", conf.host),
+            fake_hosts: 1,
+            ..conf.clone()
+        };
+        Ok((1..=conf.fake_hosts).map(one).collect())
+    }
+}
+
+/// The driver without guests.
+pub(crate) const FAKE: &str = "fake.FakeDriver";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_fake_hosts_are_many() {
+        let conf = |driver: &str, fake_hosts| ComputeConf {
+            host: "rack".into(),
+            compute_driver: driver.into(),
+            fake_hosts,
+            ..ComputeConf::default()
+        };
+        let names = |conf: ComputeConf| -> Vec<String> {
+            let hosts = conf.hosts().unwrap().into_iter();
+            hosts.map(|c| c.host).collect()
+        };
+        assert_eq!(names(conf(FAKE, 1)), ["rack"]);
+        assert_eq!(names(conf(FAKE, 3)), ["rack-1", "rack-2", "rack-3"]);
+        assert_eq!(names(conf("libvirt.LibvirtDriver", 1)), ["rack"]);
+        assert!(conf("libvirt.LibvirtDriver", 2).hosts().is_err());
     }
 }

@@ -61,6 +61,21 @@ impl FakeDriver {
         self.find(uuid)?.ok_or_else(|| no_instance(uuid))
     }
 
+    /// All of them, by id.
+    fn guests(&self) -> Result<Vec<Guest>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let path = entry.path();
+            let uuid = path.file_stem().and_then(|s| s.to_str());
+            let is_guest = path.extension().is_some_and(|e| e == "json");
+            if let Some(uuid) = uuid.filter(|_| is_guest) {
+                found.extend(self.find(uuid)?);
+            }
+        }
+        found.sort_by(|a, b| a.spec.uuid.cmp(&b.spec.uuid));
+        Ok(found)
+    }
+
     fn put(&self, mut guest: Guest) -> Result<()> {
         // The password has no place on a disk.
         guest.spec.admin_pass = None;
@@ -266,33 +281,15 @@ impl VirtDriver for FakeDriver {
     }
 
     async fn list(&self) -> Result<Vec<(String, PowerState)>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.folder)?.flatten() {
-            let path = entry.path();
-            let uuid = path
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .unwrap_or_default();
-            if path.extension().is_some_and(|e| e == "json")
-                && let Some(guest) = self.find(uuid)?
-            {
-                found.push((uuid.to_string(), guest.state));
-            }
-        }
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(found)
+        let guests = self.guests()?.into_iter();
+        Ok(guests.map(|guest| (guest.spec.uuid, guest.state)).collect())
     }
 
     async fn host(&self) -> Result<HostFacts> {
-        let used: u64 = {
-            let mut used = 0;
-            for (uuid, _) in self.list().await? {
-                used += self
-                    .find(&uuid)?
-                    .map_or(0, |g| g.spec.flavor.root_gb + g.spec.flavor.ephemeral_gb);
-            }
-            used
-        };
+        let guests = self.guests()?.into_iter();
+        let used: u64 = guests
+            .map(|g| g.spec.flavor.root_gb + g.spec.flavor.ephemeral_gb)
+            .sum();
         Ok(HostFacts {
             driver: "fake",
             hypervisor_type: "fake".into(),

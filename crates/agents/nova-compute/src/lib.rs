@@ -22,12 +22,13 @@ pub use teardown::{kvm_usable, teardown};
 
 use async_trait::async_trait;
 use base::{Error, Result};
+use futures::{StreamExt, TryStreamExt};
 use host_privsep::Privsep;
 use nova_types::rpc::{ComputeClient, ConductorClient};
-use oslo_messaging::Bus;
+use oslo_messaging::{Bus, ServerHandle};
 use oslo_service::Supervisor;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Where images come from; the binary gives one made of its `sdk`.
@@ -37,25 +38,32 @@ pub trait ImageSource: Send + Sync + 'static {
     async fn download(&self, image_id: &str, path: &Path) -> Result<()>;
 }
 
-/// Starts the driver, takes up what runs already, and answers requests until the supervisor stops.
+/// Starts the driver, takes up what runs already, and answers requests until the supervisor stops. One agent, unless the
+/// process stands for several fake hosts.
 pub async fn start(
     bus: &Bus,
     conf: ComputeConf,
     privsep: Privsep,
     images: Arc<dyn ImageSource>,
     supervisor: &Supervisor,
-) -> Result<Arc<ComputeAgent>> {
-    let conf = conf.with_host_name()?;
-    let driver: Arc<dyn VirtDriver> = match conf.compute_driver.as_str() {
-        "fake.FakeDriver" => Arc::new(FakeDriver::open(&conf)?),
-        "libvirt.LibvirtDriver" => Arc::new(LibvirtDriver::start(&conf, privsep, images).await?),
-        other => {
-            let known = "libvirt.LibvirtDriver, fake.FakeDriver";
-            let words = format!("compute_driver: there is no driver {other}, only {known}");
-            return Err(Error::bad_request(words));
-        }
-    };
-    start_with(bus, conf, driver, supervisor).await
+) -> Result<Vec<Arc<ComputeAgent>>> {
+    let mut hosts = Vec::new();
+    for conf in conf.hosts()? {
+        let driver: Arc<dyn VirtDriver> = match conf.compute_driver.as_str() {
+            config::FAKE => Arc::new(FakeDriver::open(&conf)?),
+            "libvirt.LibvirtDriver" => {
+                let (privsep, images) = (privsep.clone(), images.clone());
+                Arc::new(LibvirtDriver::start(&conf, privsep, images).await?)
+            }
+            other => {
+                let known = "libvirt.LibvirtDriver, fake.FakeDriver";
+                let words = format!("compute_driver: there is no driver {other}, only {known}");
+                return Err(Error::bad_request(words));
+            }
+        };
+        hosts.push((conf, driver));
+    }
+    start_all(bus, hosts, supervisor).await
 }
 
 /// The same with a driver of the caller's choice.
@@ -66,30 +74,57 @@ pub async fn start_with(
     supervisor: &Supervisor,
 ) -> Result<Arc<ComputeAgent>> {
     let conf = conf.with_host_name()?;
+    let agents = start_all(bus, vec![(conf, driver)], supervisor).await?;
+    agents
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::internal("an agent was lost"))
+}
+
+/// How many servers make themselves known to the broker at the same time.
+const AT_ONCE: usize = 8;
+
+type Served = Vec<ServerHandle>;
+
+async fn start_all(
+    bus: &Bus,
+    hosts: Vec<(ComputeConf, Arc<dyn VirtDriver>)>,
+    supervisor: &Supervisor,
+) -> Result<Vec<Arc<ComputeAgent>>> {
     let conductor = ConductorClient::new(bus.clone()).timeout(Duration::from_secs(20));
-    let agent = Arc::new(ComputeAgent::new(&conf, driver, conductor));
-    let host = conf.host.clone();
+    let agent = |(conf, driver)| Arc::new(ComputeAgent::new(&conf, driver, conductor.clone()));
+    let agents: Vec<Arc<ComputeAgent>> = hosts.into_iter().map(agent).collect();
+    let Some(first) = agents.first() else {
+        return Ok(agents);
+    };
     // Served at once, not when the worker gets its turn: whoever reads our first report may call us.
-    let first = ComputeClient::serve(bus, &host, agent.clone()).await?;
-    let first = Arc::new(std::sync::Mutex::new(Some(first)));
-    let (server, served) = (bus.clone(), agent.clone());
-    supervisor.spawn(&format!("nova-compute {host}"), move |token| {
-        let (bus, agent, host, first) =
-            (server.clone(), served.clone(), host.clone(), first.clone());
+    let served = Arc::new(Mutex::new(Some(serve(bus, &agents).await?)));
+    let (server, serving) = (bus.clone(), agents.clone());
+    supervisor.spawn(&format!("nova-compute {}", first.host), move |token| {
+        let (bus, agents, served) = (server.clone(), serving.clone(), served.clone());
         async move {
-            let started = first
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .take();
-            let handle = match started {
-                Some(handle) => handle,
-                None => ComputeClient::serve(&bus, &host, agent).await?,
+            let started = served.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let handles = match started {
+                Some(handles) => handles,
+                None => serve(&bus, &agents).await?,
             };
             token.cancelled().await;
-            handle.stop().await;
+            futures::future::join_all(handles.into_iter().map(ServerHandle::stop)).await;
             Ok(())
         }
     });
-    report::spawn(&agent, supervisor);
-    Ok(agent)
+    report::spawn(&agents, supervisor);
+    Ok(agents)
+}
+
+async fn serve(bus: &Bus, agents: &[Arc<ComputeAgent>]) -> Result<Served> {
+    let pairs: Vec<_> = agents.iter().map(|a| (bus.clone(), a.clone())).collect();
+    let each = pairs.into_iter().map(|(bus, agent)| async move {
+        let host = agent.host.clone();
+        ComputeClient::serve(&bus, &host, agent).await
+    });
+    futures::stream::iter(each)
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
 }
