@@ -8,7 +8,7 @@ use placement_types::{
     Resources, VERSION,
 };
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Writers who lose a race look again so many times.
 const ATTEMPTS: usize = 8;
@@ -234,6 +234,26 @@ impl PlacementClient {
     /// Who could serve; `query` is the query string without `?`.
     pub async fn allocation_candidates(&self, query: &str) -> Result<AllocationCandidates> {
         self.get(&format!("/allocation_candidates?{query}")).await
+    }
+
+    /// The providers of the candidates, without what else is said of them: with a thousand hosts, most of the answer.
+    pub async fn candidate_providers(&self, query: &str) -> Result<HashSet<String>> {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            allocation_requests: Vec<Way>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Way {
+            allocations: HashMap<String, serde::de::IgnoredAny>,
+        }
+        let path = format!("/allocation_candidates?{query}");
+        let answer = self
+            .sdk
+            .request(Caller::Service, "placement", Method::GET, &path, None)
+            .await?;
+        let answer: Answer = answer.json()?;
+        let ways = answer.allocation_requests.into_iter();
+        Ok(ways.flat_map(|way| way.allocations.into_keys()).collect())
     }
 
     /// What a consumer holds.

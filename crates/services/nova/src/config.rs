@@ -22,6 +22,8 @@ oslo_config::section! {
             "RetryFilter", "AvailabilityZoneFilter", "RamFilter", "DiskFilter", "CoreFilter", "ComputeFilter",
             "ComputeCapabilitiesFilter", "ImagePropertiesFilter", "ServerGroupAntiAffinityFilter", "ServerGroupAffinityFilter",
         ].map(String::from).to_vec(),
+        /// How many of the hosts that have room placement is asked for.
+        pub max_placement_results: u64 = 1000,
         /// Of so many of the best hosts one is taken at random: schedulers side by side get less in each other's way.
         pub host_subset_size: u64 = 1,
         /// Whether one of those that are equally best is taken at random, and not always the same one.

@@ -182,7 +182,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
     flows::register(&nova);
     let mut rpc = Vec::new();
     if deps.parts.scheduler {
-        let manager = Arc::new(scheduler::Manager(Arc::clone(&nova)));
+        let manager = Arc::new(scheduler::Manager::new(Arc::clone(&nova)));
         rpc.push(SchedulerClient::serve(&deps.bus, &deps.host, manager).await?);
     }
     if deps.parts.conductor {

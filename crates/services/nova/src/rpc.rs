@@ -1,7 +1,8 @@
 //! What compute hosts may tell us. A host has no database: it says what it is, and asks what should be on it.
 
 use crate::Nova;
-use crate::db::{actions, compute_nodes, instances, services};
+use crate::db::instances::{self, PowerRow};
+use crate::db::{actions, compute_nodes};
 use crate::flows::power::ChangePower;
 use crate::instance::status::{TaskState, VmState};
 use crate::notifications::About;
@@ -37,9 +38,8 @@ impl ConductorApi for Conductor {
         let (seen, rows) = nova
             .db
             .write(move |tx| {
-                let service = services::report(tx, &copy.host, "nova-compute", "compute", now)?;
-                let seen = compute_nodes::report(tx, &service.id, &copy, now)?;
-                Ok((seen, instances::on_host(tx, &copy.host)?))
+                let seen = compute_nodes::report(tx, &copy, now)?;
+                Ok((seen, instances::powers_on_host(tx, &copy.host)?))
             })
             .await?;
         // Another conductor may have told placement something else since we did.
@@ -81,7 +81,11 @@ impl ConductorApi for Conductor {
         uuid: String,
         state: PowerState,
     ) -> Result<()> {
-        let row = self.0.db.read(move |tx| instances::find(tx, &uuid)).await?;
+        let row = self
+            .0
+            .db
+            .read(move |tx| instances::find_power(tx, &uuid))
+            .await?;
         match row.filter(|r| r.host.as_deref() == Some(&host)) {
             Some(row) => sync_power(&self.0, &row, state).await,
             None => Ok(()),
@@ -99,7 +103,7 @@ const REPORT_AGE: Duration = Duration::from_secs(20);
 
 /// A guest runs that should not: somebody started it by hand, or its host was away when it was stopped. As upstream, it
 /// is stopped, by the same flow that stops it for its owner.
-async fn stop_again(nova: &Arc<Nova>, row: &instances::InstanceRow) -> Result<()> {
+async fn stop_again(nova: &Arc<Nova>, row: &PowerRow) -> Result<()> {
     let now = nova.clock.now();
     if row.task_state.is_some() || row.updated_at.is_some_and(|t| now.since(t) < REPORT_AGE) {
         return Ok(());
@@ -138,7 +142,7 @@ async fn stop_again(nova: &Arc<Nova>, row: &instances::InstanceRow) -> Result<()
 }
 
 /// Brings `vm_state` in line with what the hypervisor says, when nothing is being done to the instance.
-async fn sync_power(nova: &Nova, row: &instances::InstanceRow, state: PowerState) -> Result<()> {
+async fn sync_power(nova: &Nova, row: &PowerRow, state: PowerState) -> Result<()> {
     let vm_state = match (row.vm_state, state) {
         (
             VmState::Active | VmState::Paused | VmState::Suspended,

@@ -5,6 +5,7 @@ use super::views::aggregate;
 use crate::Nova;
 use crate::db::aggregates::{AggregateHostRow, AggregateRow, with_hosts};
 use crate::db::compute_nodes::ComputeNodeRow;
+use crate::db::generation;
 use crate::db::instances::on_host;
 use base::{Cell, Dir, Error, Json, Result, Timestamp, new_id};
 use oslo_db::{Tx, all, eq, everything, is_duplicate};
@@ -92,6 +93,7 @@ pub async fn create(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let row = nova
         .db
         .write(move |tx| {
+            generation::advance(tx)?;
             let mut row = row.clone();
             let last =
                 tx.select_sorted::<AggregateRow>(everything(), &[("number", Dir::Desc)], Some(1))?;
@@ -169,6 +171,7 @@ pub async fn update(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let found = nova
         .db
         .write(move |tx| {
+            generation::advance(tx)?;
             let found = find(tx, &id)?;
             let name = text(&body, "name").map_or(found.0.name.clone(), |n| n.trim().to_string());
             let mut metadata = found.0.metadata.0.clone();
@@ -196,6 +199,7 @@ pub async fn set_metadata(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let found = nova
         .db
         .write(move |tx| {
+            generation::advance(tx)?;
             let found = find(tx, &id)?;
             let mut metadata = found.0.metadata.0.clone();
             for (key, value) in &changes {
@@ -216,6 +220,7 @@ pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let id = req.param("id").to_string();
     nova.db
         .write(move |tx| {
+            generation::advance(tx)?;
             let (row, hosts) = find(tx, &id)?;
             if !hosts.is_empty() {
                 let words = format!("Cannot remove aggregate {id}: Host aggregate is not empty.");
@@ -244,6 +249,7 @@ pub async fn add_host(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let found = nova
         .db
         .write(move |tx| {
+            generation::advance(tx)?;
             let mut found = find(tx, &id)?;
             if !tx.exists::<ComputeNodeRow>(eq("host", &host))? {
                 return Err(
@@ -281,6 +287,7 @@ pub async fn remove_host(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let found = nova
         .db
         .write(move |tx| {
+            generation::advance(tx)?;
             let mut found = find(tx, &id)?;
             let cond = all([eq("aggregate_number", found.0.number), eq("host", &host)]);
             if tx.delete::<AggregateHostRow>(cond)? == 0 {

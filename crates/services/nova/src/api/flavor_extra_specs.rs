@@ -102,7 +102,7 @@ async fn merge(nova: &Nova, req: &Req, added: Specs) -> Result<()> {
     );
     nova.db
         .write(move |tx| {
-            let row = flavors::get(tx, &ctx, &id)?;
+            let row = flavors::get_held(tx, &ctx, &id)?;
             let mut specs = row.extra_specs.0.clone();
             specs.extend(added.clone());
             save(tx, &row, specs, now)
@@ -131,7 +131,7 @@ pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let (ctx, now) = (Arc::clone(&req.ctx), nova.clock.now());
     nova.db
         .write(move |tx| {
-            let row = flavors::get(tx, &ctx, &id)?;
+            let row = flavors::get_held(tx, &ctx, &id)?;
             let mut specs = row.extra_specs.0.clone();
             if specs.remove(&key).is_none() {
                 return Err(absent(&id, &key));

@@ -54,6 +54,13 @@ pub fn get(tx: &mut Tx, ctx: &RequestContext, flavor_id: &str) -> Result<FlavorR
         .ok_or_else(|| not_found(flavor_id))
 }
 
+/// The same, and nobody else changes it until the transaction ends.
+pub fn get_held(tx: &mut Tx, ctx: &RequestContext, flavor_id: &str) -> Result<FlavorRow> {
+    let visible = visible(tx, ctx)?;
+    tx.find_for_update(all([eq("flavor_id", flavor_id), visible]))?
+        .ok_or_else(|| not_found(flavor_id))
+}
+
 fn minimum(req: &Req, name: &str, column: &'static str) -> Result<Cond> {
     let Some(value) = req.query.get(name) else {
         return Ok(everything());

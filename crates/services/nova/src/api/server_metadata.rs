@@ -22,7 +22,7 @@ async fn change(
     );
     nova.db
         .write(move |tx| {
-            let row: InstanceRow = instances::get(tx, &row.id, ctx.row_scope())?;
+            let row: InstanceRow = instances::get_held(tx, &row.id, ctx.row_scope())?;
             let mut metadata = row.metadata.0.clone();
             f(&mut metadata)?;
             if limit >= 0 && metadata.len() as i64 > limit {

@@ -20,7 +20,7 @@ async fn change<T: Send + 'static>(
     let teller = nova.teller.clone();
     nova.db
         .write(move |tx| {
-            let row: InstanceRow = instances::get(tx, &row.id, ctx.row_scope())?;
+            let row: InstanceRow = instances::get_held(tx, &row.id, ctx.row_scope())?;
             let mut tags = row.tags.0.clone();
             let out = f(&mut tags)?;
             if tags.len() > MAX_TAGS {

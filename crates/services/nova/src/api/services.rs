@@ -5,6 +5,7 @@ use super::values::{boolean, text};
 use crate::Nova;
 use crate::db::aggregates::{AggregateHostRow, zones};
 use crate::db::compute_nodes::ComputeNodeRow;
+use crate::db::generation;
 use crate::db::instances::on_host;
 use crate::db::services::{ServiceRow, find};
 use base::{Cell, Dir, Error, Result, id};
@@ -118,6 +119,7 @@ async fn update_by_id(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     let (row, zones) = nova
         .db
         .write(move |tx| {
+            generation::advance(tx)?;
             let mut row: ServiceRow = tx.get("id", &service_id, &format!("Service {service_id} could not be found."))?;
             if row.service_binary != "nova-compute" {
                 return Err(Error::bad_request(format!(
@@ -182,6 +184,7 @@ async fn update_by_name(nova: Arc<Nova>, req: Req) -> Result<Reply> {
         .write(move |tx| {
             let words =
                 || Error::not_found(format!("Could not find binary {binary} on host {host}."));
+            generation::advance(tx)?;
             let mut row = find(tx, &host, &binary)?.ok_or_else(words)?;
             apply(tx, &mut row, &change, now)
         })
@@ -204,6 +207,7 @@ pub async fn delete(nova: Arc<Nova>, req: Req) -> Result<Reply> {
     };
     nova.db
         .write(move |tx| {
+            generation::advance(tx)?;
             let cond = if by_uuid { eq("id", &service_id) } else { eq("number", number) };
             let words = || Error::not_found(format!("Service {service_id} not found."));
             let row = tx.find::<ServiceRow>(cond)?.ok_or_else(words)?;

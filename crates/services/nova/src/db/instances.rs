@@ -5,7 +5,7 @@ use crate::instance::status::{TaskState, VmState};
 use base::{Cell, CellValue, Error, Json, Result, Timestamp};
 use nova_types::rpc::FlavorSpec;
 use oslo_context::RowScope;
-use oslo_db::{Cond, Tx, all, contains, eq, is_in, is_null};
+use oslo_db::{Cond, Tx, all, contains, eq, is_in, is_null, ne};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -121,6 +121,18 @@ oslo_db::table! {
     }
 }
 
+oslo_db::table! {
+    /// What reports of hosts are compared with; there are many of them, and instances have much else.
+    pub struct PowerRow in "instances" {
+        pub id: String,
+        pub vm_state: VmState,
+        pub task_state: Option<TaskState>,
+        pub power_state: i64,
+        pub host: Option<String>,
+        pub updated_at: Option<Timestamp>,
+    }
+}
+
 /// 404 in upstream's words.
 pub fn not_found(id: &str) -> Error {
     Error::not_found(format!("Instance {id} could not be found.")).class("InstanceNotFound")
@@ -145,9 +157,30 @@ pub fn find(tx: &mut Tx, id: &str) -> Result<Option<InstanceRow>> {
     tx.find(all([eq("id", id), is_null("deleted_at")]))
 }
 
+/// The same as [`get`], and nobody else changes it until the transaction ends: what is written may depend on what was read.
+pub fn get_held(tx: &mut Tx, id: &str, scope_: RowScope<'_>) -> Result<InstanceRow> {
+    tx.find_for_update(all([eq("id", id), is_null("deleted_at"), scope(scope_)]))?
+        .ok_or_else(|| not_found(id))
+}
+
+/// The same as [`find`], and nobody else changes it until the transaction ends.
+pub fn hold(tx: &mut Tx, id: &str) -> Result<Option<InstanceRow>> {
+    tx.find_for_update(all([eq("id", id), is_null("deleted_at")]))
+}
+
 /// Living instances that are, or are about to be, on a host.
 pub fn on_host(tx: &mut Tx, host: &str) -> Result<Vec<InstanceRow>> {
     tx.select(all([eq("host", host), is_null("deleted_at")]))
+}
+
+/// The same, as far as reports need them.
+pub fn powers_on_host(tx: &mut Tx, host: &str) -> Result<Vec<PowerRow>> {
+    tx.select(all([eq("host", host), is_null("deleted_at")]))
+}
+
+/// A living instance, as far as reports need it.
+pub fn find_power(tx: &mut Tx, id: &str) -> Result<Option<PowerRow>> {
+    tx.find(all([eq("id", id), is_null("deleted_at")]))
 }
 
 /// Moves `task_state` (and, with it, what else changes) if the instance is in one of `vm_states` with one of
@@ -174,6 +207,14 @@ pub fn transition(
         is_in("vm_state", states),
         oslo_db::any(task_conditions),
     ]);
+    Ok(tx.update::<InstanceRow>(cond, set)? == 1)
+}
+
+/// Writes what a flow came to. False: the instance is being deleted meanwhile, and that must not be written over.
+pub fn go_on(tx: &mut Tx, id: &str, set: &[(&'static str, CellValue)]) -> Result<bool> {
+    let others = ne("task_state", TaskState::Deleting);
+    let free = oslo_db::any([is_null("task_state"), others]);
+    let cond = all([eq("id", id), is_null("deleted_at"), free]);
     Ok(tx.update::<InstanceRow>(cond, set)? == 1)
 }
 

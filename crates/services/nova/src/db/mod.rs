@@ -7,6 +7,7 @@ pub mod block_devices;
 pub mod compute_nodes;
 pub mod console_tokens;
 pub mod flavors;
+pub mod generation;
 pub mod instances;
 pub mod keypairs;
 pub mod reservations;
@@ -38,5 +39,9 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-25-nova-notification-outbox",
         sql: include_str!("../../migrations/2026-11-25-notification-outbox.sql"),
+    },
+    Migration {
+        id: "2026-11-25-nova-host-generation",
+        sql: include_str!("../../migrations/2026-11-25-host-generation.sql"),
     },
 ];

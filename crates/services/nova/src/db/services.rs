@@ -1,7 +1,9 @@
 //! nova's own services: who runs where, enabled or not, heard from when.
 
-use base::{Cell, Result, Timestamp, new_id};
-use oslo_db::{Tx, all, eq, everything};
+use super::generation;
+use base::{Result, Timestamp, new_id};
+use oslo_db::sea_query::{Expr, ExprTrait, Query};
+use oslo_db::{Cond, Tx, all, bind, eq, everything};
 
 oslo_db::table! {
     /// A service.
@@ -29,25 +31,19 @@ impl ServiceRow {
 }
 
 /// A heartbeat; the first one makes the row.
-pub fn report(
-    tx: &mut Tx,
-    host: &str,
-    binary: &str,
-    topic: &str,
-    now: Timestamp,
-) -> Result<ServiceRow> {
-    if let Some(row) = find(tx, host, binary)? {
-        let values = [
-            ("last_seen_up", now.to_cell()),
-            ("report_count", (row.report_count + 1).to_cell()),
-            ("updated_at", now.to_cell()),
-        ];
-        tx.update::<ServiceRow>(eq("id", row.id.as_str()), &values)?;
-        return Ok(row);
+pub fn report(tx: &mut Tx, host: &str, binary: &str, topic: &str, now: Timestamp) -> Result<()> {
+    if beat(tx, host, binary, now)? {
+        return Ok(());
     }
-    let row = ServiceRow {
+    generation::advance(tx)?;
+    // Somebody may have made it while we waited.
+    if beat(tx, host, binary, now)? {
+        return Ok(());
+    }
+    let number = next_number(tx)?;
+    tx.insert(&ServiceRow {
         id: new_id(),
-        number: next_number(tx)?,
+        number,
         host: host.into(),
         service_binary: binary.into(),
         topic: topic.into(),
@@ -58,17 +54,32 @@ pub fn report(
         last_seen_up: Some(now),
         created_at: now,
         updated_at: None,
-    };
-    tx.insert(&row)?;
-    Ok(row)
+    })
+}
+
+/// False: there is no such service yet.
+fn beat(tx: &mut Tx, host: &str, binary: &str, now: Timestamp) -> Result<bool> {
+    let update = Query::update()
+        .table("services")
+        .value("last_seen_up", bind(now))
+        .value("updated_at", bind(now))
+        .value("report_count", Expr::col("report_count").add(1))
+        .cond_where(of(host, binary))
+        .to_owned();
+    Ok(tx.execute(update)? > 0)
+}
+
+fn of(host: &str, binary: &str) -> Cond {
+    all([eq("host", host), eq("service_binary", binary)])
 }
 
 /// The service `binary` on `host`.
 pub fn find(tx: &mut Tx, host: &str, binary: &str) -> Result<Option<ServiceRow>> {
-    tx.find(all([eq("host", host), eq("service_binary", binary)]))
+    tx.find(of(host, binary))
 }
 
-/// One more than the highest number: rows are deleted, so counting them would give a number twice.
+/// One more than the highest number: rows are deleted, so counting them would give a number twice. The caller holds
+/// [`generation`], or two might get the same.
 fn next_number(tx: &mut Tx) -> Result<i64> {
     let last =
         tx.select_sorted::<ServiceRow>(everything(), &[("number", base::Dir::Desc)], Some(1))?;

@@ -164,7 +164,7 @@ async fn place(
 
 async fn unschedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
     scheduler::release(&nova, &flow.instance_id, &flow.request_id).await?;
-    let id = flow.instance_id.clone();
+    let (id, now) = (flow.instance_id.clone(), nova.clock.now());
     nova.db
         .write(move |tx| {
             instances::update(
@@ -173,6 +173,7 @@ async fn unschedule(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
                 &[
                     ("host", None::<String>.to_cell()),
                     ("node", None::<String>.to_cell()),
+                    ("updated_at", now.to_cell()),
                 ],
             )
         })
@@ -440,19 +441,16 @@ async fn spawn_here(flow: &mut BootServer, nova: &Arc<Nova>) -> Result<()> {
     let host = super::host_of(&instance)?.to_string();
     let now = nova.clock.now();
     let id = flow.instance_id.clone();
-    nova.db
-        .write(move |tx| {
-            instances::update(
-                tx,
-                &id,
-                &[
-                    ("task_state", instances::task(Some(TaskState::Spawning))),
-                    ("updated_at", now.to_cell()),
-                ],
-            )
-        })
-        .await
-        .map(|_| ())?;
+    let begin = nova.db.write(move |tx| {
+        let set = [
+            ("task_state", instances::task(Some(TaskState::Spawning))),
+            ("updated_at", now.to_cell()),
+        ];
+        instances::go_on(tx, &id, &set)
+    });
+    if !begin.await? {
+        return Err(super::deleted_meanwhile(&flow.instance_id));
+    }
     let image = image_spec(nova, &instance.image_ref, &flow.spec, &flow.request_id).await?;
     let mut guest = spec(nova, &instance, image, true).await?;
     guest.admin_pass = flow.admin_pass.clone();

@@ -52,7 +52,7 @@ impl Interface {
         let (id, port_id) = (instance_id.to_string(), self.port_id.clone());
         nova.db
             .write(move |tx| {
-                let Some(instance) = instances::find(tx, &id)? else {
+                let Some(instance) = instances::hold(tx, &id)? else {
                     return Ok(());
                 };
                 let mut ports = instance.network_info.0;

@@ -38,11 +38,13 @@ pub(crate) async fn wanted(nova: &Nova, id: &str) -> Result<InstanceRow> {
     let found = nova.db.read(move |tx| instances::find(tx, &key)).await?;
     match found {
         Some(i) if i.task_state != Some(TaskState::Deleting) => Ok(i),
-        _ => Err(
-            Error::conflict(format!("Instance {id} was deleted meanwhile."))
-                .class("UnexpectedDeletingTaskStateError"),
-        ),
+        _ => Err(deleted_meanwhile(id)),
     }
+}
+
+pub(crate) fn deleted_meanwhile(id: &str) -> Error {
+    Error::conflict(format!("Instance {id} was deleted meanwhile."))
+        .class("UnexpectedDeletingTaskStateError")
 }
 
 /// The host of an instance that must have one.
@@ -92,7 +94,7 @@ pub(crate) async fn give_up(
     let (fault, error) = (fault(error, now), error.clone());
     nova.db
         .write(move |tx| {
-            let Some(instance) = instances::find(tx, &id)? else {
+            let Some(instance) = instances::hold(tx, &id)? else {
                 return Ok(());
             };
             teller.ended(tx, &about, Some(&error))?;

@@ -97,7 +97,7 @@ async fn power(flow: &mut ChangePower, nova: Arc<Nova>) -> Result<()> {
                 ("power_state", reached.code().to_cell()),
                 ("updated_at", Some(now).to_cell()),
             ];
-            instances::update(tx, &id, &set)?;
+            instances::go_on(tx, &id, &set)?;
             teller.ended(tx, &about, None)?;
             actions::finish(tx, &id, &request_id, now, None)
         })

@@ -128,7 +128,7 @@ pub async fn delete(nova: &Arc<Nova>, ctx: &RequestContext, id: &str, force: boo
     let (engine, teller) = (nova.engine.clone(), nova.teller.clone());
     nova.db
         .write(move |tx| {
-            let instance = instances::get(tx, &id, context.row_scope())?;
+            let instance = instances::get_held(tx, &id, context.row_scope())?;
             check_lock(&context, &instance)?;
             if instance.task_state == Some(TaskState::Deleting) {
                 return Ok(());

@@ -117,7 +117,7 @@ async fn save(nova: &Nova, row: &InstanceRow, mut fresh: Vec<CachedPort>) -> Res
     nova.db
         .write(move |tx| {
             // Only while nobody is at work on it, and nobody was since it was read: flows write the same column.
-            let current = instances::find(tx, &id)?.map(|r| r.network_info.0);
+            let current = instances::hold(tx, &id)?.map(|r| r.network_info.0);
             if current.as_ref() != Some(&old) || actions::under_way(tx, &id, &PLUGGING)? {
                 return Ok(false);
             }

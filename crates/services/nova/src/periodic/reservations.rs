@@ -47,8 +47,9 @@ async fn end(nova: &Nova, row: ReservationRow) -> Result<()> {
     let kept = nova
         .db
         .write(move |tx| {
-            let device = block_devices::find(tx, &row.instance_id, &row.volume_id)?;
+            // First: from here on nobody closes it, so that what is found next is all there will be.
             reservations::give_up(tx, &row.id)?;
+            let device = block_devices::find(tx, &row.instance_id, &row.volume_id)?;
             Ok(device.and_then(|d| d.attachment_id))
         })
         .await?;

@@ -1,7 +1,7 @@
 //! Which host: placement's candidates, then filters, then weighers, then a claim; the first claim that holds wins.
 //!
-//! Every decision is kept whole (each host with the filter that refused it, or its weights), so that
-//! `ferrostack explain server` and the NoValidHost fault can say why.
+//! Every decision is kept (hosts with the filter that refused them, or their weights), so that `ferrostack explain server`
+//! and the NoValidHost fault can say why.
 
 mod filters;
 pub mod hosts;
@@ -9,6 +9,7 @@ mod server;
 mod weighers;
 
 pub use hosts::Host;
+use hosts::{Hosts, Look};
 pub use nova_types::scheduler::{Destination, RequestSpec};
 pub(crate) use server::{Manager, select};
 
@@ -18,16 +19,19 @@ use crate::db::instances::InstanceRow;
 use crate::db::scheduling::SchedulingRow;
 use base::{Error, Json, Kind, Result};
 use oslo_http::percent_encode;
-use oslo_scheduling::{Filter, Outcome, Rejected, Survivor, Weigher};
+use oslo_scheduling::{Filter, Outcome, Rejected, Survivor, TOLD, Weigher};
 use placement_types::{AllocationRequest, Resources};
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use sdk::{Consumer, PlacementClient};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Hosts may fill up between the look and the claim; then the scheduler looks again so many times.
 const LOOKS: usize = 5;
+
+/// So many of the best are tried in one look; if all of them filled up meanwhile, what is known is too old.
+const MOST_CLAIMS: usize = 20;
 
 /// Placement's word for a consumer that is not as its writer thought.
 const CHANGED: &str = "placement.concurrent_update";
@@ -36,69 +40,118 @@ const CHANGED: &str = "placement.concurrent_update";
 pub(crate) const HAS_ALLOCATIONS: &str = "ConsumerHasAllocations";
 
 /// Chooses and claims. Nothing but the claim is changed; the caller writes the instance's host.
-pub(crate) async fn select_destination(
+async fn select_destination(
     nova: &Nova,
+    hosts: &Hosts,
     spec: &RequestSpec,
     request_id: &str,
 ) -> Result<Destination> {
     let placement = nova.sdk.for_request(request_id).placement();
-    for look in 1.. {
-        let (outcome, seen, chosen) = choose(nova, &placement, spec).await?;
-        let full = chosen.is_none() && !outcome.survivors.is_empty();
-        if full && look < LOOKS {
+    let (mut look, mut looks) = (Look::News, 0);
+    loop {
+        let mut choice = choose(nova, hosts, look, &placement, spec).await?;
+        if choice.destination.is_none() && look == Look::News {
+            // Nobody is turned away for what was remembered.
+            look = Look::All;
+            continue;
+        }
+        looks += 1;
+        let full = choice.destination.is_none() && !choice.outcome.survivors.is_empty();
+        if full && looks < LOOKS {
             tracing::debug!(server.id = spec.instance_id, "all were full by the claim");
             continue;
         }
-        remember(nova, spec, request_id, &outcome, chosen.as_ref()).await?;
-        return chosen.ok_or_else(|| no_valid_host(&outcome, seen));
+        let failure = match choice.destination {
+            None => Some(no_valid_host(&choice.outcome, choice.seen)),
+            Some(_) => None,
+        };
+        let chosen = choice.destination.take();
+        remember(nova, spec, request_id, choice.outcome, chosen.as_ref()).await?;
+        return match (chosen, failure) {
+            (Some(chosen), _) => Ok(chosen),
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Err(Error::internal("neither a host nor a reason")),
+        };
     }
-    unreachable!("a range without end")
+}
+
+/// What a look at all hosts came to.
+struct Choice {
+    outcome: Outcome,
+    /// How many hosts there are.
+    seen: usize,
+    destination: Option<Destination>,
 }
 
 /// One look at all hosts, and the best of them that can be claimed.
 async fn choose(
     nova: &Nova,
+    hosts: &Hosts,
+    look: Look,
     placement: &PlacementClient,
     spec: &RequestSpec,
-) -> Result<(Outcome, usize, Option<Destination>)> {
-    let providers = candidates(placement, spec).await?;
-    let (now, down) = (nova.clock.now(), nova.down_after());
-    let default_zone = nova.conf.default_availability_zone.clone();
-    let hosts = nova
-        .db
-        .read(move |tx| hosts::load(tx, now, down, &default_zone))
-        .await?;
-    let seen = hosts.len();
-    let (candidates, rest): (Vec<Host>, Vec<Host>) = hosts
-        .into_iter()
-        .partition(|h| providers.contains(&h.provider_id));
+) -> Result<Choice> {
+    let candidates = candidates(nova, placement, spec).await?;
+    hosts.look(nova, look).await?;
+    let (outcome, order) = hosts.judge(nova, |all| judge(nova, spec, &candidates, all));
+    let seen = outcome.survivors.len() + outcome.rejected.len();
+    for (provider, destination) in order {
+        if claim(placement, spec, &provider).await? {
+            hosts.claimed(spec, &destination.host);
+            return Ok(Choice {
+                outcome,
+                seen,
+                destination: Some(destination),
+            });
+        }
+    }
+    Ok(Choice {
+        outcome,
+        seen,
+        destination: None,
+    })
+}
+
+/// Filters and weighs; what passes comes in the order in which it is tried, each with its provider.
+fn judge(
+    nova: &Nova,
+    spec: &RequestSpec,
+    candidates: &Candidates,
+    all: &[Host],
+) -> (Outcome, Vec<(String, Destination)>) {
+    let (able, rest): (Vec<&Host>, Vec<&Host>) = all
+        .iter()
+        .partition(|h| candidates.providers.contains(&h.provider_id));
     let filters = filters::enabled(&nova.conf);
     let weighers = weighers::enabled(&nova.conf);
     let filters: Vec<&dyn Filter<Host, RequestSpec>> = filters.iter().map(|f| &**f).collect();
     let weighers: Vec<&dyn Weigher<Host, RequestSpec>> = weighers.iter().map(|w| &**w).collect();
-    let mut outcome = oslo_scheduling::run(&candidates, spec, &filters, &weighers);
-    let lacking = describe_lack(spec);
-    outcome
-        .rejected
-        .extend(rest.into_iter().map(|host| Rejected {
-            host: host.host,
-            filter: "placement".into(),
-            reason: lacking.clone(),
-        }));
-    for survivor in in_turn(&nova.conf, &outcome.survivors) {
-        let Some(host) = candidates.iter().find(|h| h.name() == survivor.host) else {
-            continue;
+    let mut outcome = oslo_scheduling::run(able.iter().copied(), spec, &filters, &weighers);
+    let reason = match candidates.cut {
+        false => describe_lack(spec),
+        true => format!(
+            "not among the {} that placement was asked for",
+            nova.conf.max_placement_results
+        ),
+    };
+    outcome.rejected.extend(rest.iter().map(|host| Rejected {
+        host: host.host.clone(),
+        filter: "placement".into(),
+        reason: reason.clone(),
+    }));
+    let by_name: HashMap<&str, &Host> = able.iter().map(|h| (h.host.as_str(), *h)).collect();
+    let order = in_turn(&nova.conf, &outcome.survivors).into_iter();
+    let order = order.take(MOST_CLAIMS).filter_map(|survivor| {
+        let host = by_name.get(survivor.host.as_str())?;
+        let destination = Destination {
+            host: host.host.clone(),
+            node: host.node.clone(),
+            zone: host.zone.clone(),
         };
-        if claim(placement, spec, &host.provider_id).await? {
-            let chosen = Destination {
-                host: host.host.clone(),
-                node: host.node.clone(),
-                zone: host.zone.clone(),
-            };
-            return Ok((outcome, seen, Some(chosen)));
-        }
-    }
-    Ok((outcome, seen, None))
+        Some((host.provider_id.clone(), destination))
+    });
+    let order = order.collect();
+    (outcome, order)
 }
 
 /// The survivors in the order in which they are tried.
@@ -170,15 +223,22 @@ async fn remember(
     nova: &Nova,
     spec: &RequestSpec,
     request_id: &str,
-    outcome: &Outcome,
+    mut outcome: Outcome,
     chosen: Option<&Destination>,
 ) -> Result<()> {
+    let beyond = |n: usize| n.saturating_sub(TOLD);
+    let left_out = json!({
+        "survivors": beyond(outcome.survivors.len()), "rejected": beyond(outcome.rejected.len()),
+    });
+    outcome.survivors.truncate(TOLD);
+    outcome.rejected.truncate(TOLD);
+    let chosen = chosen.map(|c| &c.host);
+    let story =
+        json!({"chosen": chosen, "outcome": outcome, "tried": spec.tried, "left_out": left_out});
     let row = SchedulingRow {
         instance_id: spec.instance_id.clone(),
         request_id: request_id.to_string(),
-        outcome: Json(
-            json!({"chosen": chosen.map(|c| &c.host), "outcome": outcome, "tried": spec.tried}),
-        ),
+        outcome: Json(story),
         created_at: nova.clock.now(),
     };
     nova.db
@@ -186,15 +246,27 @@ async fn remember(
         .await
 }
 
+/// What placement answered.
+struct Candidates {
+    providers: HashSet<String>,
+    /// There may be more: so many were asked for.
+    cut: bool,
+}
+
 /// The providers that have room, by placement.
-async fn candidates(placement: &PlacementClient, spec: &RequestSpec) -> Result<BTreeSet<String>> {
+async fn candidates(
+    nova: &Nova,
+    placement: &PlacementClient,
+    spec: &RequestSpec,
+) -> Result<Candidates> {
+    let limit = nova.conf.max_placement_results.max(1);
     let resources: Vec<String> = resources(spec)
         .resources
         .iter()
         .map(|(k, n)| format!("{k}:{n}"))
         .collect();
     let mut query = format!(
-        "resources={}&limit=1000",
+        "resources={}&limit={limit}",
         percent_encode(&resources.join(","))
     );
     let required: Vec<String> = spec
@@ -216,12 +288,11 @@ async fn candidates(placement: &PlacementClient, spec: &RequestSpec) -> Result<B
             percent_encode(&required.join(","))
         ));
     }
-    let found = placement.allocation_candidates(&query).await?;
-    Ok(found
-        .allocation_requests
-        .into_iter()
-        .flat_map(|way| way.allocations.into_keys())
-        .collect())
+    let providers = placement.candidate_providers(&query).await?;
+    Ok(Candidates {
+        cut: providers.len() as u64 >= limit,
+        providers,
+    })
 }
 
 /// Claims room on a provider. False: somebody else took it. The instance holds nothing else then, or this is an error:
@@ -318,6 +389,7 @@ pub fn group_allows(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn firsts(conf: &Conf) -> BTreeSet<String> {
         let survivors: Vec<Survivor> = [("a", 2.0), ("b", 2.0), ("c", 1.0), ("d", 0.5)]

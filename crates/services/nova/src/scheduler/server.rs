@@ -1,5 +1,6 @@
 //! The scheduler on the bus: who serves it (nova-scheduler), and how the conductor asks.
 
+use super::hosts::Hosts;
 use super::{Destination, HAS_ALLOCATIONS, RequestSpec, release, select_destination};
 use crate::Nova;
 use crate::db::instances;
@@ -17,7 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The scheduler's RPC.
-pub(crate) struct Manager(pub(crate) Arc<Nova>);
+pub(crate) struct Manager {
+    nova: Arc<Nova>,
+    hosts: Hosts,
+}
+
+impl Manager {
+    pub(crate) fn new(nova: Arc<Nova>) -> Manager {
+        Manager {
+            nova,
+            hosts: Hosts::default(),
+        }
+    }
+}
 
 /// How an instance stands to a choice of its host.
 enum Standing {
@@ -31,7 +44,10 @@ enum Standing {
 
 async fn standing(nova: &Nova, id: &str) -> Result<Standing> {
     let id = id.to_string();
-    let row = nova.db.read(move |tx| instances::find(tx, &id)).await?;
+    let row = nova
+        .db
+        .read(move |tx| instances::find_power(tx, &id))
+        .await?;
     Ok(match row {
         Some(i) if i.host.is_some() => Standing::Placed,
         Some(i) if i.vm_state != VmState::Building => Standing::Over,
@@ -52,12 +68,12 @@ impl SchedulerApi for Manager {
         ctx: &RequestContext,
         spec_obj: RequestSpec,
     ) -> Result<Destination> {
-        let (nova, id) = (&self.0, spec_obj.instance_id.clone());
+        let (nova, id) = (&self.nova, spec_obj.instance_id.clone());
         // Messages wait in queues while no scheduler is there, and their senders do not.
         if !matches!(standing(nova, &id).await?, Standing::Waits) {
             return Err(late(&id));
         }
-        let chosen = select_destination(nova, &spec_obj, &ctx.request_id).await?;
+        let chosen = select_destination(nova, &self.hosts, &spec_obj, &ctx.request_id).await?;
         // It may have been given up meanwhile, with nobody left to release what was claimed after that.
         if matches!(standing(nova, &id).await?, Standing::Over) {
             release(nova, &id, &ctx.request_id).await?;

@@ -323,14 +323,11 @@ impl Cloud {
 
     /// What a host's report leaves in the database.
     pub async fn heartbeat(&self, host: &str) {
-        let (report, host, now) = (self.report(host), host.to_string(), self.clock.now());
+        let (report, now) = (self.report(host), self.clock.now());
         let seen = self
             .nova
             .db
-            .write(move |tx| {
-                let service = services::report(tx, &host, "nova-compute", "compute", now)?;
-                compute_nodes::report(tx, &service.id, &report, now)
-            })
+            .write(move |tx| compute_nodes::report(tx, &report, now))
             .await
             .unwrap();
         self.neighbours.provider(&seen.node.id);
