@@ -5,10 +5,11 @@
 
 mod cloud;
 mod http;
+mod scale;
 mod seed;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use cloud::Cloud;
 use http::{Client, request};
 use seed::{Seeded, ask, login, server};
@@ -20,7 +21,10 @@ use std::time::{Duration, Instant};
 
 /// Measures a cloud of fake hosts.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// The binary to measure.
     #[arg(long, default_value = "target/release/ferrostack")]
     binary: PathBuf,
@@ -36,6 +40,12 @@ struct Options {
     /// Connections at once.
     #[arg(long, default_value_t = 4)]
     concurrency: usize,
+}
+
+#[derive(Subcommand)]
+enum Other {
+    /// The scaled shape with very many hosts: what a boot costs each process, in messages and in queries.
+    Scale(scale::Options),
 }
 
 /// A row: name, target and upstream's figure (CPU-ms), and the request.
@@ -336,6 +346,9 @@ fn show(options: &Options, name: &str, r: &Result1, target: f64, upstream: f64) 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
     let options = Options::parse();
+    if let Some(Other::Scale(options)) = options.other {
+        return scale::run(options).await;
+    }
     let state = std::env::temp_dir().join(format!("ferrostack-bench-{}", std::process::id()));
     Cloud::start(&options.binary, &state).await?.stop().await?;
     let cloud = Cloud::start(&options.binary, &state).await?;
