@@ -26,6 +26,13 @@ pub fn is_duplicate(error: &Error) -> bool {
     error.error_class() == Some(DUPLICATE)
 }
 
+const NO_TABLE: &str = "DBNonExistentTable";
+
+/// Whether `error` says that there is no such table.
+pub(crate) fn is_no_table(error: &Error) -> bool {
+    error.error_class() == Some(NO_TABLE)
+}
+
 fn duplicate(log: &str) -> Error {
     Error::conflict("A record with the same key exists already.")
         .class(DUPLICATE)
@@ -133,14 +140,19 @@ pub(crate) fn mysql(error: sqlx::Error, sql: &str) -> (Error, Trouble) {
             unavailable(e.message().to_string()).class(NO_DATABASE),
             Trouble::None,
         ),
+        1146 => (
+            Error::internal(format!("mariadb 1146: {}; in: {sql}", e.message())).class(NO_TABLE),
+            Trouble::None,
+        ),
         // Record changed since last read, lock wait timeout, deadlock (also Galera's certification failure), query
-        // interrupted (by a transaction of another Galera node).
-        1020 | 1205 | 1213 | 1317 => (
+        // interrupted (by a transaction of another Galera node), table or statement changed by a migration.
+        1020 | 1205 | 1213 | 1317 | 1412 | 1615 => (
             unavailable(format!("mariadb {}: {}", e.number(), e.message())),
             Trouble::Retry,
         ),
-        // Too many connections, shutdown in progress, access while a Galera node is not ready, read only.
-        1040 | 1047 | 1053 | 1290 | 1836 | 1927 => (
+        // Too many connections, access while a Galera node is not ready, shutdown in progress, aborted connections, a
+        // commit that a Galera node could not send to the others (made or not), read only.
+        1040 | 1047 | 1053 | 1152 | 1158..=1161 | 1180 | 1184 | 1290 | 1836 | 1927 => (
             unavailable(format!("mariadb {}: {}", e.number(), e.message())),
             Trouble::Broken,
         ),

@@ -5,10 +5,13 @@
 //! follow a marker ([`Tx::page`]), statuses change by compare-and-swap ([`Tx::swap`]), schemas by
 //! [`Db::migrate`].
 
+mod commit;
 mod cond;
 mod db;
 mod fault;
+mod lock;
 mod migrate;
+mod migrate_mysql;
 mod mysql;
 mod options;
 mod page;
@@ -32,7 +35,8 @@ pub use fault::{
     COMMIT_UNKNOWN, DUPLICATE, MARKER_NOT_FOUND, NO_DATABASE, REFERENCE, is_commit_unknown,
     is_duplicate,
 };
-pub use migrate::{Migration, create_database};
+pub use migrate::Migration;
+pub use migrate_mysql::create_database;
 pub use options::{Options, Synchronous};
 pub use sea_query;
 pub use stats::{Pool, Stats};

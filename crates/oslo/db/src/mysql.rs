@@ -1,7 +1,8 @@
 //! MariaDB and MySQL: closures run on tokio's blocking threads, at most as many as there are connections. A
 //! closure that meets a deadlock (or a Galera certification failure), or whose connection breaks before the commit, is
-//! rolled back and run again as a whole. A commit of which nobody knows whether it was made is the caller's to judge.
+//! rolled back and run again as a whole. When it breaks during the commit, it is found out whether the commit was made.
 
+use crate::commit::{self, Marker, Markers};
 use crate::fault::{self, Trouble};
 use crate::options::Options;
 use crate::pause::back_off;
@@ -33,7 +34,8 @@ const STATEMENT: Duration = Duration::from_secs(75);
 
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,\
      ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', \
-     innodb_lock_wait_timeout = 10, lock_wait_timeout = 60";
+     innodb_lock_wait_timeout = 10, lock_wait_timeout = 60 \
+     /*M!100300 , idle_transaction_timeout = 60 */";
 /// Locking reads and counts must see what others committed while we waited for a lock.
 const BEGIN_WRITE: &str =
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE";
@@ -41,12 +43,16 @@ const BEGIN_WRITE: &str =
 const BEGIN_READ: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION READ ONLY";
 
+/// Galera: reads wait until they see what was committed on other nodes before.
+const SYNC_WAIT: u32 = 1;
+
 pub(crate) struct MySql {
     pub(crate) pool: sqlx::MySqlPool,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     pub(crate) counters: Arc<Counters>,
     pub(crate) server: Arc<Server>,
+    pub(crate) markers: Arc<Markers>,
     patience: Duration,
 }
 
@@ -58,14 +64,12 @@ impl MySql {
             .pipes_as_concat(false)
             .statement_cache_capacity(options.statement_cache)
             .disable_statement_logging();
-        let sync_wait = options.wsrep_sync_wait;
-        let session: &'static str = match sync_wait {
-            // Once per handle, of which there are a few in a process.
-            Some(wait) => format!("{SESSION}, wsrep_sync_wait = {wait}").leak(),
-            None => SESSION,
-        };
+        let sync_wait = options.wsrep_sync_wait.unwrap_or(SYNC_WAIT);
+        // Once per handle, of which there are a few in a process.
+        let session: &'static str = format!("SET SESSION wsrep_sync_wait = {sync_wait}").leak();
         let server = Arc::new(Server::default());
         let known = server.clone();
+        let connected = server.clone();
         let pool = MySqlPoolOptions::new()
             .max_connections(options.pool_size.max(1))
             .acquire_timeout(options.pool_timeout)
@@ -73,7 +77,16 @@ impl MySql {
             .max_lifetime(options.max_lifetime)
             .test_before_acquire(false)
             .after_connect(move |conn, _| {
-                Box::pin(async move { conn.execute(session).await.map(drop) })
+                let server = connected.clone();
+                Box::pin(async move {
+                    conn.execute(SESSION).await?;
+                    let galera = is_galera(&mut *conn).await?;
+                    server.galera.store(galera, Relaxed);
+                    if galera {
+                        conn.execute(session).await?;
+                    }
+                    Ok(())
+                })
             })
             .before_acquire(move |conn, meta| {
                 let trusted = meta.idle_for < TRUSTED && known.unbroken_for(meta.idle_for);
@@ -89,6 +102,7 @@ impl MySql {
             waiting: AtomicUsize::new(0),
             counters: Arc::new(Counters::default()),
             server,
+            markers: Arc::new(Markers::default()),
             patience: options.pool_timeout,
         })
     }
@@ -110,6 +124,7 @@ impl MySql {
             pool: self.pool.clone(),
             counters: self.counters.clone(),
             server: self.server.clone(),
+            markers: self.markers.clone(),
             write,
             patience: self.patience,
         };
@@ -139,6 +154,17 @@ impl MySql {
         self.slots.close();
         self.pool.close().await;
     }
+}
+
+/// Whether a server replicates with others that take writes as well.
+async fn is_galera(conn: &mut sqlx::MySqlConnection) -> std::result::Result<bool, sqlx::Error> {
+    let row = sqlx::raw_sql("SHOW GLOBAL VARIABLES LIKE 'wsrep_on'")
+        .fetch_optional(conn)
+        .await?;
+    let on = row
+        .map(|r| r.try_get_unchecked::<String, _>(1))
+        .transpose()?;
+    Ok(on.is_some_and(|on| on.eq_ignore_ascii_case("ON")))
 }
 
 fn parse(url: &str) -> Result<MySqlConnectOptions> {
@@ -182,6 +208,7 @@ struct Attempts {
     pool: sqlx::MySqlPool,
     counters: Arc<Counters>,
     server: Arc<Server>,
+    markers: Arc<Markers>,
     write: bool,
     patience: Duration,
 }
@@ -219,24 +246,29 @@ impl Attempts {
         }
     }
 
-    fn once<T, F>(&self, closure: &F) -> (Result<T>, Trouble)
-    where
-        F: Fn(&mut Tx) -> Result<T>,
-    {
+    fn connect(&self) -> std::result::Result<Conn, (Error, Trouble)> {
         let handle = Handle::current();
         let inner = match handle.block_on(self.pool.acquire()) {
             Ok(inner) => inner,
-            Err(sqlx::Error::PoolClosed) => return (Err(fault::closed()), Trouble::None),
-            Err(e) => {
-                let (error, trouble) = fault::mysql(e, "connect");
-                return (Err(error), trouble);
-            }
+            Err(sqlx::Error::PoolClosed) => return Err((fault::closed(), Trouble::None)),
+            Err(e) => return Err(fault::mysql(e, "connect")),
         };
-        let mut conn = Conn {
+        Ok(Conn {
             inner,
             handle,
             trouble: Trouble::None,
             wrote: false,
+            galera: self.server.galera.load(Relaxed),
+        })
+    }
+
+    fn once<T, F>(&self, closure: &F) -> (Result<T>, Trouble)
+    where
+        F: Fn(&mut Tx) -> Result<T>,
+    {
+        let mut conn = match self.connect() {
+            Ok(conn) => conn,
+            Err((error, trouble)) => return (Err(error), trouble),
         };
         let begin = if self.write { BEGIN_WRITE } else { BEGIN_READ };
         if let Err(e) = conn.script(begin) {
@@ -275,36 +307,104 @@ impl Attempts {
             conn.undo();
             return (result, Trouble::None);
         }
-        let Err(error) = conn.script("COMMIT") else {
+        let marker = if conn.wrote {
+            self.markers.next(conn.galera)
+        } else {
+            None
+        };
+        let Err(error) = conn.commit(marker.as_ref()) else {
             if self.write {
                 self.counters.commit();
             }
+            self.markers.made(marker);
             return (result, Trouble::None);
         };
-        match conn.trouble {
-            // Galera's certification happens here; the transaction is rolled back and may be tried again.
-            Trouble::Retry => {
-                conn.undo();
-                (Err(error), Trouble::Retry)
-            }
+        let trouble = conn.trouble;
+        let wrote = conn.wrote;
+        conn.undo();
+        match (trouble, marker) {
             // What was read was read.
-            Trouble::Broken if !conn.wrote => {
+            (Trouble::Broken, _) if !wrote => {
                 self.server.broke();
-                conn.undo();
                 (result, Trouble::None)
             }
-            // Nobody knows whether it was committed, so it must not be run again.
-            Trouble::Broken => {
+            (Trouble::Broken, Some(marker)) => {
                 self.server.broke();
-                conn.undo();
+                drop(conn);
+                self.after_a_cut(result, marker, &error)
+            }
+            // Nobody knows whether it was committed, so it must not be run again.
+            (Trouble::Broken, None) => {
+                self.server.broke();
                 self.counters.unknown();
                 (Err(fault::commit_unknown(&error)), Trouble::None)
             }
-            Trouble::None => {
-                conn.inner.close_on_drop();
-                (Err(error), Trouble::None)
+            // There is no table of markers: once more, without.
+            (Trouble::None, Some(_)) if fault::is_no_table(&error) => {
+                self.markers.known.store(false, Relaxed);
+                (Err(error), Trouble::Retry)
+            }
+            // Also Galera's certification; the transaction is rolled back and may be tried again.
+            (trouble, marker) => {
+                self.markers.not_made(marker);
+                (Err(error), trouble)
             }
         }
+    }
+
+    /// What became of a transaction whose connection broke during its commit: its result, another attempt, or, if
+    /// the database does not come back, an error that says that nobody knows.
+    fn after_a_cut<T>(
+        &self,
+        result: Result<T>,
+        marker: Marker,
+        error: &Error,
+    ) -> (Result<T>, Trouble) {
+        self.counters.cut();
+        let begun = Instant::now();
+        let mut attempt = 1;
+        while begun.elapsed() < self.patience {
+            match self.was_made(&marker.id) {
+                Some(true) => {
+                    self.counters.commit();
+                    self.markers.made(Some(marker));
+                    return (result, Trouble::None);
+                }
+                Some(false) => {
+                    self.markers.not_made(Some(marker));
+                    return (result.and(Err(error.clone())), Trouble::Retry);
+                }
+                None => back_off(attempt),
+            }
+            attempt += 1;
+        }
+        self.counters.unknown();
+        (Err(fault::commit_unknown(error)), Trouble::None)
+    }
+
+    /// Whether the transaction of a marker was made; if not, it never will be. `None`: ask again.
+    fn was_made(&self, id: &str) -> Option<bool> {
+        let mut conn = self.connect().ok()?;
+        let Err(error) = conn.script(&commit::decide(id)) else {
+            return Some(false);
+        };
+        let taken = conn.trouble == Trouble::None && fault::is_duplicate(&error);
+        conn.undo();
+        if !taken {
+            return None;
+        }
+        // Or it is our own, of an earlier try whose end was not heard either.
+        let mut made = None;
+        let sql = "SELECT made FROM commit_markers WHERE id = ?";
+        let value = [CellValue::Text(id.to_string())];
+        let read = conn.fetch(sql, &value, &mut |row, _| {
+            made = Some(matches!(row.cell(0)?, CellRef::Int(1)));
+            Ok(())
+        });
+        if read.is_err() {
+            conn.inner.close_on_drop();
+        }
+        read.ok().and(made)
     }
 }
 
@@ -314,9 +414,15 @@ pub(crate) struct Conn {
     handle: Handle,
     trouble: Trouble,
     wrote: bool,
+    galera: bool,
 }
 
 impl Conn {
+    /// Whether row locks are known to one node of several only.
+    pub(crate) fn is_galera(&self) -> bool {
+        self.galera
+    }
+
     pub(crate) fn fetch(
         &mut self,
         sql: &str,
@@ -339,10 +445,26 @@ impl Conn {
         Ok(done.map_err(|e| self.fault(e, sql))?.rows_affected())
     }
 
-    fn script(&mut self, sql: &'static str) -> Result<()> {
-        let query = sqlx::raw_sql(sql);
+    fn script(&mut self, sql: &str) -> Result<()> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_string()));
         let done = patient(&self.handle, query.execute(&mut *self.inner));
         done.map(drop).map_err(|e| self.fault(e, sql))
+    }
+
+    fn commit(&mut self, marker: Option<&Marker>) -> Result<()> {
+        let Some(marker) = marker.filter(|_| self.galera) else {
+            return self.script(&commit::end(marker));
+        };
+        let id = CellValue::Text(marker.id.clone());
+        let mut marked = 0;
+        if let Some(old) = marker.old.first() {
+            let values = [id.clone(), CellValue::Text(old.clone())];
+            marked = self.run(commit::REPLACE, &values)?;
+        }
+        if marked == 0 {
+            self.run(commit::INSERT, &[id])?;
+        }
+        self.script("COMMIT")
     }
 
     fn undo(&mut self) {

@@ -31,7 +31,7 @@ pub struct Options {
     pub pool_timeout: Duration,
     /// MariaDB: connections older than this are replaced.
     pub max_lifetime: Duration,
-    /// Galera: what must be up to date before it is read (`wsrep_sync_wait`); none: the server's default.
+    /// Galera: what must be up to date before it is read (`wsrep_sync_wait`); none: 1, every read.
     pub wsrep_sync_wait: Option<u32>,
 }
 

@@ -1,6 +1,6 @@
 //! What is known of a database server from how it answered last.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Times are milliseconds since the handle was made; 0 is never.
@@ -8,6 +8,8 @@ pub(crate) struct Server {
     since: Instant,
     answered: AtomicU64,
     broke: AtomicU64,
+    /// It is a node of a Galera cluster.
+    pub(crate) galera: AtomicBool,
 }
 
 impl Default for Server {
@@ -16,6 +18,7 @@ impl Default for Server {
             since: Instant::now(),
             answered: AtomicU64::new(0),
             broke: AtomicU64::new(0),
+            galera: AtomicBool::new(false),
         }
     }
 }

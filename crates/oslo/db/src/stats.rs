@@ -15,7 +15,9 @@ pub struct Stats {
     pub commits: u64,
     /// Closures run again after a deadlock or a lost connection.
     pub retries: u64,
-    /// Commits during which the connection broke, so that nobody knows whether they were made.
+    /// Commits during which the connection broke. Whether they were made was found out afterwards, but for the next.
+    pub cut_commits: u64,
+    /// Those of which it was not found out, because the database did not come back in time.
     pub unknown_commits: u64,
     /// Closures waiting right now: on SQLite those that write, on MariaDB all that wait for a connection.
     pub queued: u64,
@@ -41,6 +43,7 @@ pub(crate) struct Counters {
     writes: AtomicU64,
     commits: AtomicU64,
     retries: AtomicU64,
+    cut: AtomicU64,
     unknown: AtomicU64,
 }
 
@@ -62,6 +65,10 @@ impl Counters {
         self.retries.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn cut(&self) {
+        self.cut.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn unknown(&self) {
         self.unknown.fetch_add(1, Relaxed);
     }
@@ -73,6 +80,7 @@ impl Counters {
             writes: self.writes.load(Relaxed),
             commits: self.commits.load(Relaxed),
             retries: self.retries.load(Relaxed),
+            cut_commits: self.cut.load(Relaxed),
             unknown_commits: self.unknown.load(Relaxed),
             queued: queued as u64,
             pool,

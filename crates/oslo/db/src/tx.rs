@@ -115,10 +115,16 @@ impl Tx {
         Ok(self.rows(select.limit(1))?.pop())
     }
 
-    /// Like [`Tx::find`], and no other transaction changes the row until this one ends.
+    /// Like [`Tx::find`], and no other transaction changes or locks the row until this one ends. Between the nodes of a
+    /// Galera cluster the second of two that lock it runs again; one that changes it *without* this lock is noticed
+    /// there only if this one changes it too.
     pub fn find_for_update<T: Table>(&mut self, cond: Cond) -> Result<Option<T>> {
         let mut select = select_from::<T>(cond);
-        Ok(self.rows(select.limit(1).lock_exclusive())?.pop())
+        let found = self.rows::<T>(select.limit(1).lock_exclusive())?.pop();
+        if let Some(row) = &found {
+            self.publish_lock(row)?;
+        }
+        Ok(found)
     }
 
     /// The rows that match, in no particular order.
@@ -318,7 +324,7 @@ pub(crate) fn select_from<T: Table>(cond: Cond) -> SelectStatement {
     select
 }
 
-fn insert_into<T: Table>() -> InsertStatement {
+pub(crate) fn insert_into<T: Table>() -> InsertStatement {
     let mut insert = Query::insert();
     insert
         .into_table(T::NAME)
@@ -326,7 +332,7 @@ fn insert_into<T: Table>() -> InsertStatement {
     insert
 }
 
-fn add_values<T: Table>(insert: &mut InsertStatement, row: &T) -> Result<()> {
+pub(crate) fn add_values<T: Table>(insert: &mut InsertStatement, row: &T) -> Result<()> {
     let values = row.values().into_iter().map(|v| Expr::val(to_value(v)));
     insert
         .values(values)

@@ -106,9 +106,9 @@ pub(crate) fn claim(
     let (ids, mut taken): (HashSet<String>, HashSet<String>) =
         running.map(|w| (w.id, w.resource_id)).unzip();
     let by_age = [("created_at", base::Dir::Asc), ("id", base::Dir::Asc)];
-    let mut claimed = Vec::new();
+    let mut candidates = Vec::new();
     let mut rest = oslo_db::everything();
-    loop {
+    'pages: loop {
         let waiting = tx.select_sorted::<Waiting>(rest, &by_age, Some(PAGE as u64))?;
         let last = waiting.last().filter(|_| waiting.len() == PAGE);
         let next = last.map(|w| (w.created_at, w.id.clone()));
@@ -118,30 +118,47 @@ pub(crate) fn claim(
             if !first || flow.lease_until > now || !names.contains(&flow.name.as_str()) {
                 continue;
             }
-            if claimed.len() >= room {
-                return Ok(claimed);
+            if candidates.len() >= room {
+                break 'pages;
             }
-            let unchanged = all([
-                eq("id", &flow.id),
-                eq("owner", &flow.owner),
-                eq("lease_until", flow.lease_until),
-            ]);
-            let values = [set("owner", owner), set("lease_until", now.plus(lease))];
-            if tx.update::<FlowRow>(unchanged, &values)? == 1
-                && let Some(row) = tx.find::<FlowRow>(eq("id", &flow.id))?
-            {
-                claimed.push(row);
-            }
+            candidates.push(flow);
         }
-        let Some((at, id)) = next else {
-            return Ok(claimed);
+        let Some((at, id)) = next.filter(|_| candidates.len() < room) else {
+            break;
         };
-        if claimed.len() >= room {
-            return Ok(claimed);
-        }
         let same_moment = all([eq("created_at", at), gt("id", id)]);
         rest = any([gt("created_at", at), same_moment]);
     }
+    let busy = busy(tx, &candidates, now)?;
+    let mut claimed = Vec::new();
+    for flow in candidates {
+        if busy.contains(&flow.resource_id) {
+            continue;
+        }
+        let unchanged = all([
+            eq("id", &flow.id),
+            eq("owner", &flow.owner),
+            eq("lease_until", flow.lease_until),
+        ]);
+        let values = [set("owner", owner), set("lease_until", now.plus(lease))];
+        if tx.update::<FlowRow>(unchanged, &values)? == 1
+            && let Some(row) = tx.find::<FlowRow>(eq("id", &flow.id))?
+        {
+            claimed.push(row);
+        }
+    }
+    Ok(claimed)
+}
+
+/// Locks the resources of flows against other engines, and gives those that one of them took meanwhile: for a younger
+/// flow, say, because the transaction that submitted the older one ended later.
+fn busy(tx: &mut Tx, flows: &[Waiting], now: Timestamp) -> Result<HashSet<String>> {
+    if flows.is_empty() || tx.dialect() == oslo_db::Dialect::Sqlite {
+        return Ok(HashSet::new());
+    }
+    tx.lock_names(flows.iter().map(|f| format!("flows:{}", f.resource_id)))?;
+    let running = tx.select::<Waiting>(all([ne("owner", ""), gt("lease_until", now)]))?;
+    Ok(running.into_iter().map(|w| w.resource_id).collect())
 }
 
 /// Frees what earlier lives on the same host held; says how many.

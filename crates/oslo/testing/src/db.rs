@@ -1,7 +1,11 @@
 //! Databases for tests: a private MariaDB server, started from the installed package and gone with the test.
 
+mod galera;
+
+pub use galera::Galera;
+
 use base::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,26 +20,7 @@ impl MariaDb {
     pub async fn start() -> Result<MariaDb> {
         let folder = std::env::temp_dir().join(format!("mdb-{}", base::new_hex_id()));
         std::fs::create_dir_all(&folder)?;
-        let data = format!("--datadir={}", folder.join("data").display());
-        let install = program("mariadb-install-db")
-            // Each clears what it takes for its own leftovers there.
-            .env("TMPDIR", &folder)
-            .args(["--no-defaults", "--auth-root-authentication-method=normal"])
-            .args([
-                "--skip-test-db",
-                "--skip-name-resolve",
-                "--user=root",
-                &data,
-            ])
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| missing("mariadb-install-db", &e))?;
-        if !install.status.success() {
-            let words = String::from_utf8_lossy(&install.stderr).into_owned();
-            return Err(Error::internal(format!(
-                "mariadb-install-db failed: {words}"
-            )));
-        }
+        install(&folder)?;
         let mut server = MariaDb {
             child: None,
             folder,
@@ -51,11 +36,7 @@ impl MariaDb {
         // What a killed server left; with it there a client would be refused rather than wait.
         let _ = std::fs::remove_file(&socket);
         let data = format!("--datadir={}", self.folder.join("data").display());
-        let mariadbd = match PathBuf::from("/usr/sbin/mariadbd") {
-            path if path.exists() => path,
-            _ => PathBuf::from("mariadbd"),
-        };
-        let child = program(mariadbd)
+        let child = program(mariadbd())
             .env("TMPDIR", &self.folder)
             .args([
                 "--no-defaults",
@@ -125,6 +106,34 @@ impl Drop for MariaDb {
     fn drop(&mut self) {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Makes the system tables in `folder`/data.
+fn install(folder: &Path) -> Result<()> {
+    let install = program("mariadb-install-db")
+        // Each clears what it takes for its own leftovers there.
+        .env("TMPDIR", folder)
+        .args(["--no-defaults", "--auth-root-authentication-method=normal"])
+        .args(["--skip-test-db", "--skip-name-resolve"])
+        .arg("--user=root")
+        .arg(format!("--datadir={}", folder.join("data").display()))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| missing("mariadb-install-db", &e))?;
+    if install.status.success() {
+        return Ok(());
+    }
+    let words = String::from_utf8_lossy(&install.stderr).into_owned();
+    Err(Error::internal(format!(
+        "mariadb-install-db failed: {words}"
+    )))
+}
+
+fn mariadbd() -> PathBuf {
+    match PathBuf::from("/usr/sbin/mariadbd") {
+        path if path.exists() => path,
+        _ => PathBuf::from("mariadbd"),
     }
 }
 

@@ -1,6 +1,9 @@
 //! What both databases promise, told once and run on each.
 
+mod cut;
+mod galera;
 mod outage;
+mod proxy;
 mod suite;
 
 use oslo_db::{Db, Options};

@@ -14,14 +14,15 @@ oslo_db::table! {
     struct Sum in "sums" { id: String, total: i64 }
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[Migration {
     id: "2026-01-01-initial",
     sql: "CREATE TABLE deeds (id VARCHAR(64) NOT NULL PRIMARY KEY, writer BIGINT NOT NULL);\n\
           CREATE TABLE sums (id VARCHAR(64) NOT NULL PRIMARY KEY, total BIGINT NOT NULL);\n",
 }];
 
+/// What a load saw.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     stop: AtomicBool,
     acknowledged: Mutex<BTreeSet<String>>,
     unknown: Mutex<BTreeSet<String>>,
@@ -70,67 +71,108 @@ async fn read(db: Db, seen: Arc<Seen>) {
     }
 }
 
+/// Many that write and read until they are stopped.
+pub struct Load {
+    pub seen: Arc<Seen>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Load {
+    pub fn start(db: &Db, writers: i64) -> Load {
+        let seen = Arc::new(Seen::default());
+        let mut tasks = Vec::new();
+        for writer in 0..writers {
+            tasks.push(tokio::spawn(write(db.clone(), writer, seen.clone())));
+            tasks.push(tokio::spawn(read(db.clone(), seen.clone())));
+        }
+        Load { seen, tasks }
+    }
+
+    pub async fn stop(self) -> Arc<Seen> {
+        self.seen.stop.store(true, Ordering::SeqCst);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        self.seen
+    }
+}
+
+impl Seen {
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.lock().unwrap().len()
+    }
+
+    /// How long after `moment` the next write was acknowledged that ended after it.
+    pub async fn written_after(&self, moment: Instant) -> Duration {
+        // What was on its way at that moment does not count.
+        let begun = moment + Duration::from_millis(50);
+        loop {
+            if let Some(last) = *self.last.lock().unwrap()
+                && last > begun
+            {
+                return last - moment;
+            }
+            assert!(moment.elapsed() < Duration::from_secs(30), "nobody writes");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// All that was acknowledged is there, once, and nothing else.
+    pub async fn check(&self, db: &Db) {
+        let deeds = db.read(|tx| tx.select::<Deed>(everything())).await.unwrap();
+        let sums = db.read(|tx| tx.select::<Sum>(everything())).await.unwrap();
+        let there: BTreeSet<String> = deeds.iter().map(|d| d.id.clone()).collect();
+        let acknowledged = self.acknowledged.lock().unwrap().clone();
+        let unknown = self.unknown.lock().unwrap().clone();
+        println!(
+            "{} acknowledged, {} unknown, {} refused, {:?}",
+            acknowledged.len(),
+            unknown.len(),
+            self.refused.load(Ordering::SeqCst),
+            db.stats(),
+        );
+        let lost: Vec<_> = acknowledged.difference(&there).collect();
+        assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+        let made_up: Vec<_> = there.difference(&acknowledged).collect();
+        assert!(
+            made_up.is_empty(),
+            "not acknowledged and there: {made_up:?}"
+        );
+        let counted: i64 = sums.iter().map(|s| s.total).sum();
+        assert_eq!(counted, deeds.len() as i64, "nothing was done twice");
+        assert!(
+            unknown.is_empty(),
+            "it was found out what became of a commit"
+        );
+        let refused = self.refused.load(Ordering::SeqCst);
+        assert_eq!(refused, 0, "a restart is waited for");
+        assert_eq!(self.reads_failed.load(Ordering::SeqCst), 0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mariadb_killed_under_load_loses_nothing() {
     let mut server = MariaDb::start().await.unwrap();
     let url = server.database().await.unwrap();
     let db = Db::open_with(&url, Options::default()).await.unwrap();
     db.migrate("test", MIGRATIONS).await.unwrap();
-    let seen = Arc::new(Seen::default());
-    let mut tasks = Vec::new();
-    for writer in 0..16 {
-        tasks.push(tokio::spawn(write(db.clone(), writer, seen.clone())));
-        tasks.push(tokio::spawn(read(db.clone(), seen.clone())));
-    }
+    let load = Load::start(&db, 16);
     for round in 0..2 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         let begun = Instant::now();
         server.kill();
         server.restart().await.unwrap();
         let up = Instant::now();
-        loop {
-            let last = *seen.last.lock().unwrap();
-            if last.is_some_and(|last| last > up) {
-                break;
-            }
-            assert!(up.elapsed() < Duration::from_secs(5), "the pool recovers");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let (away, after) = (up - begun, up.elapsed());
+        let after = load.seen.written_after(up).await;
+        assert!(after < Duration::from_secs(5), "the pool recovers");
+        let away = up - begun;
         println!("round {round}: away {away:?}, first write {after:?} after it was back");
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    seen.stop.store(true, Ordering::SeqCst);
-    for task in tasks {
-        task.await.unwrap();
-    }
-
-    let deeds = db.read(|tx| tx.select::<Deed>(everything())).await.unwrap();
-    let sums = db.read(|tx| tx.select::<Sum>(everything())).await.unwrap();
-    let there: BTreeSet<String> = deeds.iter().map(|d| d.id.clone()).collect();
-    let acknowledged = seen.acknowledged.lock().unwrap().clone();
-    let unknown = seen.unknown.lock().unwrap().clone();
-    println!(
-        "{} acknowledged, {} unknown, {} refused, {} retries",
-        acknowledged.len(),
-        unknown.len(),
-        seen.refused.load(Ordering::SeqCst),
-        db.stats().retries,
-    );
-    assert!(acknowledged.len() > 100);
-    let lost: Vec<_> = acknowledged.difference(&there).collect();
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-    let made_up = there.iter().filter(|id| !acknowledged.contains(*id));
-    assert!(made_up.clone().all(|id| unknown.contains(id)));
-    let counted: i64 = sums.iter().map(|s| s.total).sum();
-    assert_eq!(counted, deeds.len() as i64, "nothing was done twice");
-    assert_eq!(
-        seen.refused.load(Ordering::SeqCst),
-        0,
-        "a restart is waited for"
-    );
-    assert_eq!(seen.reads_failed.load(Ordering::SeqCst), 0);
-    assert_eq!(db.stats().unknown_commits, unknown.len() as u64);
+    let seen = load.stop().await;
+    assert!(seen.acknowledged() > 100);
+    seen.check(&db).await;
+    assert_eq!(db.stats().unknown_commits, 0);
     assert!(db.stats().retries > 0, "the outage was felt");
     // Connections go back to the pool in their own time.
     let end = Instant::now() + Duration::from_secs(5);

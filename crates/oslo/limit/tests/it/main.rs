@@ -3,7 +3,7 @@
 use base::{Kind, Result};
 use oslo_db::{Db, Migration, Tx, eq};
 use oslo_limit::{DEFAULT_CLASS, Exceeded, Limits, Resource, UNLIMITED};
-use oslo_testing::db::{MariaDb, Scratch};
+use oslo_testing::db::{Galera, MariaDb, Scratch};
 
 oslo_db::table! {
     struct Volume in "volumes" { id: String, project_id: String, size: i64 }
@@ -163,4 +163,41 @@ async fn sqlite() {
 async fn mariadb() {
     let server = MariaDb::start().await.unwrap();
     suite(Db::open(&server.database().await.unwrap()).await.unwrap()).await;
+}
+
+/// Three controllers, each with a node of its own, give away what is left of one quota.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mariadb_galera() {
+    let galera = Galera::start(3).await.unwrap();
+    let mut dbs = Vec::new();
+    for url in galera.database().await.unwrap() {
+        dbs.push(Db::open(&url).await.unwrap());
+    }
+    dbs[0].migrate("cinder", MIGRATIONS).await.unwrap();
+    let limits = oslo_limit::MIGRATIONS;
+    dbs[0].migrate("cinder", limits).await.unwrap();
+    for project in ["p1", "p2", "p3", "p4", "p5"] {
+        let creators: Vec<_> = (0..18)
+            .map(|n| {
+                let db = dbs[n % 3].clone();
+                tokio::spawn(async move { create(&db, project, 1).await })
+            })
+            .collect();
+        let mut made = 0;
+        for creator in creators {
+            match creator.await.unwrap() {
+                Ok(()) => made += 1,
+                Err(e) => assert!(
+                    matches!(e.kind(), Kind::OverQuota | Kind::Unavailable),
+                    "{e:?}"
+                ),
+            }
+        }
+        let there = dbs[1].read(move |tx| volumes(tx, project)).await.unwrap();
+        assert_eq!(made, there, "{project}");
+        assert!(there <= 10, "{project} has {there} of 10");
+    }
+    let retries: u64 = dbs.iter().map(|db| db.stats().retries).sum();
+    println!("{retries} retries");
+    assert!(retries > 0, "or this shows nothing");
 }

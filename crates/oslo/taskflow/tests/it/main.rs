@@ -4,7 +4,7 @@ use base::{Error, Kind, Result};
 use oslo_db::Db;
 use oslo_taskflow::testkit::{Outcome, flow_survives};
 use oslo_taskflow::{BoxFuture, Engine, Flow, MIGRATIONS, Step};
-use oslo_testing::db::MariaDb;
+use oslo_testing::db::{Galera, MariaDb};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -538,4 +538,86 @@ async fn two_engines_share_the_work_and_one_finishes_for_both(place: &Place) {
     made.sort();
     made.dedup();
     assert_eq!(made.len(), 8);
+}
+
+oslo_db::table! {
+    struct Nothing in "flows" { id: String }
+}
+
+/// Runs alone on its resource, or says so.
+#[derive(Serialize, Deserialize)]
+struct Alone {
+    id: String,
+}
+
+async fn alone(flow: &mut Alone, world: Arc<World>) -> Result<()> {
+    if !world.things.lock().unwrap().insert(flow.id.clone()) {
+        world.log(format!("two at once on {}", flow.id));
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    world.things.lock().unwrap().remove(&flow.id);
+    Ok(())
+}
+
+impl Flow for Alone {
+    const NAME: &'static str = "alone";
+    type Deps = World;
+
+    fn steps() -> Vec<Step<Alone>> {
+        vec![Step::new("alone", |f, w| Box::pin(alone(f, w)))]
+    }
+
+    fn resource_id(&self) -> &str {
+        &self.id
+    }
+
+    fn request_id(&self) -> &str {
+        "req-1"
+    }
+
+    fn reverted(&self, _: Arc<World>, _: Error) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Engines on three nodes, to all of which flows of the same resources are submitted at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mariadb_galera() {
+    let galera = Galera::start(3).await.unwrap();
+    let world = Arc::new(World::default());
+    let mut nodes = Vec::new();
+    for (n, url) in galera.database().await.unwrap().iter().enumerate() {
+        let db = Db::open(url).await.unwrap();
+        db.migrate("taskflow", MIGRATIONS).await.unwrap();
+        let builder = Engine::builder(db.clone(), &format!("host{n}"));
+        let engine = builder.register::<Alone>(world.clone()).build();
+        engine.start();
+        nodes.push((db, engine));
+    }
+    for round in 0..60 {
+        let submits = nodes.iter().map(|(db, engine)| {
+            let (db, engine) = (db.clone(), engine.clone());
+            tokio::spawn(async move {
+                let submitted = engine.clone();
+                let id = format!("r{round}");
+                db.write(move |tx| submitted.submit(tx, &Alone { id: id.clone() }).map(drop))
+                    .await
+                    .unwrap();
+                engine.wake();
+            })
+        });
+        for submit in submits.collect::<Vec<_>>() {
+            submit.await.unwrap();
+        }
+    }
+    for (_, engine) in &nodes {
+        engine.wait_idle(SOON).await.unwrap();
+    }
+    let retries: u64 = nodes.iter().map(|(db, _)| db.stats().retries).sum();
+    println!("{retries} retries");
+    assert_eq!(world.logged(), Vec::<String>::new());
+    assert!(retries > 0, "or this shows nothing");
+    for (_, engine) in nodes {
+        engine.stop().await;
+    }
 }
