@@ -50,7 +50,9 @@ impl Tx {
             let holder = holder.clone();
             add_values(&mut insert, &SlotRow { slot, holder })?;
         }
-        let conflict = OnConflict::column("slot").update_column("holder").to_owned();
+        let conflict = OnConflict::column("slot")
+            .update_column("holder")
+            .to_owned();
         self.execute(insert.on_conflict(conflict)).map(drop)
     }
 
