@@ -78,7 +78,7 @@ oslo_config::section! {
         pub pool_timeout: u64 = 10,
         /// Connections older than so many seconds are replaced.
         pub connection_recycle_time: u64 = 3600,
-        /// Galera's `wsrep_sync_wait`: with 1, reads see what was written on other nodes. Without it, the server's own.
+        /// Galera's `wsrep_sync_wait`: with 1, as without it, reads see what was written on other nodes; 0 does not wait for that.
         pub mysql_wsrep_sync_wait: Option<u32> = None,
     }
 }
