@@ -594,15 +594,22 @@ async fn mariadb_galera() {
         engine.start();
         nodes.push((db, engine));
     }
-    for round in 0..60 {
-        let submits = nodes.iter().map(|(db, engine)| {
+    for round in 0..100 {
+        let submits = nodes.iter().enumerate().map(|(n, (db, engine))| {
             let (db, engine) = (db.clone(), engine.clone());
             tokio::spawn(async move {
                 let submitted = engine.clone();
                 let id = format!("r{round}");
-                db.write(move |tx| submitted.submit(tx, &Alone { id: id.clone() }).map(drop))
-                    .await
-                    .unwrap();
+                // The older flow often comes to light after the younger one.
+                let late = if n == 0 { round * 7 % 40 } else { 0 };
+                let submit = move |tx: &mut oslo_db::Tx| {
+                    submitted.submit(tx, &Alone { id: id.clone() })?;
+                    for _ in 0..late {
+                        tx.exists::<Nothing>(oslo_db::eq("id", "nothing"))?;
+                    }
+                    Ok(())
+                };
+                db.write(submit).await.unwrap();
                 engine.wake();
             })
         });
