@@ -4,7 +4,7 @@
 //! instances by the time of their last change, heartbeats now and then. What is old here costs a better choice at most:
 //! only placement's claim gives a host away, and nobody hears that no host is left before everything was read again.
 
-use super::RequestSpec;
+use super::{Destination, RequestSpec};
 use crate::Nova;
 use crate::db::aggregates;
 use crate::db::compute_nodes::{COMPUTE, ComputeNodeRow};
@@ -213,29 +213,54 @@ impl Hosts {
         Ok(())
     }
 
-    /// Looks at all hosts as they are known; `now` decides who is up.
-    pub(super) fn judge<T>(&self, nova: &Nova, judge: impl FnOnce(&[Host]) -> T) -> T {
+    /// Looks at all hosts as they are known, now. The first that `judge` names counts as claimed at once, so that decisions
+    /// side by side do not all choose the same one.
+    pub(super) fn judge<T>(
+        &self,
+        nova: &Nova,
+        spec: &RequestSpec,
+        judge: impl FnOnce(&[Host]) -> (T, Vec<Claimable>),
+    ) -> (T, Vec<Claimable>) {
         let mut known = self.known();
+        if known.is_claimed(&spec.instance_id) {
+            known.put(spec.instance_id.clone(), None);
+        }
         let (now, down) = (nova.clock.now(), nova.down_after());
         let Known { hosts, beats, .. } = &mut *known;
         for host in hosts.iter_mut() {
             let heard = beats.get(&host.host).copied().flatten();
             host.up = heard.is_some_and(|t| now.since(t) < down);
         }
-        judge(hosts)
+        let (told, order) = judge(hosts);
+        if let Some((_, first)) = order.first() {
+            known.put(spec.instance_id.clone(), Some(taken(spec, &first.host)));
+        }
+        (told, order)
     }
 
-    /// Remembers a claim before the instance's row is written: decisions side by side see each other.
+    /// Counts a claim before the instance's row is written.
     pub(super) fn claimed(&self, spec: &RequestSpec, host: &str) {
-        let taken = Taken {
-            host: host.to_string(),
-            vcpus: i64::from(spec.flavor.vcpus),
-            memory_mb: spec.flavor.memory_mb as i64,
-            disk_gb: spec.disk_gb() as i64,
-            building: true,
-            claimed: Some(Instant::now()),
-        };
+        let taken = taken(spec, host);
         self.known().put(spec.instance_id.clone(), Some(taken));
+    }
+
+    /// There is no claim after all.
+    pub(super) fn unclaimed(&self, spec: &RequestSpec) {
+        self.known().put(spec.instance_id.clone(), None);
+    }
+}
+
+/// A provider in placement, and the host that it is.
+pub(super) type Claimable = (String, Destination);
+
+fn taken(spec: &RequestSpec, host: &str) -> Taken {
+    Taken {
+        host: host.to_string(),
+        vcpus: i64::from(spec.flavor.vcpus),
+        memory_mb: spec.flavor.memory_mb as i64,
+        disk_gb: spec.disk_gb() as i64,
+        building: true,
+        claimed: Some(Instant::now()),
     }
 }
 
@@ -410,7 +435,7 @@ mod tests {
         }
     }
 
-    fn taken(host: &str, claimed: bool) -> Taken {
+    fn takes(host: &str, claimed: bool) -> Taken {
         Taken {
             host: host.into(),
             vcpus: 2,
@@ -439,7 +464,7 @@ mod tests {
     fn what_instances_take_is_counted_once_wherever_they_go() {
         let mut known = known(&["a", "b"]);
         let now = Instant::now();
-        known.put("i".into(), Some(taken("a", true)));
+        known.put("i".into(), Some(takes("a", true)));
         assert_eq!(used(&known), [(2, 1, 1), (0, 0, 0)]);
         // The conductor has not written the host yet, and later it has.
         known.learn(rows(vec![row("i", None, VmState::Building)]), false, now);
@@ -469,8 +494,8 @@ mod tests {
     #[test]
     fn all_that_is_read_forgets_what_is_not_there_but_not_fresh_claims() {
         let mut known = known(&["a"]);
-        known.put("old".into(), Some(taken("a", false)));
-        known.put("fresh".into(), Some(taken("a", true)));
+        known.put("old".into(), Some(takes("a", false)));
+        known.put("fresh".into(), Some(takes("a", true)));
         known.learn(
             rows(vec![row("there", Some("a"), VmState::Active)]),
             true,

@@ -9,7 +9,7 @@ mod server;
 mod weighers;
 
 pub use hosts::Host;
-use hosts::{Hosts, Look};
+use hosts::{Claimable, Hosts, Look};
 pub use nova_types::scheduler::{Destination, RequestSpec};
 pub(crate) use server::{Manager, select};
 
@@ -93,11 +93,15 @@ async fn choose(
 ) -> Result<Choice> {
     let candidates = candidates(nova, placement, spec).await?;
     hosts.look(nova, look).await?;
-    let (outcome, order) = hosts.judge(nova, |all| judge(nova, spec, &candidates, all));
+    let (outcome, order) = hosts.judge(nova, spec, |all| judge(nova, spec, &candidates, all));
     let seen = outcome.survivors.len() + outcome.rejected.len();
     for (provider, destination) in order {
-        if claim(placement, spec, &provider).await? {
-            hosts.claimed(spec, &destination.host);
+        hosts.claimed(spec, &destination.host);
+        let held = claim(placement, spec, &provider).await;
+        if !matches!(held, Ok(true)) {
+            hosts.unclaimed(spec);
+        }
+        if held? {
             return Ok(Choice {
                 outcome,
                 seen,
@@ -118,7 +122,7 @@ fn judge(
     spec: &RequestSpec,
     candidates: &Candidates,
     all: &[Host],
-) -> (Outcome, Vec<(String, Destination)>) {
+) -> (Outcome, Vec<Claimable>) {
     let (able, rest): (Vec<&Host>, Vec<&Host>) = all
         .iter()
         .partition(|h| candidates.providers.contains(&h.provider_id));
