@@ -82,7 +82,10 @@ pub async fn server(settings: &Settings, id: &str) -> Result<()> {
             text(&r["reason"])
         );
     }
-    for (which, words) in [("survivors", "that would do"), ("rejected", "that would not")] {
+    for (which, words) in [
+        ("survivors", "that would do"),
+        ("rejected", "that would not"),
+    ] {
         let left_out = outcome["left_out"][which].as_u64().unwrap_or(0);
         if left_out > 0 {
             println!("… and {left_out} more {words}");
