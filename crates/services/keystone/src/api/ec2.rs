@@ -120,9 +120,9 @@ async fn permitted(keystone: &Arc<Keystone>, req: &Req, rule: &str) -> Result<Cr
             Ok(row.filter(|row| row.r#type == EC2 && row.user_id == user_id))
         })
         .await?;
-    let owner = found.as_ref().map_or("", |row| row.user_id.as_str());
-    enforce(req, rule, target(owner))?;
+    // Upstream looks for the credential before it asks the rule.
     let row = found.ok_or_else(|| missing("credential", access))?;
+    enforce(req, rule, target(&row.user_id))?;
     let token = own_token(keystone, req).await?;
     unless_elsewhere(&token, WHAT, row.project_id.as_deref())?;
     Ok(row)

@@ -18,6 +18,7 @@ pub(crate) mod implied_roles;
 pub(crate) mod limits;
 pub(crate) mod list;
 pub(crate) mod members;
+pub(crate) mod oauth2;
 pub(crate) mod policies;
 pub(crate) mod policy_associations;
 pub(crate) mod projects;

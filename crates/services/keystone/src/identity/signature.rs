@@ -104,8 +104,10 @@ impl Signed {
     pub(crate) fn verify(&self, secret: &str) -> Result<()> {
         let version = self.params.get("SignatureVersion").map(String::as_str);
         let good = match version {
-            Some("2") => self.verify_v2(secret, &self.host) || self.verify_v2_without_port(secret),
-            _ if self.is_v4() => self.verify_v4(secret).unwrap_or(false),
+            Some("2") => {
+                self.verify_params(secret, &self.host) || self.verify_params_without_port(secret)
+            }
+            _ if self.is_v4() => self.verify_request(secret).unwrap_or(false),
             // Versions 0 and 1 leave open what was signed.
             _ => false,
         };
@@ -113,12 +115,12 @@ impl Signed {
     }
 
     /// Some clients sign without the port.
-    fn verify_v2_without_port(&self, secret: &str) -> bool {
+    fn verify_params_without_port(&self, secret: &str) -> bool {
         let host = self.host.rsplit_once(':').map(|(host, _)| host);
-        host.is_some_and(|host| self.verify_v2(secret, host))
+        host.is_some_and(|host| self.verify_params(secret, host))
     }
 
-    fn verify_v2(&self, secret: &str, host: &str) -> bool {
+    fn verify_params(&self, secret: &str, host: &str) -> bool {
         let mut params = self.params.clone();
         params.remove("Signature");
         params.insert("SignatureMethod".into(), "HmacSHA256".into());
@@ -156,7 +158,7 @@ impl Signed {
         header.or(param).map(String::as_str)
     }
 
-    fn verify_v4(&self, secret: &str) -> Option<bool> {
+    fn verify_request(&self, secret: &str) -> Option<bool> {
         let signed_headers = self.auth_param("SignedHeaders")?;
         let headers: String = signed_headers
             .split(';')

@@ -2,7 +2,7 @@
 
 use crate::Keystone;
 use crate::api::*;
-use oslo_http::{Route, delete, get, inside, patch, post, put};
+use oslo_http::{PUBLIC, Route, delete, get, inside, patch, post, put};
 
 pub(super) fn routes() -> Vec<Route<Keystone>> {
     vec![
@@ -72,6 +72,7 @@ pub(super) fn routes() -> Vec<Route<Keystone>> {
             inside("identity:get_role_for_trust"),
             trusts::show_role,
         ),
+        post("/v3/OS-OAUTH2/token", PUBLIC, oauth2::create_token),
         // which endpoints a project has, which policy an endpoint
         get(
             "/v3/OS-EP-FILTER/endpoint_groups",

@@ -301,7 +301,12 @@ mod tests {
             bytes.extend_from_slice(&[0x33; 16]);
             bytes.extend_from_slice(delegation);
             bytes.extend_from_slice(&[0x44; 16]);
-            read(&bytes, 1_447_192_811).unwrap()
+            let claims = read(&bytes, 1_447_192_811).unwrap();
+            // And what is written is the same, with an element of our own behind.
+            bytes[0] += 1;
+            bytes.push(0);
+            assert_eq!(write(&claims), bytes);
+            claims
         };
         let (project_id, id) = ("22".repeat(16), "44".repeat(16));
         let trust = written(3, &[0xc4, 16]);

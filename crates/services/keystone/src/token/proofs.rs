@@ -77,8 +77,8 @@ impl Keystone {
         token: &Secret,
         wanted: &Wanted,
     ) -> Result<Proven> {
-        let found = self.validated(token.expose()).await;
-        let found = found.map_err(|e| if e.is_not_found() { unauthorized() } else { e })?;
+        // COMPAT: a token that means nothing is a 404 here too, where every other failed proof is a 401.
+        let found = self.validated(token.expose()).await?;
         let scope = &found.claims.scope;
         match (scope, wanted) {
             (Scope::Trust { .. }, _) => {

@@ -79,8 +79,12 @@ impl Keystone {
     }
 
     /// Finds everything that the claims name. 404 if any of it is gone, disabled or revoked.
-    pub(crate) async fn describe(&self, claims: Claims) -> Result<Validated> {
+    pub(crate) async fn describe(&self, mut claims: Claims) -> Result<Validated> {
         let standing = self.standing(&claims.user_id, &claims.scope).await?;
+        // Whoever made the token: it does not outlive what it was delegated by.
+        if let Some(end) = standing.ends_at {
+            claims.expires_at = claims.expires_at.min(end);
+        }
         let subject = Subject {
             audit_id: claims.audit_ids.first().map_or("", String::as_str),
             user_ids: [Some(&claims.user_id), standing.trustor_id.as_deref()],

@@ -473,3 +473,62 @@ async fn so_many_and_no_more() {
         cloud.call(&admin, "POST", &path, body).await.expect(status);
     }
 }
+
+/// The same credential in OAuth 2.0's words.
+#[tokio::test]
+async fn client_credentials_of_oauth() {
+    use base64::Engine;
+    let story = story().await;
+    let Story { cloud, .. } = &story;
+    let made = story.create(&story.token, json!({"name": "a"})).await;
+    let made = made.expect(201).body["application_credential"].clone();
+    let (id, secret) = (
+        made["id"].as_str().unwrap(),
+        made["secret"].as_str().unwrap(),
+    );
+    let basic = |id: &str, secret: &str| {
+        let pair = format!("{id}:{secret}");
+        let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+        format!("Basic {pair}")
+    };
+    let ask = async |authorization: &str, form: &str| {
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("authorization", authorization),
+        ];
+        let body = Some(form.as_bytes().to_vec());
+        cloud
+            .send("POST", "/v3/OS-OAUTH2/token", &headers, body)
+            .await
+    };
+    const GRANT: &str = "grant_type=client_credentials";
+    let done = ask(&basic(id, secret), GRANT).await.expect(200);
+    assert_eq!(done.body["token_type"], "Bearer");
+    assert_eq!(done.headers["cache-control"], "no-store");
+    let lasts = done.body["expires_in"].as_u64().unwrap();
+    assert!((86_398..=86_400).contains(&lasts), "{lasts}");
+    let token = done.body["access_token"].as_str().unwrap();
+    let told = cloud.check(token).await.expect(200);
+    assert_eq!(told.body["token"]["application_credential"]["id"], id);
+    let form = format!("{GRANT}&client_id={id}&client_secret={secret}");
+    ask("", &form).await.expect(200);
+    for (authorization, form, status, error) in [
+        (basic(id, "guess"), GRANT, 401, "invalid_client"),
+        (basic("nobody", secret), GRANT, 401, "invalid_client"),
+        (basic(id, ""), GRANT, 401, "invalid_client"),
+        ("Basic %".into(), GRANT, 401, "invalid_client"),
+        (String::new(), GRANT, 401, "invalid_client"),
+        (basic(id, secret), "", 400, "invalid_request"),
+        (
+            basic(id, secret),
+            "grant_type=password",
+            400,
+            "unsupported_grant_type",
+        ),
+        (basic(id, secret), "grant_type=%", 400, "invalid_request"),
+    ] {
+        let no = ask(&authorization, form).await.expect(status);
+        assert_eq!(no.body["error"], error);
+        assert_eq!(no.headers.contains_key("www-authenticate"), status == 401);
+    }
+}
