@@ -104,7 +104,9 @@ async fn pass(
                     Cut::After => {
                         server.write_all(bytes).await?;
                         // The answer has several packets; the last says that the commit was made.
-                        server.read(&mut down).await?;
+                        if server.read(&mut down).await? == 0 {
+                            return Ok(());
+                        }
                         let more = Duration::from_millis(200);
                         while let Ok(Ok(1..)) =
                             tokio::time::timeout(more, server.read(&mut down)).await
