@@ -1,7 +1,7 @@
 //! Buses for tests: a private RabbitMQ broker, started from the installed package and gone with the test.
 
+use crate::port;
 use base::{Error, Result};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ impl RabbitMq {
     async fn configured(lines: &str) -> Result<RabbitMq> {
         let folder = std::env::temp_dir().join(format!("rmq-{}", base::new_hex_id()));
         std::fs::create_dir_all(&folder)?;
-        let ports = [free_port()?, free_port()?, free_port()?, free_port()?];
+        let ports = [port::free()?, port::free()?, port::free()?, port::free()?];
         let lines = lines.replace("PORT", &ports[3].to_string());
         std::fs::write(folder.join("rabbitmq.conf"), lines)?;
         // Erlang's name service would outlive the broker if the broker started it.
@@ -163,11 +163,6 @@ impl Drop for RabbitMq {
 
 /// `guest`, salted and hashed as the broker wants it: with definitions of our own it makes no user by itself.
 const GUEST: &str = "kI3GCrswBLNZQzHJJ95QLoyfAVooYhnvf7jbqiW9BjOYUloe";
-
-// The broker binds it a moment later; nothing else on a test machine takes it meanwhile.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
 
 #[expect(
     clippy::disallowed_methods,
