@@ -41,7 +41,17 @@ impl Reconciler for StuckVolumes {
                     ..Report::default()
                 };
                 for row in rows {
-                    if tx.exists::<FlowResource>(eq("resource_id", &row.id))? {
+                    let flow = eq("resource_id", &row.id);
+                    if tx.exists::<FlowResource>(flow.clone())? {
+                        continue;
+                    }
+                    // Its flow may have ended since the volume was read, or another have begun: looked at again while
+                    // nobody can change it.
+                    let row = tx.find_for_update::<VolumeRow>(eq("id", &row.id))?;
+                    let Some(row) = row.filter(|row| row.status.needs_flow()) else {
+                        continue;
+                    };
+                    if tx.exists::<FlowResource>(flow)? {
                         continue;
                     }
                     let verb = match row.status {

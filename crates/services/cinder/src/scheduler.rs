@@ -164,13 +164,26 @@ pub fn backends(tx: &mut Tx, conf: &CinderConf, now: Timestamp) -> Result<Vec<Ba
     Ok(out)
 }
 
-/// The best backend for a volume.
+/// The best backend for a volume, which nobody else gives away until the transaction ends.
 pub fn choose(
     tx: &mut Tx,
     conf: &CinderConf,
     volume: &VolumeRow,
     now: Timestamp,
 ) -> Result<Chosen> {
+    let mut chosen = best(tx, conf, volume, now)?;
+    loop {
+        tx.find_for_update::<ServiceRow>(eq("id", &chosen.service_id))?;
+        // Another scheduler may have filled it while this one waited.
+        let again = best(tx, conf, volume, now)?;
+        if again.service_id == chosen.service_id {
+            return Ok(again);
+        }
+        chosen = again;
+    }
+}
+
+fn best(tx: &mut Tx, conf: &CinderConf, volume: &VolumeRow, now: Timestamp) -> Result<Chosen> {
     let kind = tx.find::<TypeRow>(eq("id", &volume.volume_type_id))?;
     let request = Request {
         size: volume.size,

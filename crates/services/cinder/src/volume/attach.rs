@@ -147,7 +147,10 @@ pub async fn connect(
         .db
         .write(move |tx| {
             let gone = || Error::not_found(format!("Volume attachment {id} could not be found."));
-            let row = tx.find::<AttachmentRow>(eq("id", &id))?.ok_or_else(gone)?;
+            // Whoever completes it meanwhile waits, or has.
+            let row = tx
+                .find_for_update::<AttachmentRow>(eq("id", &id))?
+                .ok_or_else(gone)?;
             let done = mark_attached || row.status == AttachStatus::Attached;
             let (status, at) = if done {
                 (AttachStatus::Attached, row.attached_at.or(Some(now)))
