@@ -1,45 +1,63 @@
-//! A cloud of one's own: everything fake that touches a host, ports that are free, state in a folder that goes with it.
+//! A cloud of one's own, in the shape that the story is told: in this process, or in many. Everything fake that touches a
+//! host, ports that are free, state in a folder that goes with it.
 
 use crate::client::{Client, Endpoints, id, text};
+use crate::conf::Conf;
+use crate::processes::{Ground, Processes};
 use crate::wait::wait_for;
 use base::Secret;
 use ferrostack::boot::{self, Cloud};
-use ferrostack::config::Settings;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where a cloud keeps its rows and how its parts talk: the shape it has.
-#[derive(Clone, Default)]
-pub struct Place {
-    database: Secret,
-    transport_url: Secret,
+/// Where a cloud keeps its rows and how its parts talk.
+#[derive(Clone)]
+pub struct Servers {
+    pub database: String,
+    pub bus: String,
+}
+
+/// The shape of a cloud.
+#[derive(Clone)]
+pub enum Place {
+    /// One process, SQLite files and the in-process bus.
+    Embedded,
+    /// One process, MariaDB and RabbitMQ.
+    Scaled(Servers),
+    /// A process for each host.
+    Processes(Ground),
 }
 
 impl Place {
-    /// SQLite files and the in-process bus.
-    pub fn embedded() -> Place {
-        Place::default()
-    }
-
-    /// MariaDB and RabbitMQ.
-    pub fn scaled(database: String, transport_url: String) -> Place {
-        Place {
-            database: Secret::new(database),
-            transport_url: Secret::new(transport_url),
+    /// How many hosts with guests it has.
+    fn computes(&self) -> usize {
+        match self {
+            Place::Embedded | Place::Scaled(_) => 1,
+            Place::Processes(ground) => ground.computes,
         }
     }
 
-    pub fn settle(&self, settings: &mut Settings) {
-        settings.database.connection = self.database.clone();
-        settings.default.transport_url = self.transport_url.clone();
+    /// The same with so many hosts for guests; of processes only.
+    pub fn with_computes(self, computes: usize) -> Place {
+        match self {
+            Place::Processes(ground) => Place::Processes(Ground { computes, ..ground }),
+            Place::Embedded | Place::Scaled(_) => panic!("one process is one host"),
+        }
     }
+}
+
+enum Shape {
+    One(Box<Cloud>),
+    Many(Box<Processes>),
 }
 
 /// A running cloud and its folder.
 pub struct TestCloud {
-    cloud: Cloud,
+    shape: Shape,
     place: Place,
+    conf: Conf,
     pub endpoints: Endpoints,
     pub state: PathBuf,
     /// User `admin` of project `admin`.
@@ -64,69 +82,47 @@ impl Drop for Folder {
     }
 }
 
-/// Sizes and delays of a cloud for tests.
-pub fn settings(state: &Path) -> Settings {
-    let mut s = Settings::default();
-    s.default.state_path = state.to_path_buf();
-    s.default.host = "host1".into();
-    s.default.fake = true;
-    let api = &mut s.api;
-    for port in [
-        &mut api.identity_port,
-        &mut api.image_port,
-        &mut api.placement_port,
-        &mut api.network_port,
-        &mut api.compute_port,
-        &mut api.metadata_port,
-        &mut api.volume_port,
-        &mut api.novnc_port,
-    ] {
-        *port = 0;
-    }
-    s.keystone.identity.password_hash_rounds = Some(4);
-    s.nova.shutdown_timeout = 0;
-    s.compute.fake_delay_ms = 2;
-    s.compute.report_interval = 1;
-    s.compute.power_poll_interval = 1;
-    s.compute.capability_cache = None;
-    s.volume.fake_delay_ms = 2;
-    s.volume.report_interval = 1;
-    s.agents.report_interval = 1;
-    s
-}
-
 impl TestCloud {
     /// A new cloud that can boot servers.
     pub async fn start(place: Place) -> TestCloud {
-        TestCloud::with(place, |_| ()).await
+        TestCloud::with(place, |conf| conf).await
     }
 
-    /// A new cloud with other settings.
-    pub async fn with(place: Place, change: impl FnOnce(&mut Settings)) -> TestCloud {
+    /// A new cloud with other options.
+    pub async fn with(place: Place, change: impl FnOnce(Conf) -> Conf) -> TestCloud {
         let folder = Folder::new();
-        let mut settings = settings(&folder.0);
-        place.settle(&mut settings);
-        change(&mut settings);
-        let mut cloud = TestCloud::open(settings).await;
-        (cloud.folder, cloud.place) = (Some(folder), place);
+        let conf = change(Conf::of_tests());
+        let mut cloud = TestCloud::open(place, conf, &folder.0).await;
+        cloud.folder = Some(folder);
         cloud
     }
 
     /// A cloud on a folder that stays.
-    pub async fn open(settings: Settings) -> TestCloud {
+    pub async fn open(place: Place, conf: Conf, state: &Path) -> TestCloud {
         log();
-        let state = settings.default.state_path.clone();
-        let cloud = boot::start(settings).await.expect("the cloud starts");
-        let endpoints: Endpoints = Arc::new(cloud.endpoints.clone());
-        let password = cloud.secrets.admin_password.expose();
-        let admin = Client::login(&endpoints, "admin", password, "admin")
+        let (shape, endpoints, password) = match &place {
+            Place::Processes(ground) => {
+                let processes = Processes::start(ground.clone(), &conf, state).await;
+                let endpoints = processes.endpoints();
+                let password = processes.secrets.admin_password.clone();
+                (Shape::Many(Box::new(processes)), endpoints, password)
+            }
+            Place::Embedded | Place::Scaled(_) => {
+                let cloud = one_process(&place, &conf, state).await;
+                let endpoints = Arc::new(cloud.endpoints.clone());
+                let password = cloud.secrets.admin_password.clone();
+                (Shape::One(Box::new(cloud)), endpoints, password)
+            }
+        };
+        let admin = Client::login(&endpoints, "admin", password.expose(), "admin")
             .await
-            .expect("the administrator logs in");
+            .unwrap_or_else(|no| panic!("the administrator may not log in: {}", no.body));
         let cloud = TestCloud {
-            cloud,
-            place: Place::default(),
+            shape,
+            place,
+            conf,
             endpoints,
-            state,
+            state: state.to_path_buf(),
             admin,
             folder: None,
         };
@@ -136,22 +132,51 @@ impl TestCloud {
 
     /// Stops it in order and starts it again on the same folder.
     pub async fn restart(mut self) -> TestCloud {
-        let folder = self.folder.take();
-        let place = self.place.clone();
-        let mut settings = settings(&self.state);
-        place.settle(&mut settings);
-        self.cloud.stop().await;
-        let mut again = TestCloud::open(settings).await;
-        (again.folder, again.place) = (folder, place);
-        again
+        match self.shape {
+            Shape::Many(ref processes) => {
+                processes.stop().await;
+                processes.start_all().await;
+                self.wait_for_hosts().await;
+                self
+            }
+            Shape::One(cloud) => {
+                cloud.stop().await;
+                let folder = self.folder.take();
+                let mut again = TestCloud::open(self.place, self.conf, &self.state).await;
+                again.folder = folder;
+                again
+            }
+        }
     }
 
     pub async fn stop(self) {
-        self.cloud.stop().await;
+        match self.shape {
+            Shape::One(cloud) => cloud.stop().await,
+            Shape::Many(processes) => processes.stop().await,
+        }
+    }
+
+    /// The processes of a cloud that has many.
+    pub fn processes(&self) -> &Processes {
+        match &self.shape {
+            Shape::Many(processes) => processes,
+            Shape::One(_) => panic!("a cloud in one process"),
+        }
+    }
+
+    pub fn processes_mut(&mut self) -> &mut Processes {
+        match &mut self.shape {
+            Shape::Many(processes) => processes,
+            Shape::One(_) => panic!("a cloud in one process"),
+        }
     }
 
     pub fn metadata_secret(&self) -> Secret {
-        self.cloud.secrets.metadata_shared_secret.clone()
+        let secrets = match &self.shape {
+            Shape::One(cloud) => &cloud.secrets,
+            Shape::Many(processes) => &processes.secrets,
+        };
+        secrets.metadata_shared_secret.clone()
     }
 
     pub async fn login(&self, user: &str, password: &str, project: &str) -> Client {
@@ -161,26 +186,21 @@ impl TestCloud {
 
     /// Every kind of agent has reported: servers, networks and volumes can be made.
     pub async fn wait_for_hosts(&self) {
-        let admin = &self.admin;
-        wait_for("a compute host in placement", || async move {
+        let (admin, computes) = (&self.admin, self.computes());
+        wait_for("the compute hosts in placement", || async move {
             let services = admin
                 .get("compute", "/v2.1/os-services?binary=nova-compute")
                 .await;
-            let up = services["services"]
-                .as_array()?
-                .iter()
-                .any(|s| s["state"] == "up");
+            let services = services["services"].as_array()?.clone();
+            let up = services.iter().filter(|s| s["state"] == "up").count();
             let providers = admin.get("placement", "/resource_providers").await;
-            let first = providers["resource_providers"].get(0)?["uuid"]
-                .as_str()?
-                .to_string();
-            let inventory = admin
-                .get(
-                    "placement",
-                    &format!("/resource_providers/{first}/inventories"),
-                )
-                .await;
-            (up && inventory["inventories"].get("VCPU").is_some()).then_some(())
+            let providers = providers["resource_providers"].as_array()?.clone();
+            for provider in &providers {
+                let path = format!("/resource_providers/{}/inventories", text(provider, "uuid"));
+                let inventory = admin.get("placement", &path).await;
+                inventory["inventories"].get("VCPU")?;
+            }
+            (up == computes && providers.len() == computes).then_some(())
         })
         .await;
         wait_for("a volume backend", || async move {
@@ -199,7 +219,8 @@ impl TestCloud {
         wait_for("living network agents", || async move {
             let agents = admin.get("network", "/v2.0/agents").await.body;
             let agents = agents["agents"].as_array()?.clone();
-            (agents.len() >= 3 && agents.iter().all(|a| a["alive"] == true)).then_some(())
+            let all = agents.iter().all(|a| a["alive"] == true);
+            (all && agents.len() >= self.network_agents()).then_some(())
         })
         .await;
     }
@@ -232,36 +253,123 @@ impl TestCloud {
         self.login(name, "pw", project).await
     }
 
-    /// The only compute host's provider in placement.
-    pub async fn provider(&self) -> String {
+    fn computes(&self) -> usize {
+        match &self.shape {
+            Shape::One(_) => self.place.computes(),
+            Shape::Many(processes) => processes.computes(),
+        }
+    }
+
+    /// The four of a network host and, where that is a process of its own, one more on each compute host.
+    fn network_agents(&self) -> usize {
+        match &self.shape {
+            Shape::One(_) => 4,
+            Shape::Many(processes) => 4 + processes.computes(),
+        }
+    }
+
+    /// The compute hosts' providers in placement: name to id.
+    pub async fn providers(&self) -> BTreeMap<String, String> {
         let all = self
             .admin
             .get("placement", "/resource_providers")
             .await
+            .expect(200)
             .list("resource_providers");
-        text(&all[0], "uuid")
+        all.iter()
+            .map(|p| (text(p, "name"), text(p, "uuid")))
+            .collect()
     }
 
-    /// Ids of guests that the fake hypervisor has.
+    /// What placement has given away on all hosts: consumer to the hosts' names.
+    pub async fn allocations(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (host, id) in self.providers().await {
+            let path = format!("/resource_providers/{id}/allocations");
+            let given = self.admin.get("placement", &path).await.expect(200);
+            for consumer in given["allocations"].as_object().into_iter().flatten() {
+                all.entry(consumer.0.clone())
+                    .or_default()
+                    .insert(host.clone());
+            }
+        }
+        all
+    }
+
+    /// Ids of guests that the fake hypervisors have.
     pub fn guests(&self) -> Vec<String> {
-        guests(&self.state)
+        let guests = guests(&self.state);
+        guests.iter().map(|guest| guest.id.clone()).collect()
     }
 }
 
-/// Ids of guests that the fake hypervisor of a state folder has.
-pub fn guests(state: &Path) -> Vec<String> {
-    let folder = state.join("instances").join("fake-host1");
-    let entries = std::fs::read_dir(folder)
-        .map(|d| d.flatten().collect::<Vec<_>>())
-        .unwrap_or_default();
-    let names = entries
-        .iter()
-        .filter_map(|e| e.file_name().into_string().ok());
-    let mut ids: Vec<String> = names
-        .filter_map(|n| n.strip_suffix(".json").map(str::to_string))
-        .collect();
-    ids.sort();
-    ids
+async fn one_process(place: &Place, conf: &Conf, state: &Path) -> Cloud {
+    let mut conf = conf.clone().set("DEFAULT", "host", "host1");
+    for port in [
+        "identity_port",
+        "image_port",
+        "placement_port",
+        "network_port",
+        "compute_port",
+        "metadata_port",
+        "volume_port",
+        "novnc_port",
+    ] {
+        conf = conf.set("api", port, 0);
+    }
+    if let Place::Scaled(servers) = place {
+        conf = conf
+            .set("database", "connection", servers.database.as_str())
+            .set("DEFAULT", "transport_url", servers.bus.as_str());
+    }
+    boot::start(conf.settings(state))
+        .await
+        .expect("the cloud starts")
+}
+
+/// A guest of a fake hypervisor.
+pub struct Guest {
+    pub id: String,
+    pub host: String,
+    pub record: Value,
+}
+
+/// The guests of all fake hypervisors of a cloud, by id: those of a cloud in one process lie below its state folder,
+/// those of others below the folders of their hosts.
+pub fn guests(state: &Path) -> Vec<Guest> {
+    let hosts = entries(state).into_iter().chain([state.to_path_buf()]);
+    let hypervisors = hosts.flat_map(|host| entries(&host.join("instances")));
+    let mut guests = Vec::new();
+    for folder in hypervisors {
+        let Some(host) = name(&folder).strip_prefix("fake-").map(str::to_string) else {
+            continue;
+        };
+        for file in entries(&folder) {
+            let Some(id) = name(&file).strip_suffix(".json").map(str::to_string) else {
+                continue;
+            };
+            // One that goes at this moment is gone.
+            let Ok(bytes) = std::fs::read(&file) else {
+                continue;
+            };
+            let (host, record) = (
+                host.clone(),
+                serde_json::from_slice(&bytes).expect("a guest"),
+            );
+            guests.push(Guest { id, host, record });
+        }
+    }
+    guests.sort_by(|a, b| a.id.cmp(&b.id));
+    guests
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|n| n.to_str()).unwrap_or("")
 }
 
 /// With `RUST_LOG` set, tests tell what the cloud logs.

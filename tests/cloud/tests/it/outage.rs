@@ -2,7 +2,7 @@
 //! that was begun ends.
 
 use crate::client::{Client, text};
-use crate::cloud::{Place, TestCloud};
+use crate::cloud::{Place, Servers, TestCloud};
 use crate::project::Seed;
 use crate::wait::wait_for;
 use oslo_testing::bus::RabbitMq;
@@ -54,7 +54,10 @@ async fn works(cloud: &TestCloud, member: &Client, seed: &Seed) {
 async fn mariadb_and_rabbitmq_go_and_come_back() {
     let (mut mariadb, mut rabbitmq) =
         tokio::try_join!(MariaDb::start(), RabbitMq::start()).expect("both");
-    let place = Place::scaled(mariadb.template(), rabbitmq.url());
+    let place = Place::Scaled(Servers {
+        database: mariadb.template(),
+        bus: rabbitmq.url(),
+    });
     let cloud = TestCloud::start(place).await;
     let sqlite = cloud.state.join("db/nova.sqlite");
     assert!(!sqlite.exists(), "the rows are elsewhere");

@@ -1,16 +1,18 @@
-//! The same stories in both shapes: on SQLite and the in-process bus each is a test of its own; on MariaDB and RabbitMQ
-//! they share two servers, and each has databases and a virtual host of its own.
+//! The same stories in three shapes. On SQLite and the in-process bus each is a test of its own. On MariaDB and RabbitMQ
+//! they share the two servers, and each has databases and a virtual host of its own: once in a process, and once
+//! in many, where some stories are told that need many.
 //!
-//! `FERROSTACK_STORY=volume` plays only those in the second shape whose names have the word.
+//! `FERROSTACK_STORY=volume` plays only those in the second and third shape whose names have the word.
 
-use crate::cloud::Place;
+use crate::cloud::{Place, Servers, TestCloud};
+use crate::processes::{Ground, Routes};
 use crate::{stories, surface};
 use futures::future::BoxFuture;
 use oslo_testing::bus::RabbitMq;
 use oslo_testing::db::MariaDb;
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// At the same time; more only wait for two processors.
@@ -26,13 +28,18 @@ macro_rules! stories {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $story() {
-                    crate::$room::$file::$story(Place::embedded()).await;
+                    crate::$room::$file::$story(Place::Embedded).await;
                 }
             )*
         }
 
-        const STORIES: &[(&str, Story)] =
-            &[$((stringify!($story), |place| Box::pin($room::$file::$story(place)))),*];
+        const STORIES: &[(&str, Story)] = list!($($room::$file::$story),*);
+    };
+}
+
+macro_rules! list {
+    ($($room:ident :: $file:ident :: $story:ident),* $(,)?) => {
+        &[$((stringify!($story), |place| Box::pin($room::$file::$story(place)))),*]
     };
 }
 
@@ -57,6 +64,18 @@ stories!(
     surface::foreign::another_projects_things_do_not_exist,
     surface::roles::every_role_enters_where_policy_says,
     surface::tokens::every_route_wants_a_token,
+);
+
+/// These need processes that can die, or two of a kind.
+const OF_MANY: &[(&str, Story)] = list!(
+    stories::many::a_compute_host_dies_with_boots_in_its_hands,
+    stories::many::a_controller_dies_and_the_other_ends_what_it_began,
+    stories::many::a_host_joins_with_a_ticket,
+    stories::many::a_token_revoked_at_one_api_is_refused_by_the_other,
+    stories::many::periodic_work_is_done_by_one_controller_at_a_time,
+    stories::many::quotas_are_exact_at_both_doors,
+    stories::many::two_schedulers_give_no_room_twice,
+    stories::many::what_is_changed_at_one_api_is_seen_at_the_other,
 );
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -84,9 +103,8 @@ fn play(story: Story, place: Place) -> bool {
     told.is_ok()
 }
 
-#[test]
-fn every_story_on_mariadb_and_rabbitmq() {
-    let chosen: Vec<_> = STORIES.iter().filter(|(name, _)| wanted(name)).collect();
+fn tell(stories: &[(&'static str, Story)], place: impl Fn(Servers) -> Place + Sync) {
+    let chosen: Vec<_> = stories.iter().filter(|(name, _)| wanted(name)).collect();
     let names: Vec<String> = chosen.iter().map(|(name, _)| (*name).to_string()).collect();
     let servers = runtime();
     let (mariadb, rabbitmq) = servers
@@ -98,8 +116,11 @@ fn every_story_on_mariadb_and_rabbitmq() {
             scope.spawn(|| {
                 while let Some((name, story)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let began = Instant::now();
-                    let place = Place::scaled(mariadb.template(), rabbitmq.vhost_url(name));
-                    let good = play(*story, place);
+                    let servers = Servers {
+                        database: mariadb.template(),
+                        bus: rabbitmq.vhost_url(name),
+                    };
+                    let good = play(*story, place(servers));
                     let word = if good { "ok" } else { "FAILED" };
                     println!("{word} {name} ({:.1?})", began.elapsed());
                     if !good {
@@ -111,4 +132,34 @@ fn every_story_on_mariadb_and_rabbitmq() {
     });
     let failed = failed.into_inner().expect("a list");
     assert!(failed.is_empty(), "failed: {failed:?}");
+}
+
+#[test]
+fn every_story_on_mariadb_and_rabbitmq() {
+    tell(STORIES, Place::Scaled);
+}
+
+/// What services serve, from a cloud in this process: the table of routes is not on the wire.
+fn routes() -> Routes {
+    runtime().block_on(async {
+        let cloud = TestCloud::start(Place::Embedded).await;
+        let rows = cloud.endpoints.iter().map(|(s, e)| (*s, e.routes()));
+        let routes = Arc::new(rows.collect());
+        cloud.stop().await;
+        routes
+    })
+}
+
+#[test]
+fn every_story_in_processes_on_mariadb_and_rabbitmq() {
+    let routes = routes();
+    // The longest first: who dies is waited for.
+    let stories = [OF_MANY, STORIES].concat();
+    tell(&stories, |servers| {
+        Place::Processes(Ground {
+            servers,
+            routes: Arc::clone(&routes),
+            computes: 1,
+        })
+    });
 }

@@ -12,21 +12,18 @@ use std::time::Duration;
 /// Longer than any reconciler's interval that may be needed.
 const CALM_WITHIN: Duration = Duration::from_secs(60);
 
-/// Waits until nothing is wrong; panics with what still is.
-pub async fn calm(cloud: &TestCloud, scene: &Scene) {
+/// Waits until nothing is wrong; otherwise what still is.
+pub async fn calm(cloud: &TestCloud, scene: &Scene) -> Result<(), Vec<String>> {
     let quiet = patiently(CALM_WITHIN, || async move {
         wrongs(cloud, scene).await.is_empty().then_some(())
-    })
-    .await;
-    let left = wrongs(cloud, scene).await;
-    for wrong in &left {
-        println!("WRONG {wrong}");
+    });
+    if quiet.await.is_some() {
+        return Ok(());
     }
-    assert!(
-        quiet.is_some() && left.is_empty(),
-        "{} things are wrong after {CALM_WITHIN:?}",
-        left.len()
-    );
+    match wrongs(cloud, scene).await {
+        left if left.is_empty() => Ok(()),
+        left => Err(left),
+    }
 }
 
 struct Picture {
@@ -34,7 +31,8 @@ struct Picture {
     volumes: Vec<Value>,
     attachments: Vec<Value>,
     ports: Vec<Value>,
-    allocations: BTreeMap<String, Value>,
+    /// Server to the hosts on which placement has given it room.
+    allocations: BTreeMap<String, BTreeSet<String>>,
 }
 
 async fn look(cloud: &TestCloud) -> Picture {
@@ -43,14 +41,6 @@ async fn look(cloud: &TestCloud) -> Picture {
     let list = async |service: &str, path: String, key: &str| {
         admin.get(service, &path).await.expect(200).list(key)
     };
-    let provider = cloud.provider().await;
-    let allocations = admin
-        .get(
-            "placement",
-            &format!("/resource_providers/{provider}/allocations"),
-        )
-        .await
-        .expect(200);
     Picture {
         servers: list(
             "compute",
@@ -71,7 +61,7 @@ async fn look(cloud: &TestCloud) -> Picture {
         )
         .await,
         ports: list("network", "/v2.0/ports".into(), "ports").await,
-        allocations: serde_json::from_value(allocations["allocations"].clone()).unwrap_or_default(),
+        allocations: cloud.allocations().await,
     }
 }
 
@@ -79,7 +69,7 @@ async fn wrongs(cloud: &TestCloud, scene: &Scene) -> Vec<String> {
     let p = look(cloud).await;
     let mut wrong = Vec::new();
     let living: BTreeSet<String> = p.servers.iter().map(|s| text(s, "id")).collect();
-    let mut placed = BTreeSet::new();
+    let mut placed = BTreeMap::new();
     for s in &p.servers {
         let (id, status, task) = (
             text(s, "id"),
@@ -92,15 +82,16 @@ async fn wrongs(cloud: &TestCloud, scene: &Scene) -> Vec<String> {
         if status == "ERROR" && text(&s["fault"], "message").is_empty() {
             wrong.push(format!("server {id} is in ERROR and does not say why"));
         }
-        let host = !s["OS-EXT-SRV-ATTR:host"].is_null();
-        if host {
-            placed.insert(id.clone());
-        }
-        if host != p.allocations.contains_key(&id) {
+        let host = s["OS-EXT-SRV-ATTR:host"].as_str();
+        let hosts: BTreeSet<String> = host.map(str::to_string).into_iter().collect();
+        let given = p.allocations.get(&id).cloned().unwrap_or_default();
+        if hosts != given {
             wrong.push(format!(
-                "server {id} ({status}) on a host: {host}, in placement: {}",
-                !host
+                "server {id} ({status}) is on {hosts:?}, placement says {given:?}"
             ));
+        }
+        if let Some(host) = host {
+            placed.insert(id.clone(), host.to_string());
         }
     }
     wrong.extend(
@@ -201,28 +192,23 @@ fn volume_files(folder: &Path) -> BTreeSet<String> {
 async fn hypervisor(
     cloud: &TestCloud,
     p: &Picture,
-    placed: &BTreeSet<String>,
+    placed: &BTreeMap<String, String>,
     wrong: &mut Vec<String>,
 ) {
-    let there: BTreeSet<String> = guests(&cloud.state).into_iter().collect();
-    if there != *placed {
+    let guests = guests(&cloud.state);
+    let there: BTreeSet<(&str, &str)> = guests.iter().map(|g| (&*g.id, &*g.host)).collect();
+    let wanted: BTreeSet<(&str, &str)> = placed.iter().map(|(id, host)| (&**id, &**host)).collect();
+    if there != wanted {
         let (extra, missing): (Vec<_>, Vec<_>) = (
-            there.difference(placed).collect(),
-            placed.difference(&there).collect(),
+            there.difference(&wanted).collect(),
+            wanted.difference(&there).collect(),
         );
         wrong.push(format!(
             "guests that nobody knows: {extra:?}; servers without a guest: {missing:?}"
         ));
     }
-    for id in there.intersection(placed) {
-        let file = cloud
-            .state
-            .join("instances/fake-host1")
-            .join(format!("{id}.json"));
-        let Ok(bytes) = std::fs::read(file) else {
-            continue;
-        };
-        let guest: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    for guest in guests.iter().filter(|g| placed.contains_key(&g.id)) {
+        let (id, guest) = (&guest.id, &guest.record);
         let of_guest = |list: &str, key: &str| -> BTreeSet<String> {
             guest["spec"][list]
                 .as_array()

@@ -2,9 +2,9 @@
 
 use super::{checks, work};
 use crate::client::Client;
-use crate::cloud::{Place, TestCloud, settings};
+use crate::cloud::{Place, Servers, TestCloud};
+use crate::conf::Conf;
 use crate::project::Seed;
-use ferrostack::config::Settings;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ pub const BUS: &str = "FERROSTACK_CRASH_BUS";
 pub const SEED: &str = "FERROSTACK_CRASH_CHILD_SEED";
 
 /// What `prepare` made, for the other roles.
+#[derive(Clone)]
 pub struct Scene {
     pub project: String,
     pub seed: Seed,
@@ -29,18 +30,20 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn slow(state: &Path) -> Settings {
-    let mut s = settings(state);
+pub fn slow(conf: Conf) -> Conf {
     // Wide enough for a kill to hit every step.
-    s.compute.fake_delay_ms = 15;
-    s.volume.fake_delay_ms = 10;
-    s.volume.orphan_interval = 1;
-    s.nova.quota_instances = 100;
-    s.nova.quota_cores = -1;
-    if let (Some(database), Some(bus)) = (variable(DATABASE), variable(BUS)) {
-        Place::scaled(database, bus).settle(&mut s);
+    conf.set("nova_compute", "fake_delay_ms", 15)
+        .set("cinder_volume", "fake_delay_ms", 10)
+        .set("cinder_volume", "orphan_interval", 1)
+        .set("nova", "quota_instances", 100)
+        .set("nova", "quota_cores", -1)
+}
+
+fn place() -> Place {
+    match (variable(DATABASE), variable(BUS)) {
+        (Some(database), Some(bus)) => Place::Scaled(Servers { database, bus }),
+        _ => Place::Embedded,
     }
-    s
 }
 
 /// Does nothing by itself; `a_killed_cloud_mends_itself` starts it with a role.
@@ -57,7 +60,7 @@ fn the_cloud_as_a_process() {
         .expect("a runtime");
     runtime.block_on(async move {
         let state = PathBuf::from(state);
-        let cloud = TestCloud::open(slow(&state)).await;
+        let cloud = TestCloud::open(place(), slow(Conf::of_tests()), &state).await;
         match role.as_str() {
             "prepare" => {
                 prepare(&cloud).await;
@@ -74,16 +77,16 @@ fn the_cloud_as_a_process() {
                 println!("GO");
                 std::future::pending::<()>().await;
             }
-            _ => {
-                checks::calm(&cloud, &scene(&state)).await;
-                println!("CALM");
-            }
+            _ => match checks::calm(&cloud, &scene(&state)).await {
+                Ok(()) => println!("CALM"),
+                Err(left) => left.iter().for_each(|wrong| println!("WRONG {wrong}")),
+            },
         }
     });
     runtime.shutdown_background();
 }
 
-async fn prepare(cloud: &TestCloud) {
+pub async fn prepare(cloud: &TestCloud) {
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     let (second, _) = p.member.network("second", "10.2.0.0/24").await;
@@ -104,7 +107,7 @@ async fn cloud_server(member: &Client, seed: &Seed, n: usize) -> String {
     crate::client::id(&member.boot(seed, &format!("old-{n}")).await)
 }
 
-fn scene(state: &Path) -> Scene {
+pub fn scene(state: &Path) -> Scene {
     let text = std::fs::read_to_string(state.join("scene.json")).expect("a scene");
     let scene: Value = serde_json::from_str(&text).expect("a scene");
     let get = |key: &str| crate::client::text(&scene, key);

@@ -6,6 +6,7 @@
 
 mod checks;
 mod child;
+mod many;
 mod work;
 
 use crate::cloud::Folder;
@@ -22,7 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// As many as pass in about a minute on two processors.
-const ROUNDS: u64 = 25;
+pub const ROUNDS: u64 = 25;
 /// Rounds at the same time; most of a round is waiting.
 const WORKERS: u64 = 3;
 

@@ -140,7 +140,7 @@ pub async fn several_servers_come_of_one_request(place: Place) {
 }
 
 pub async fn a_delete_overtakes_a_boot(place: Place) {
-    let cloud = TestCloud::with(place, |s| s.compute.fake_delay_ms = 100).await;
+    let cloud = TestCloud::with(place, |conf| conf.set("nova_compute", "fake_delay_ms", 100)).await;
     let p = cloud.project("alpha").await;
     let seed = cloud.seed(&p).await;
     for n in 0..5 {

@@ -6,7 +6,7 @@ use hmac::{Hmac, Mac};
 use oslo_http::Body;
 use serde_json::json;
 
-const KEY: &str =
+pub const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJfr2Tz7aFn4NpXkKvZ1cfXhEJtbr1tdnJ0MBUzUcY8b me@home";
 
 fn signature(secret: &str, instance: &str) -> String {

@@ -5,6 +5,7 @@ pub mod floating_ip;
 pub mod groups;
 pub mod interfaces;
 pub mod lock;
+pub mod many;
 pub mod metadata;
 pub mod policy;
 pub mod power;

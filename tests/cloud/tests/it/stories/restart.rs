@@ -21,7 +21,7 @@ pub async fn everything_is_there_after_a_restart(place: Place) {
     p.member.wait_volume(&volume, "in-use").await;
     let guests = cloud.guests();
     let allocated = cloud.allocation(&server).await;
-    let provider = cloud.provider().await;
+    let providers = cloud.providers().await;
 
     let cloud = cloud.restart().await;
     // The token is as good as before: no new login.
@@ -42,7 +42,10 @@ pub async fn everything_is_there_after_a_restart(place: Place) {
     member.wait_server(&stopped, "SHUTOFF").await;
     member.wait_volume(&volume, "in-use").await;
     assert_eq!(member.ports_of(&server).await[0]["status"], "ACTIVE");
-    assert_eq!((cloud.guests(), cloud.provider().await), (guests, provider));
+    assert_eq!(
+        (cloud.guests(), cloud.providers().await),
+        (guests, providers)
+    );
     assert_eq!(cloud.allocation(&server).await, allocated);
     let image = member
         .get("image", &format!("/v2/images/{}/file", seed.image))

@@ -114,7 +114,8 @@ fn aim(row: &Row, things: &Things, who: &Client) -> Option<String> {
 
 async fn ask(row: &Row, who: &Client, path: &str) -> (Answer, bool) {
     let (who, method) = (row.at(who), row.info.method.as_str());
-    if row.service == "image" && method == "PUT" && path.ends_with("/file") {
+    let bytes = path.ends_with("/file") || path.ends_with("/stage");
+    if row.service == "image" && method == "PUT" && bytes {
         return (who.upload("image", path, vec![1; 16]).await, true);
     }
     let body = sample(row);

@@ -62,6 +62,9 @@ pub fn sample(row: &Row) -> Option<Value> {
         ("image", "PATCH", "") => json!([{"op": "replace", "path": "/name", "value": "stolen"}]),
         ("image", "POST", "/members") => json!({"member": NOBODY}),
         ("image", "PUT", "/members/*") => json!({"status": "accepted"}),
+        ("image", "POST", "/import") => json!({"method": {"name": "glance-direct"}}),
+        // Without a store that reads from the web every address is refused, whoever names it.
+        ("image", "POST", "/locations") => return None,
         ("image", "POST", _) => json!({}),
         ("identity", "PATCH", "") if path.contains("users") => {
             json!({"user": {"description": "stolen"}})
