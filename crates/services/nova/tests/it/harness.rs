@@ -4,8 +4,8 @@ use crate::neighbours::Neighbours;
 use async_trait::async_trait;
 use base::{Clock, Error, Json, Result, Timestamp};
 use futures::future::BoxFuture;
-use nova::db::instances::{CachedAddress, CachedPort, InstanceRow};
 use nova::db::compute_nodes;
+use nova::db::instances::{CachedAddress, CachedPort, InstanceRow};
 use nova::instance::status::VmState;
 use nova::{Built, Nova, Parts};
 use nova_types::rpc::{
