@@ -99,6 +99,7 @@ impl Ways {
 pub struct Turns {
     pub service: &'static str,
     pub ways: Arc<Ways>,
+    pub public: Ipv4Addr,
     pub routes: Vec<RouteInfo>,
 }
 
@@ -112,6 +113,23 @@ async fn ask(way: &Http, service: &str, request: Request<Body>) -> Result<Reply,
     })
 }
 
+/// Links lead to where the client asked, as they do behind HAProxy, which hands on the client's `Host`; the sdk's client
+/// cannot.
+async fn as_seen(reply: Reply, asked: Ipv4Addr, public: Ipv4Addr) -> Reply {
+    let json = reply.headers.get("content-type");
+    let json = json.is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    if !json {
+        return reply;
+    }
+    let body = reply.body.collect(MOST).await.expect("bytes at hand");
+    let (from, to) = (format!("//{asked}:"), format!("//{public}:"));
+    let text = String::from_utf8_lossy(&body).replace(&from, &to);
+    Reply {
+        body: Body::from(text),
+        ..reply
+    }
+}
+
 impl Endpoint for Turns {
     fn call(&self, request: Request<Body>) -> BoxFuture<'_, Reply> {
         Box::pin(async move {
@@ -119,14 +137,14 @@ impl Endpoint for Turns {
             let bytes = body.collect(MOST).await.expect("a body");
             // Asked again only if nothing can have been done: another controller might do it twice.
             let harmless = matches!(parts.method, Method::GET | Method::HEAD);
-            for (_, way) in self.ways.in_turn() {
+            for (address, way) in self.ways.in_turn() {
                 let body = match bytes.is_empty() {
                     true => Body::Empty,
                     false => Body::from(bytes.clone()),
                 };
                 let request = Request::from_parts(parts.clone(), body);
                 match ask(&way, self.service, request).await {
-                    Ok(reply) => return reply,
+                    Ok(reply) => return as_seen(reply, address, self.public).await,
                     Err(_) if harmless => {}
                     Err(_) => break,
                 }

@@ -240,6 +240,7 @@ impl Processes {
             let turns = Turns {
                 service,
                 ways: Arc::clone(&ways),
+                public: Ipv4Addr::new(127, self.net.0, self.net.1, 1),
                 routes: routes.unwrap_or_default(),
             };
             (service, Arc::new(turns) as Arc<dyn Endpoint>)
