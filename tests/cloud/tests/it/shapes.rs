@@ -1,7 +1,6 @@
 //! The same stories in both shapes. Embedded, on SQLite and the in-process bus, each is a test of its own. Scaled, in many
-//! processes on MariaDB, RabbitMQ and Memcached,
-//! they share the first two, and each has databases and a virtual host of its own; some stories are told that need
-//! many processes. One process on MariaDB and RabbitMQ is what `outage.rs` and one of the crash tests are about.
+//! processes on MariaDB, RabbitMQ and Memcached, they share the first two, and each has databases and a virtual host of
+//! its own; some are told there alone, because they need many processes. One process on MariaDB and RabbitMQ is what `outage.rs` and one of the crash tests are about.
 //!
 //! `FERROSTACK_STORY=volume` plays only those in the second shape whose names have the word.
 
