@@ -214,9 +214,11 @@ pub fn submit(
     if import.method != Method::CopyImage {
         refuse_signed(image)?;
     }
+    image.properties.insert(IMPORTING.into(), stores.join(","));
+    image.properties.insert(FAILED.into(), String::new());
     if stores.is_empty() {
-        // Every store has it already.
-        return Ok(());
+        // Every store has it already: whoever waits for the copies sees that none is left.
+        return crate::db::images::save_belongings(tx, image);
     }
     if import.method != Method::CopyImage {
         // Whatever the image was said to be before.
@@ -227,8 +229,6 @@ pub fn submit(
         ];
         tx.update::<ImageRow>(eq("id", &id), &values)?;
     }
-    image.properties.insert(IMPORTING.into(), stores.join(","));
-    image.properties.insert(FAILED.into(), String::new());
     crate::db::images::save_belongings(tx, image)?;
     tx.insert(task)?;
     if let (Method::Location, Some(uri), Some(store)) = (import.method, &import.uri, stores.first())

@@ -227,6 +227,22 @@ async fn an_upload_goes_into_the_store_it_names() {
 }
 
 #[tokio::test]
+async fn a_copy_to_the_only_store_ends_at_once() {
+    let cloud = Cloud::new().await;
+    let id = cloud.image("p1", json!({})).await;
+    assert_eq!(
+        cloud.upload("p1", &id, "bytes".to_string()).await.status,
+        204
+    );
+    let all = json!({"method": {"name": "copy-image"}, "all_stores": true});
+    assert_eq!(import(&cloud, "admin", &id, all).await.0, 202);
+    let image = cloud.show(&id).await;
+    assert_eq!(image["os_glance_importing_to_stores"], "");
+    assert_eq!(image["os_glance_failed_import"], "");
+    assert_eq!(image["status"], "active");
+}
+
+#[tokio::test]
 async fn images_come_from_the_web() {
     let web = Web::start(b"from the web".to_vec()).await;
     let cloud = Cloud::with(conf(web.port)).await;
