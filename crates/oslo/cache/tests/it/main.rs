@@ -1,80 +1,13 @@
 //! The same promises from memory and from real Memcached servers, and what happens when one of those dies.
 
 use oslo_cache::{Cache, MOST_BYTES};
-use std::process::{Child, Command, Stdio};
+use oslo_testing::cache::Memcached;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 
-struct Server {
-    child: Child,
-    address: String,
-}
-
-impl Server {
-    async fn start() -> Server {
-        // A port that was free a moment ago; if somebody took it meanwhile, another is tried.
-        for _ in 0..10 {
-            let port = std::net::TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port();
-            if let Some(server) = Server::try_start(port).await {
-                return server;
-            }
-        }
-        panic!("memcached does not start");
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a test's own server")]
-    async fn try_start(port: u16) -> Option<Server> {
-        let address = format!("127.0.0.1:{port}");
-        let child = Command::new("memcached")
-            .args([
-                "-l",
-                "127.0.0.1",
-                "-p",
-                &port.to_string(),
-                "-U",
-                "0",
-                "-u",
-                "root",
-                "-m",
-                "16",
-            ])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("install the package memcached to run this test");
-        let mut server = Server { child, address };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < deadline && server.child.try_wait().unwrap().is_none() {
-            if tokio::net::TcpStream::connect(&server.address)
-                .await
-                .is_ok()
-            {
-                return Some(server);
-            }
-            tokio::task::yield_now().await;
-        }
-        None
-    }
-
-    fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn over(servers: &[&Server], dead_time: Duration) -> Cache {
-    let addresses: Vec<_> = servers.iter().map(|s| s.address.clone()).collect();
+fn over(servers: &[&Memcached], dead_time: Duration) -> Cache {
+    let addresses: Vec<_> = servers.iter().map(|s| s.address()).collect();
     Cache::memcached(&addresses, Duration::from_secs(2), dead_time).unwrap()
 }
 
@@ -144,13 +77,16 @@ async fn memory() {
 
 #[tokio::test]
 async fn memcached() {
-    let server = Server::start().await;
+    let server = Memcached::start().await.unwrap();
     suite(over(&[&server], LONG)).await;
 }
 
 #[tokio::test]
 async fn several_servers_share_and_one_dies() {
-    let (mut one, two) = (Server::start().await, Server::start().await);
+    let (mut one, two) = (
+        Memcached::start().await.unwrap(),
+        Memcached::start().await.unwrap(),
+    );
     let both = over(&[&one, &two], LONG);
     suite(both.clone()).await;
     for n in 0..100 {
@@ -183,14 +119,13 @@ async fn several_servers_share_and_one_dies() {
 
 #[tokio::test]
 async fn a_server_that_comes_back_is_used_again() {
-    let mut server = Server::start().await;
+    let mut server = Memcached::start().await.unwrap();
     let cache = over(&[&server], Duration::from_millis(50));
     cache.set("k", b"v", LONG).await;
     assert!(cache.get("k").await.is_some());
     server.kill();
     assert_eq!(cache.get("k").await, None);
-    let port = server.address.rsplit(':').next().unwrap().parse().unwrap();
-    let _again = Server::try_start(port).await.expect("its port is free");
+    server.restart().await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while cache.get("k").await.is_none() {
         assert!(Instant::now() < deadline, "it is left alone for ever");

@@ -10,9 +10,9 @@ use oslo_context::RequestContext;
 use oslo_http::{Authenticate, Body, Endpoint, Reply, RouteInfo};
 use oslo_messaging::{Bus, Options, RabbitConfig, ServerHandle};
 use oslo_testing::bus::RabbitMq;
+use oslo_testing::cache::Memcached;
 use sdk::{InProcess, KeystoneTokens, Sdk, ServiceCredentials};
 use serde_json::json;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -174,61 +174,11 @@ async fn revoked_everywhere_by_rabbitmq() {
     revoked_everywhere(bus(), bus(), bus()).await;
 }
 
-struct Memcached {
-    child: Option<Child>,
-    port: u16,
-}
-
-impl Memcached {
-    async fn start() -> Memcached {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port();
-        let mut server = Memcached { child: None, port };
-        server.restart().await;
-        server
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "a test's own server")]
-    async fn restart(&mut self) {
-        let port = self.port.to_string();
-        let child = Command::new("memcached")
-            .args(["-l", "127.0.0.1", "-U", "0", "-u", "root", "-p", &port])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        self.child = Some(child.expect("install the package memcached to run this test"));
-        let start = Instant::now();
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port))
-            .await
-            .is_err()
-        {
-            assert!(
-                start.elapsed() < Duration::from_secs(10),
-                "it does not start"
-            );
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-impl Drop for Memcached {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// Memcached spares keystone questions, is not believed about what was revoked, and is not needed.
 #[tokio::test]
 async fn memcached_is_shared_and_dispensable() {
-    let mut memcached = Memcached::start().await;
-    let servers = [format!("127.0.0.1:{}", memcached.port)];
+    let mut memcached = Memcached::start().await.unwrap();
+    let servers = [memcached.address()];
     let cloud = Cloud::new().await;
     let bus = Bus::in_process();
     let _told = cloud.built.state.join(&bus).await.unwrap();
@@ -266,7 +216,7 @@ async fn memcached_is_shared_and_dispensable() {
     cloud.revoke(&token).await;
     until_refused(&[&one, &two], &token).await;
 
-    memcached.restart().await;
+    memcached.restart().await.unwrap();
     let asked = asked_by_two().await;
     assert!(
         asked <= TOKENS / 2,
