@@ -144,7 +144,7 @@ fn rabbitmq_gives_no_message_to_server_after_server_for_ever() {
             assert_eq!(here.block_on(next(&mut seen)), "victim:wait");
             // The copy with its count is in hand, the original may not be acknowledged yet: a death just then would leave
             // both, as at-least-once allows, and the original would be one count behind.
-            std::thread::sleep(std::time::Duration::from_millis(500));
+            here.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
             doomed.shutdown_background();
             victims.push(seen);
         }
