@@ -417,21 +417,24 @@ async fn rabbitmq_over_tls() {
     let answer = good.call(&ctx(), &target, "who", json!({})).await.unwrap();
     assert_eq!(answer, "a");
 
-    for (bad, why, word) in [
+    for (bad, why, words) in [
         (
             bus(Some(&other_ca), Some(&my_cert), Some(&my_key)),
             "the broker is a stranger",
-            "UnknownIssuer",
+            &["UnknownIssuer"][..],
         ),
         (
             bus(None, Some(&my_cert), Some(&my_key)),
             "the machine does not know our authority",
-            "UnknownIssuer",
+            &["UnknownIssuer"],
         ),
         (
             bus(Some(&ca), None, None),
             "the broker does not know us",
-            "CertificateRequired",
+            // In TLS 1.3 a client is done before the broker looks at its
+            // certificate: what it has sent by then may be answered with a
+            // reset that overtakes the alert.
+            &["CertificateRequired", "Connection reset"],
         ),
     ] {
         let error = bad
@@ -439,8 +442,10 @@ async fn rabbitmq_over_tls() {
             .await
             .unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable, "{why}: {error:?}");
-        assert!(error.log_message().contains(word), "{why}: {error:?}");
-        assert!(!error.log_message().contains("guest:guest"), "{error:?}");
+        let log = error.log_message();
+        let named = words.iter().any(|word| log.contains(word));
+        assert!(named, "{why}: {error:?}");
+        assert!(!log.contains("guest:guest"), "{error:?}");
     }
     let config = RabbitConfig::parse(&broker.tls_url()).unwrap();
     assert!(config.clone().with_tls(None, Some(&my_cert), None).is_err());
