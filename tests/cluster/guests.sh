@@ -8,42 +8,18 @@
 # is back. At the end nothing may be left. Needs root, and about 12 minutes. Prints last 'N passed, N failed'.
 set -euo pipefail
 source "$(dirname "$0")/../../script/lib.sh"
+source "$root/script/lib/story.sh"
 [ "$(id -u)" = 0 ] || die "hosts made of namespaces need root" "run as root"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/ferrostack-guests.XXXXXX")
-passed=0 failed=0
+out=$scratch/out
 cloud=$root/script/cluster
 
-check() {
-  local words=$1 start
-  shift
-  start=$(date +%s%N)
-  if "$@" >"$scratch/out" 2>&1; then
-    passed=$((passed + 1))
-    printf '  ok   %-66s%7.1f s\n' "$words" "$(seconds_since "$start")"
-  else
-    failed=$((failed + 1))
-    printf '  FAIL %-66s%7.1f s\n' "$words" "$(seconds_since "$start")"
-    sed 's/^/       /' "$scratch/out" | tail -n 20
-    return 1
-  fi
-}
-need() { check "$@" || exit 1; }
-within() {
-  local until=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [ $SECONDS -lt $until ] || return 1
-    sleep 1
-  done
-}
 finish() {
   local code=$?
   trap - EXIT INT TERM
   check "script/cluster down" "$cloud" down || true
   rm -rf "$scratch"
-  [ $code -eq 0 ] || failed=$((failed + 1))
-  echo "$passed passed, $failed failed"
-  [ $failed -eq 0 ]
+  count_up $code
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -52,7 +28,6 @@ client() { "$cloud" exec client -- "$@"; }
 admin() { client openstack "$@"; }
 demo() { OS_CLOUD=ferrostack-demo client openstack "$@"; }
 value() { "${@:2}" -f value -c "$1"; }
-equal() { [ "$1" = "$2" ] || { echo "'$1', not '$2'"; return 1; }; }
 guest() { client ssh -q -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=5 \
   -i /var/lib/ferrostack/demo_key "cirros@$1" "${@:2}" </dev/null; }
 boot_of() { guest "$1" cat /proc/sys/kernel/random/boot_id; }

@@ -8,6 +8,7 @@
 # 'N passed, N failed'.
 set -euo pipefail
 source "$(dirname "$0")/../../script/lib.sh"
+source "$root/script/lib/story.sh"
 
 [ "$(id -u)" = 0 ] || die "hosts made of namespaces need root" "run as root"
 if ip netns list 2>/dev/null | grep -q '^fsc-'; then die "a cluster stands on this machine already" "script/cluster down"; fi
@@ -17,7 +18,7 @@ why=$(unshare --net --mount --uts --propagation private sh -c 'mount -t sysfs sy
 
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/ferrostack-cluster-story.XXXXXX")
 export FERROSTACK_CLUSTER=$scratch/cluster
-passed=0 failed=0
+out=$scratch/out
 
 # The UTS namespaces of the cluster's hosts, by which its processes are known.
 hosts_of_cluster() { local p; for p in "$FERROSTACK_CLUSTER"/*/pid; do readlink "/proc/$(cat "$p")/ns/uts"; done; }
@@ -36,23 +37,6 @@ left() {
   done
 }
 
-# check WORDS COMMAND...: one step; a failure is told with its output, and the story goes on where it can.
-check() {
-  local words=$1 start
-  shift
-  start=$(date +%s%N)
-  if "$@" >"$scratch/out" 2>&1; then
-    passed=$((passed + 1))
-    printf '  ok   %-60s%7.1f s\n' "$words" "$(seconds_since "$start")"
-  else
-    failed=$((failed + 1))
-    printf '  FAIL %-60s%7.1f s\n' "$words" "$(seconds_since "$start")"
-    sed 's/^/       /' "$scratch/out" | tail -n 40
-    return 1
-  fi
-}
-need() { check "$@" || exit 1; }
-
 finish() {
   local code=$? more
   trap - EXIT INT TERM
@@ -65,9 +49,7 @@ finish() {
   more=$(left)
   check "nothing is left on the machine" test -z "$more" || printf '%s\n' "$more" | sed 's/^/    /' >&2
   rm -rf "$scratch"
-  [ $code -eq 0 ] || failed=$((failed + 1))
-  echo "$passed passed, $failed failed"
-  [ $failed -eq 0 ]
+  count_up $code
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -78,14 +60,6 @@ lines() {
   local got
   got=$("${@:3}") || return
   [ "$(grep -cE "$1" <<<"$got")" = "$2" ] || { echo "not $2 lines of '$1' in:"; echo "$got"; return 1; }
-}
-within() {
-  local until=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [ $SECONDS -lt $until ] || return 1
-    sleep 1
-  done
 }
 
 need "script/cluster up --fake" "$root/script/cluster" up --fake --no-demo

@@ -8,6 +8,7 @@
 # Prints a line with the time of each step, and last 'N passed, N failed'.
 set -euo pipefail
 source "$(dirname "$0")/../../script/lib.sh"
+source "$root/script/lib/story.sh"
 
 [ "$(id -u)" = 0 ] || die "a real guest needs root" "run as root"
 build
@@ -15,7 +16,7 @@ image=$cache/guest/guest.qcow2
 [ -s "$image" ] || "$root/script/guest-image" "$cache/guest" >/dev/null
 
 state=$(mktemp -d "${TMPDIR:-/tmp}/ferrostack-story.XXXXXX")
-net=$((RANDOM % 200 + 20)) passed=0 failed=0 pid=
+net=$((RANDOM % 200 + 20)) out=$state.out pid=
 cat >"$state/config.toml" <<TOML
 [api]
 identity_port = 0
@@ -66,41 +67,14 @@ finish() {
   check "nothing is left on the host after reset" test -z "$left"
   [ -z "$left" ] || printf '%s\n' "$left" | sed 's/^/    /' >&2
   rm -rf "$state" "$state.before" "$state.reset" "$state.out" "$state.left"
-  [ $code -eq 0 ] || failed=$((failed + 1))
-  echo "$passed passed, $failed failed"
-  [ $failed -eq 0 ]
+  count_up $code
 }
 on_host | sort >"$state.before"
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# check WORDS COMMAND...: one step; a failure is told with its output, and the story goes on where it can.
-check() {
-  local words=$1 start
-  shift
-  start=$(date +%s%N)
-  if "$@" >"$state.out" 2>&1; then
-    passed=$((passed + 1))
-    printf '  ok   %-60s%7.1f s\n' "$words" "$(seconds_since "$start")"
-  else
-    failed=$((failed + 1))
-    printf '  FAIL %-60s%7.1f s\n' "$words" "$(seconds_since "$start")"
-    sed 's/^/       /' "$state.out" | tail -n 20
-    return 1
-  fi
-}
-need() { check "$@" || exit 1; }
-within() {
-  local until=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [ $SECONDS -lt $until ] || return 1
-    sleep 0.5
-  done
-}
 # value COMMAND...: one column of one thing.
 value() { openstack "${@:2}" -f value -c "$1"; }
-equal() { [ "$1" = "$2" ] || { echo "'$1', not '$2'"; return 1; }; }
 empty() { local got; got=$("$@") || return; [ -z "$got" ] || { echo "$got"; return 1; }; }
 has() { local got; got=$("${@:2}") || return; grep -qE "$1" <<<"$got" || { echo "no '$1' in:"; echo "$got"; return 1; }; }
 
