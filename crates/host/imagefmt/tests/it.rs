@@ -155,6 +155,26 @@ async fn conversion_keeps_the_size() {
     );
 }
 
+/// Whatever a stranger's file makes qemu-img do ends, and fits into the memory of the host.
+#[tokio::test]
+async fn ossa_2016_012_qemu_img_is_held_to_limits() {
+    let (host, heard) = Privsep::recorder();
+    let (from, to) = (PathBuf::from("a"), PathBuf::from("b"));
+    convert(&host, &from, &to, Format::Vmdk, Format::Raw)
+        .await
+        .unwrap();
+    let calls = heard.calls();
+    let [call] = &calls[..] else {
+        panic!("{calls:?}")
+    };
+    let limits = call.limits.unwrap();
+    assert!((1..=3600).contains(&limits.cpu_seconds), "{limits:?}");
+    assert!((1..=4 << 30).contains(&limits.address_space), "{limits:?}");
+    // Told the format, it does not guess another.
+    let line = call.line();
+    assert!(line.contains("-f vmdk -O raw"), "{line}");
+}
+
 #[test]
 fn partitioned_and_empty_disks_are_raw() {
     let mut disk = vec![0; 4096];

@@ -50,6 +50,8 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// Bytes of address space.
     pub address_space: u64,
+    /// Bytes of any file that it writes.
+    pub file_size: Option<u64>,
 }
 
 /// What a program left behind.
@@ -229,6 +231,7 @@ impl Command {
             args: self.shown(),
             stdin: self.stdin.clone(),
             netns: self.place.netns.clone(),
+            limits: self.place.limits,
         }
     }
 

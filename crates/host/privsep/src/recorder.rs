@@ -1,6 +1,6 @@
 //! A host for tests on which nothing happens: commands are remembered and answered from a script.
 
-use crate::{Output, Program};
+use crate::{Limits, Output, Program};
 use base::Result;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +15,8 @@ pub struct Recorded {
     pub stdin: Option<Vec<u8>>,
     /// The network namespace it would have run in.
     pub netns: Option<String>,
+    /// What it would have been allowed to use.
+    pub limits: Option<Limits>,
 }
 
 impl Recorded {

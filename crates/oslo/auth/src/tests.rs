@@ -261,7 +261,7 @@ const FORGED: &[(&str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn only_tokens_say_who_somebody_is() {
+async fn ossa_2026_001_only_tokens_say_who_somebody_is() {
     let fake = Arc::new(Fake::default());
     let clock = Clock::manual(Timestamp::from_seconds(0));
     let auth = over(&fake, &clock);
@@ -328,4 +328,23 @@ async fn a_token_with_access_rules_is_good_for_nothing_else() {
         }
     }
     assert_eq!(kind(&auth, &bound).await, Kind::Unauthorized);
+}
+
+/// Tokens that nobody issued leave nothing in the memory, and those that somebody did no more than it holds.
+#[tokio::test]
+async fn ossa_2021_006_strange_tokens_are_not_remembered() {
+    let fake = Arc::new(Fake::default());
+    let clock = Clock::manual(Timestamp::from_seconds(0));
+    let auth = over(&fake, &clock);
+    for n in 0..5000 {
+        let refused = kind(&auth, &user(&format!("strange{n}"))).await;
+        assert_eq!(refused, Kind::Unauthorized);
+    }
+    auth.memory.run_pending_tasks();
+    assert_eq!(auth.memory.entry_count(), 0);
+    for n in 0..12_000 {
+        auth.authenticate(&user(&format!("good{n}"))).await.unwrap();
+    }
+    auth.memory.run_pending_tasks();
+    assert!(auth.memory.entry_count() <= 10_000);
 }

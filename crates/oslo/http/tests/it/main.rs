@@ -2,6 +2,7 @@
 
 mod dispatch;
 mod health;
+mod hostile;
 mod server;
 
 use base::{Error, Microversion, Result};

@@ -146,6 +146,19 @@ async fn a_huge_head_is_refused() {
 }
 
 #[tokio::test]
+async fn a_thousand_headers_are_refused() {
+    let (address, _stop, _task) = start(ServerOptions::default()).await;
+    let with = |many: usize| {
+        let headers: String = (0..many).map(|n| format!("x-{n}: a\r\n")).collect();
+        format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")
+    };
+    let reply = talk(address, &with(1000)).await;
+    assert!(reply.starts_with("HTTP/1.1 431"), "{reply:.60}");
+    let reply = talk(address, &with(50)).await;
+    assert!(reply.starts_with("HTTP/1.1 300"), "{reply:.60}");
+}
+
+#[tokio::test]
 async fn a_graceful_stop_lets_running_requests_end() {
     let (address, stop, task) = start(ServerOptions::default()).await;
     let request = tokio::spawn(talk(address, "GET /v1/slow HTTP/1.1\r\nhost: x\r\n\r\n"));
