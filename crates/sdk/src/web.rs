@@ -3,6 +3,7 @@
 
 use base::{Error, Result};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use oslo_http::Body;
 use reqwest::Url;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -46,9 +47,12 @@ fn bare(ip: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match parts {
-        // NAT64, 6to4, and the deprecated "compatible" form.
+        // NAT64, 6to4, SIIT, ISATAP, Teredo (which hides it), and the deprecated "compatible" form.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => four(high, low),
         [0x2002, high, low, ..] => four(high, low),
+        [0, 0, 0, 0, 0xffff, 0, high, low] => four(high, low),
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => four(high, low),
+        [0x2001, 0, _, _, _, _, high, low] => four(!high, !low),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => four(high, low),
         _ => ip,
     }
@@ -66,11 +70,14 @@ fn is_special(ip: IpAddr) -> bool {
         }
         IpAddr::V6(six) => {
             let unique_local_metadata = six == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+            // Where in these the IPv4 address is only the network's own translator knows.
+            let local_nat64 = six.segments()[..3] == [0x64, 0xff9b, 1];
             six.is_loopback()
                 || six.is_unspecified()
                 || six.is_multicast()
                 || six.is_unicast_link_local()
                 || unique_local_metadata
+                || local_nat64
         }
     }
 }
@@ -169,21 +176,32 @@ impl WebFilter {
     }
 
     /// The name's addresses, all of which must pass.
-    async fn resolve(&self, url: &Url) -> Result<Vec<SocketAddr>> {
+    async fn resolve(&self, url: &Url, lookup: Lookup<'_>) -> Result<Vec<SocketAddr>> {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
         if let Some(ip) = literal(url) {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let found = tokio::net::lookup_host((host, port)).await;
+        let found = lookup(host, port).await;
         let found =
             found.map_err(|e| Error::unavailable(format!("{host} is not known.")).log(e))?;
-        let found: Vec<SocketAddr> = found.collect();
         for address in &found {
             self.check_address(address.ip(), host.trim_end_matches('.'))?;
         }
         Ok(found)
     }
+}
+
+/// Asks who has a name; the addresses, with the port.
+type Lookup<'l> =
+    &'l (dyn Fn(&str, u16) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> + Sync);
+
+fn by_dns(host: &str, port: u16) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> {
+    let host = host.to_string();
+    Box::pin(async move {
+        let found = tokio::net::lookup_host((host, port)).await?;
+        Ok(found.collect())
+    })
 }
 
 fn literal(url: &Url) -> Option<IpAddr> {
@@ -194,10 +212,14 @@ fn literal(url: &Url) -> Option<IpAddr> {
 
 /// What stands at the address, as a stream with its length.
 pub async fn fetch(uri: &str, filter: &WebFilter) -> Result<Body> {
+    fetch_by(&by_dns, uri, filter).await
+}
+
+async fn fetch_by(lookup: Lookup<'_>, uri: &str, filter: &WebFilter) -> Result<Body> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut url = filter.parse(uri)?;
     for _ in 0..=MOST_REDIRECTS {
-        let addresses = filter.resolve(&url).await?;
+        let addresses = filter.resolve(&url, lookup).await?;
         let host = url.host_str().unwrap_or_default().to_string();
         // No proxy, no second resolution: the connection goes to what was checked.
         let client = reqwest::Client::builder()
@@ -239,6 +261,8 @@ pub async fn fetch(uri: &str, filter: &WebFilter) -> Result<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
 
     fn words(list: &[&str]) -> Vec<String> {
         list.iter().map(|w| w.to_string()).collect()
@@ -263,6 +287,21 @@ mod tests {
             "http://0177.0.0.1/",
             "http://127.1/",
             "http://0/",
+            "http://0.0.0.0/",
+            "http://0.1.2.3/",
+            "http://017700000001/",
+            "http://0177.0.01/",
+            "http://0251.0376.0251.0376/",
+            "http://0xa9fea9fe/",
+            "http://0xa9.0xfe.43518/",
+            "http://169.254.43518/",
+            "http://%31%32%37.0.0.1/",
+            "http://①②⑦.0.0.1/",
+            "http://127。0。0。1/",
+            "http://127.0.0.1./",
+            "http:\\\\127.0.0.1/",
+            "http:/127.0.0.1/",
+            "http://example.org@127.0.0.1/",
             "http://[::1]/",
             "http://[::]/",
             "http://[::ffff:127.0.0.1]/",
@@ -270,7 +309,16 @@ mod tests {
             "http://[::7f00:1]/",
             "http://[64:ff9b::7f00:1]/",
             "http://[2002:7f00:1::]/",
+            "http://[::ffff:0:127.0.0.1]/",
+            "http://[64:ff9b::169.254.169.254]/",
+            "http://[64:ff9b:1::7f00:1]/",
+            "http://[2002:a9fe:a9fe::1]/",
+            "http://[2001::80ff:fffe]/",
+            "http://[2001:db8::5efe:127.0.0.1]/",
+            "http://[fd00:ec2::254]/",
+            "http://[ff02::1]/",
             "http://[fe80::1]/",
+            "http://[fe80::a9fe:a9fe%25eth0]/",
             "http://169.254.169.254/latest/meta-data/",
             "http://2852039166/",
             "http://224.0.0.1/",
@@ -327,12 +375,92 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_judged_by_what_it_resolves_to() {
         let url = Url::parse("http://localhost/").unwrap();
-        assert!(usual().resolve(&url).await.is_err());
+        assert!(usual().resolve(&url, &by_dns).await.is_err());
         // A name that was allowed may not lead here either, unless the address was.
         let mut filter = usual();
         filter.allowed_hosts = words(&["localhost"]);
-        assert!(filter.resolve(&url).await.is_err());
+        assert!(filter.resolve(&url, &by_dns).await.is_err());
         filter.allowed_hosts = words(&["localhost", "127.0.0.0/8", "::1"]);
-        assert!(filter.resolve(&url).await.is_ok());
+        assert!(filter.resolve(&url, &by_dns).await.is_ok());
+    }
+
+    /// Serves one answer to each caller; the address it is at, and what was asked.
+    async fn server(answer: String) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let mut head = vec![0; 8192];
+                let n = socket.read(&mut head).await.unwrap_or_default();
+                let head = String::from_utf8_lossy(&head[..n]).into_owned();
+                heard.lock().unwrap().push(head);
+                let _ = socket.write_all(answer.as_bytes()).await;
+            }
+        });
+        (address, asked)
+    }
+
+    /// A name whose owner answers each question differently, harmless first.
+    #[tokio::test]
+    async fn ossa_2026_004_a_name_is_asked_for_once_and_what_was_checked_is_connected_to() {
+        const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndata";
+        let (address, asked) = server(OK.into()).await;
+        let mut filter = WebFilter {
+            allowed_hosts: words(&["rebound.invalid", "127.0.0.1"]),
+            ..WebFilter::default()
+        };
+        let questions = AtomicUsize::new(0);
+        let answers = |_: &str, port: u16| -> BoxFuture<'static, _> {
+            let first = questions.fetch_add(1, Ordering::SeqCst) == 0;
+            let ip = if first {
+                [127, 0, 0, 1]
+            } else {
+                [127, 0, 0, 2]
+            };
+            Box::pin(async move { Ok(vec![SocketAddr::from((ip, port))]) })
+        };
+        let uri = format!("http://rebound.invalid:{}/image", address.port());
+        let body = fetch_by(&answers, &uri, &filter).await.unwrap();
+        assert_eq!(&body.collect(99).await.unwrap()[..], b"data");
+        assert_eq!(questions.load(Ordering::SeqCst), 1);
+        assert!(asked.lock().unwrap()[0].contains("rebound.invalid"));
+        // The second question is another fetch's, and is judged anew.
+        let no = fetch_by(&answers, &uri, &filter).await.err().unwrap();
+        assert!(no.message().contains("127.0.0.2"), "{}", no.message());
+        // One harmless address does not cover for the rest.
+        let both = |_: &str, port: u16| -> BoxFuture<'static, _> {
+            let ips = [[127, 0, 0, 1], [169, 254, 169, 254]];
+            Box::pin(async move { Ok(ips.map(|ip| SocketAddr::from((ip, port))).to_vec()) })
+        };
+        let no = fetch_by(&both, &uri, &filter).await.err().unwrap();
+        assert!(no.message().contains("169.254.169.254"), "{}", no.message());
+        assert_eq!(asked.lock().unwrap().len(), 1, "nobody was connected to");
+
+        // A redirection asks again, and what it finds is judged like the first.
+        let to = format!("HTTP/1.1 302 Found\r\nLocation: {uri}\r\nConnection: close\r\n\r\n");
+        let (address, asked) = server(to).await;
+        filter.allowed_hosts.push("other.invalid".into());
+        questions.store(0, Ordering::SeqCst);
+        let uri = format!("http://other.invalid:{}/", address.port());
+        let no = fetch_by(&answers, &uri, &filter).await.err().unwrap();
+        assert!(no.message().contains("127.0.0.2"), "{}", no.message());
+        assert_eq!(questions.load(Ordering::SeqCst), 2);
+        assert_eq!(asked.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn redirections_end() {
+        let to = "HTTP/1.1 302 Found\r\nLocation: /again\r\nConnection: close\r\n\r\n";
+        let (address, asked) = server(to.into()).await;
+        let filter = WebFilter {
+            allowed_hosts: words(&["127.0.0.1"]),
+            ..WebFilter::default()
+        };
+        let no = fetch(&format!("http://{address}/"), &filter).await;
+        assert!(no.err().unwrap().message().contains("too many"));
+        assert_eq!(asked.lock().unwrap().len(), MOST_REDIRECTS + 1);
     }
 }
