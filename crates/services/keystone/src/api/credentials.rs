@@ -7,7 +7,7 @@ use crate::api::list::{By, Filter, collection, filters};
 use crate::api::{base_url, one, self_link};
 use crate::db::credentials::{self, CredentialRow};
 use crate::db::{Extra, duplicate_id, missing};
-use crate::policy::{Target, enforce};
+use crate::policy::{Target, enforce, wording};
 use crate::token::cache::Validated;
 use crate::token::fernet;
 use crate::token::payload::Scope;
@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 const FILTERS: &[Filter] = &[("user_id", By::Text("user_id")), ("type", By::Text("type"))];
 pub(crate) const EC2: &str = "ec2";
+/// Secrets of passcodes: who has one is the whole user.
+const TOTP: &str = "totp";
 /// What an EC2 blob says about where it came from: whoever could change it could borrow another's powers.
 const ORIGINS: &[&str] = &["trust_id", "app_cred_id", "access_token_id", "access_id"];
 
@@ -29,7 +31,7 @@ pub(crate) fn seal(keystone: &Keystone, blob: &str) -> Result<String> {
     let primary = keys
         .first()
         .ok_or_else(|| Error::internal("no credential keys"))?;
-    Ok(primary.seal(blob.as_bytes(), seconds))
+    Ok(primary.seal_padded(blob.as_bytes(), seconds))
 }
 
 pub(crate) fn open(keystone: &Keystone, c: &CredentialRow) -> Result<String> {
@@ -60,6 +62,42 @@ fn target_of(c: &CredentialRow) -> Target {
     target(&c.user_id, c.project_id.as_deref())
 }
 
+/// 403 for a delegated token and a credential of another project, or one that is worth more than the token: an EC2 pair
+/// that this delegation did not make, or the secret of passcodes.
+pub(crate) fn unless_beyond(
+    keystone: &Keystone,
+    token: &Validated,
+    what: &str,
+    c: &CredentialRow,
+) -> Result<()> {
+    if !token.claims.scope.is_delegated() {
+        return Ok(());
+    }
+    unless_elsewhere(token, what, c.project_id.as_deref())?;
+    unless_passcodes(token, what, &c.r#type)?;
+    if c.r#type.eq_ignore_ascii_case(EC2) {
+        let blob = ec2_blob(&open(keystone, c)?)?;
+        let made_by =
+            |(key, id): (&str, String)| blob.get(key).and_then(Value::as_str) == Some(&id);
+        if !origin(token).is_some_and(made_by) {
+            return Err(Error::forbidden(wording(&format!(
+                "{what} was not made with the delegated token"
+            ))));
+        }
+    }
+    Ok(())
+}
+
+/// 403 for delegated tokens of any kind and the secret of passcodes: with it the user would be theirs.
+fn unless_passcodes(token: &Validated, what: &str, kind: &str) -> Result<()> {
+    match token.claims.scope.is_delegated() && kind.eq_ignore_ascii_case(TOTP) {
+        true => Err(Error::forbidden(wording(&format!(
+            "{what} of type totp is not for delegated tokens"
+        )))),
+        false => Ok(()),
+    }
+}
+
 /// The credential in the path, if the caller may do `rule` to it; that there is none is only told to those who may.
 async fn permitted(keystone: &Arc<Keystone>, req: &Req, rule: &str) -> Result<CredentialRow> {
     let id = req.param("credential_id").to_string();
@@ -70,7 +108,7 @@ async fn permitted(keystone: &Arc<Keystone>, req: &Req, rule: &str) -> Result<Cr
     enforce(req, rule, found.as_ref().map(target_of).unwrap_or_default())?;
     let row = found.ok_or_else(|| missing("credential", req.param("credential_id")))?;
     let token = own_token(keystone, req).await?;
-    unless_elsewhere(&token, "Credential", row.project_id.as_deref())?;
+    unless_beyond(keystone, &token, "Credential", &row)?;
     Ok(row)
 }
 
@@ -138,7 +176,7 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let views = rows
         .iter()
         .filter(|c| enforce(&req, "identity:get_credential", target_of(c)).is_ok())
-        .filter(|c| unless_elsewhere(&token, "Credential", c.project_id.as_deref()).is_ok())
+        .filter(|c| unless_beyond(&keystone, &token, "Credential", c).is_ok())
         .map(|c| Ok(view(&base, c, &open(&keystone, c)?)))
         .collect::<Result<Vec<_>>>()?;
     collection(&base, &req, "credentials", views, None)
@@ -173,6 +211,7 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         unless_restricted(&token, "credentials")?;
     }
     unless_elsewhere(&token, "Credential", project_id.as_deref())?;
+    unless_passcodes(&token, "Credential", &kind)?;
     let (id, blob) = match is_ec2 {
         true => new_ec2(&blob, &token)?,
         false => (new_hex_id(), blob),

@@ -1,7 +1,7 @@
 //! `/v3/users/{user_id}/credentials/OS-EC2`: pairs of access key and secret, kept as credentials of type `ec2`.
 
 use crate::Keystone;
-use crate::api::credentials::{EC2, ec2_id, open, origin, seal};
+use crate::api::credentials::{EC2, ec2_id, open, origin, seal, unless_beyond};
 use crate::api::delegation::{own_token, unless_elsewhere, unless_restricted};
 use crate::api::fields::expecting;
 use crate::api::list::collection;
@@ -63,7 +63,7 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let base = base_url(&keystone, &req);
     let views = rows
         .iter()
-        .filter(|row| unless_elsewhere(&token, WHAT, row.project_id.as_deref()).is_ok())
+        .filter(|row| unless_beyond(&keystone, &token, WHAT, row).is_ok())
         .map(|row| Ok(view(&base, row, &blob(&keystone, row)?)))
         .collect::<Result<_>>()?;
     collection(&base, &req, "credentials", views, None)
@@ -124,7 +124,7 @@ async fn permitted(keystone: &Arc<Keystone>, req: &Req, rule: &str) -> Result<Cr
     let row = found.ok_or_else(|| missing("credential", access))?;
     enforce(req, rule, target(&row.user_id))?;
     let token = own_token(keystone, req).await?;
-    unless_elsewhere(&token, WHAT, row.project_id.as_deref())?;
+    unless_beyond(keystone, &token, WHAT, &row)?;
     Ok(row)
 }
 

@@ -281,3 +281,48 @@ impl Cloud {
 pub fn by_id(user: &str, password: &str) -> Value {
     json!({"methods": ["password"], "password": {"user": {"id": user, "password": password}}})
 }
+
+/// Ann holds a role on a project and has a token for it.
+pub struct Story {
+    pub cloud: Cloud,
+    pub admin: String,
+    pub ann: String,
+    pub project: String,
+    pub token: String,
+}
+
+impl Story {
+    pub async fn of(role: &str) -> Story {
+        Story::with(conf(), role).await
+    }
+
+    pub async fn with(conf: Conf, role: &str) -> Story {
+        let cloud = Cloud::with(conf).await;
+        let admin = cloud.admin().await;
+        let ann = cloud.user(&admin, "ann", "default").await;
+        let project = cloud.project(&admin, "p", "default").await;
+        let (place, actor) = (format!("projects/{project}"), format!("users/{ann}"));
+        cloud.grant(&admin, &place, &actor, role).await;
+        let scope = json!({"project": {"id": project}});
+        let token = cloud.auth(by_id(&ann, "pw"), scope).await.token();
+        Story {
+            cloud,
+            admin,
+            ann,
+            project,
+            token,
+        }
+    }
+
+    /// A proof by an application credential of Ann's.
+    pub async fn app_cred(&self, body: Value) -> Value {
+        let path = format!("/v3/users/{}/application_credentials", self.ann);
+        let body = json!({"application_credential": body});
+        let made = self.cloud.call(&self.token, "POST", &path, body).await;
+        let made = made.expect(201).body["application_credential"].clone();
+        json!({
+            "methods": ["application_credential"],
+            "application_credential": {"id": made["id"], "secret": made["secret"]},
+        })
+    }
+}

@@ -6,6 +6,7 @@ mod catalog;
 mod cloud;
 mod compliance;
 mod credentials;
+mod delegation;
 mod domain_configs;
 mod ec2;
 mod endpoints;
