@@ -150,12 +150,7 @@ pub(crate) async fn list_endpoints_of_group(keystone: Arc<Keystone>, req: Req) -
             endpoint_filters::endpoints(tx, |e| group.has(e))
         })
         .await?;
-    let base = base_url(&keystone, &req);
-    let views = rows
-        .iter()
-        .map(|e| endpoint_views::view(&base, e))
-        .collect();
-    collection(&base, &req, "endpoints", views, None)
+    endpoint_views::listed(&keystone, &req, &rows)
 }
 
 async fn projects_that(
@@ -218,12 +213,7 @@ pub(crate) async fn list_endpoints_of_project(keystone: Arc<Keystone>, req: Req)
             }
         })
         .await?;
-    let base = base_url(&keystone, &req);
-    let views = rows
-        .iter()
-        .map(|e| endpoint_views::view(&base, e))
-        .collect();
-    collection(&base, &req, "endpoints", views, None)
+    endpoint_views::listed(&keystone, &req, &rows)
 }
 
 /// `GET …/projects/{project_id}/endpoint_groups`

@@ -47,14 +47,14 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         .db
         .read(move |tx| tx.select_sorted::<EndpointRow>(cond.clone(), &[("id", Dir::Asc)], None))
         .await?;
-    let base = base_url(&keystone, &req);
-    collection(
-        &base,
-        &req,
-        "endpoints",
-        rows.iter().map(|e| view(&base, e)).collect(),
-        None,
-    )
+    listed(&keystone, &req, &rows)
+}
+
+/// The list of these endpoints.
+pub(crate) fn listed(keystone: &Keystone, req: &Req, rows: &[EndpointRow]) -> Result<Reply> {
+    let base = base_url(keystone, req);
+    let views = rows.iter().map(|e| view(&base, e)).collect();
+    collection(&base, req, "endpoints", views, None)
 }
 
 /// `GET /v3/endpoints/{endpoint_id}`

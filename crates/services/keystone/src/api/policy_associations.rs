@@ -3,7 +3,6 @@
 //! One set of handlers serves all three kinds of path; the names in the path say which it is.
 
 use crate::Keystone;
-use crate::api::list::collection;
 use crate::api::{base_url, endpoints as endpoint_views, one, policies as policy_views};
 use crate::db::policies;
 use crate::db::policy_associations::{self, PolicyAssociationRow};
@@ -109,12 +108,7 @@ pub(crate) async fn list_endpoints(keystone: Arc<Keystone>, req: Req) -> Result<
             policy_associations::endpoints_of(tx, &id)
         })
         .await?;
-    let base = base_url(&keystone, &req);
-    let views = rows
-        .iter()
-        .map(|e| endpoint_views::view(&base, e))
-        .collect();
-    collection(&base, &req, "endpoints", views, None)
+    endpoint_views::listed(&keystone, &req, &rows)
 }
 
 /// `GET /v3/endpoints/{endpoint_id}/OS-ENDPOINT-POLICY/policy`
