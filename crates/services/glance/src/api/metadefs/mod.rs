@@ -9,42 +9,51 @@ pub mod tags;
 use crate::Glance;
 use crate::db::metadefs::{NamespaceRow, get, get_for_update};
 use base::{Error, Kind, Page, Paging, Result};
+use oslo_context::RequestContext;
 use oslo_db::{Table, Tx, all, eq, is_duplicate};
 use oslo_http::{PagingRules, Req, parse_paging};
 use std::sync::Arc;
 
-/// Reads within a namespace that the caller may see, once `rule` allows it.
+type Find = fn(&mut Tx, &RequestContext, &str) -> Result<NamespaceRow>;
+
+/// What is done within a namespace that the caller may see, once `rule` allows it.
+fn permitted<T: 'static, W>(
+    req: &Req,
+    rule: &'static str,
+    find: Find,
+    work: W,
+) -> impl Fn(&mut Tx) -> Result<T> + Send + Sync + 'static + use<T, W>
+where
+    W: Fn(&mut Tx, &NamespaceRow) -> Result<T> + Send + Sync + 'static,
+{
+    let (ctx, policy) = (Arc::clone(&req.ctx), Arc::clone(req.policy()));
+    let name = req.param("namespace").to_string();
+    move |tx: &mut Tx| {
+        let namespace = find(tx, &ctx, &name)?;
+        policy.enforce(rule, &ctx, &namespace.target())?;
+        work(tx, &namespace)
+    }
+}
+
+/// Reads within a namespace.
 async fn read<T: Send + 'static>(
     glance: &Glance,
     req: &Req,
     rule: &'static str,
     work: impl Fn(&mut Tx, &NamespaceRow) -> Result<T> + Send + Sync + 'static,
 ) -> Result<T> {
-    let (ctx, policy) = (Arc::clone(&req.ctx), Arc::clone(req.policy()));
-    let name = req.param("namespace").to_string();
-    let read = move |tx: &mut Tx| {
-        let namespace = get(tx, &ctx, &name)?;
-        policy.enforce(rule, &ctx, &namespace.target())?;
-        work(tx, &namespace)
-    };
-    glance.db.read(read).await
+    glance.db.read(permitted(req, rule, get, work)).await
 }
 
-/// Changes something within a namespace that the caller may see, once `rule` allows it; nobody else changes it meanwhile.
+/// Changes something within a namespace; nobody else changes it meanwhile.
 async fn write<T: Send + 'static>(
     glance: &Glance,
     req: &Req,
     rule: &'static str,
     work: impl Fn(&mut Tx, &NamespaceRow) -> Result<T> + Send + Sync + 'static,
 ) -> Result<T> {
-    let (ctx, policy) = (Arc::clone(&req.ctx), Arc::clone(req.policy()));
-    let name = req.param("namespace").to_string();
-    let write = move |tx: &mut Tx| {
-        let namespace = get_for_update(tx, &ctx, &name)?;
-        policy.enforce(rule, &ctx, &namespace.target())?;
-        work(tx, &namespace)
-    };
-    glance.db.write(write).await
+    let work = permitted(req, rule, get_for_update, work);
+    glance.db.write(work).await
 }
 
 /// A taken name as a 409 in upstream's words.
