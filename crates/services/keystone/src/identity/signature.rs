@@ -87,11 +87,18 @@ impl Signed {
         }
     }
 
-    /// When it was signed, if the signature says so. Of the two ways to say it only the one counts that is signed.
+    fn is_v2(&self) -> bool {
+        self.params
+            .get("SignatureVersion")
+            .is_some_and(|v| v == "2")
+    }
+
+    /// When it was signed, if the signature says so. Of the two ways to say it only the one counts that is signed,
+    /// which is that of the version by which [`Signed::verify`] judges.
     pub(crate) fn time(&self) -> Result<Option<Timestamp>> {
-        let text = match self.is_v4() {
-            true => self.date(),
-            false => self.params.get("Timestamp").map(String::as_str),
+        let text = match self.is_v2() {
+            true => self.params.get("Timestamp").map(String::as_str),
+            false => self.date(),
         };
         let Some(text) = text else { return Ok(None) };
         match parse_time(text) {
@@ -102,14 +109,12 @@ impl Signed {
 
     /// 401 unless this secret signed the request.
     pub(crate) fn verify(&self, secret: &str) -> Result<()> {
-        let version = self.params.get("SignatureVersion").map(String::as_str);
-        let good = match version {
-            Some("2") => {
+        let good = match self.is_v2() {
+            true => {
                 self.verify_params(secret, &self.host) || self.verify_params_without_port(secret)
             }
-            _ if self.is_v4() => self.verify_request(secret).unwrap_or(false),
             // Versions 0 and 1 leave open what was signed.
-            _ => false,
+            false => self.is_v4() && self.verify_request(secret).unwrap_or(false),
         };
         if good { Ok(()) } else { Err(invalid()) }
     }

@@ -221,9 +221,9 @@ async fn is_its_users_own() {
     );
 }
 
-/// OSSA-2026-005, and what upstream refuses beside it.
+/// Neither EC2 pairs, nor what upstream refuses beside them.
 #[tokio::test]
-async fn a_restricted_one_makes_nothing_that_outlives_it() {
+async fn ossa_2026_005_a_restricted_one_makes_nothing_that_outlives_it() {
     let story = story().await;
     let Story { cloud, .. } = &story;
     let made = story.create(&story.token, json!({"name": "a"})).await;
@@ -299,6 +299,35 @@ async fn a_restricted_one_makes_nothing_that_outlives_it() {
         .call(&free, "POST", "/v3/credentials", elsewhere)
         .await
         .expect(403);
+}
+
+/// An EC2 pair that an application credential makes is for its project and no other of its user's.
+#[tokio::test]
+async fn cve_2026_43001_a_pair_stays_in_the_project_of_its_credential() {
+    let story = story().await;
+    let Story { cloud, admin, .. } = &story;
+    let other = cloud.project(admin, "q", "default").await;
+    let (place, actor) = (format!("projects/{other}"), format!("users/{}", story.ann));
+    cloud.grant(admin, &place, &actor, "manager").await;
+    let free = json!({"name": "free", "unrestricted": true});
+    let made = story.create(&story.token, free).await.expect(201);
+    let token = cloud.auth(by(&made), Value::Null).await.expect(201).token();
+    let ec2 = format!("/v3/users/{}/credentials/OS-EC2", story.ann);
+    for (project, status) in [(&other, 403), (&story.project, 201)] {
+        let tenant = json!({"tenant_id": project});
+        cloud
+            .call(&token, "POST", &ec2, tenant)
+            .await
+            .expect(status);
+        let blob = json!({"access": project, "secret": "s"}).to_string();
+        let body =
+            json!({"type": "ec2", "blob": blob, "user_id": story.ann, "project_id": project});
+        let body = json!({"credential": body});
+        cloud
+            .call(&token, "POST", "/v3/credentials", body)
+            .await
+            .expect(status);
+    }
 }
 
 #[tokio::test]

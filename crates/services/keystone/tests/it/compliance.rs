@@ -58,7 +58,44 @@ impl Story {
     }
 }
 
-/// Nothing that a locked account answers differs from what a wrong password is answered (OSSA-2021-003).
+/// Whoever guesses learns from a locked account neither its id nor that it is there.
+#[tokio::test]
+async fn ossa_2021_003_a_locked_account_answers_as_nobody_does() {
+    let story = story(|c| c.security_compliance.lockout_failure_attempts = Some(3)).await;
+    let cloud = &story.cloud;
+    for _ in 0..3 {
+        story.login("wrong").await.expect(401);
+    }
+    let nobody = cloud.login("nobody", "pw", Value::Null).await;
+    let nobody = nobody.expect(401);
+    let names = |answer: &Answer| {
+        let mut names: Vec<String> = answer.headers.keys().map(|n| n.to_string()).collect();
+        names.sort();
+        names
+    };
+    for password in ["pw", "wrong", ""] {
+        for locked in [
+            story.login(password).await,
+            cloud.login("ann", password, Value::Null).await,
+        ] {
+            assert_eq!(locked.status, 401);
+            assert_eq!(locked.body, nobody.body);
+            assert_eq!(names(&locked), names(&nobody));
+        }
+    }
+    let change =
+        |original: &str| json!({"user": {"original_password": original, "password": "new"}});
+    let path = |id: &str| format!("/v3/users/{id}/password");
+    let nobody = cloud.call("", "POST", &path("nobody"), change("pw")).await;
+    for original in ["pw", "wrong"] {
+        let locked = cloud
+            .call("", "POST", &path(&story.ann), change(original))
+            .await;
+        assert_eq!(locked.status, 401);
+        assert_eq!(locked.body, nobody.body);
+    }
+}
+
 #[tokio::test]
 async fn accounts_lock_for_a_while() {
     let story = story(|c| c.security_compliance.lockout_failure_attempts = Some(3)).await;

@@ -180,3 +180,100 @@ async fn credentials_are_their_owners_alone() {
     let list = cloud.get(&admin, "/v3/credentials").await.expect(200);
     assert_eq!(list.body["credentials"], json!([]));
 }
+
+/// However the list is asked for, nobody but an administrator is shown another's secrets.
+#[tokio::test]
+async fn ossa_2019_006_nobody_lists_the_credentials_of_others() {
+    let cloud = Cloud::new().await;
+    let admin = cloud.admin().await;
+    let project = cloud.project(&admin, "p", "default").await;
+    let (ann, ann_token) = member(&cloud, &admin, "ann", &project).await;
+    let (bob, _) = member(&cloud, &admin, "bob", &project).await;
+    let actor = format!("users/{bob}");
+    for (place, role) in [
+        (format!("projects/{project}"), "manager"),
+        ("domains/default".to_string(), "manager"),
+    ] {
+        cloud.grant(&admin, &place, &actor, role).await;
+    }
+    for kind in ["ec2", "totp", "cert"] {
+        let blob = json!({"access": kind, "secret": "hush"}).to_string();
+        let credential = json!({"type": kind, "blob": blob, "user_id": ann, "project_id": project});
+        cloud
+            .make(&ann_token, "/v3/credentials", "credential", credential)
+            .await;
+    }
+    let all = cloud.get(&ann_token, "/v3/credentials").await.expect(200);
+    assert_eq!(all.column("credentials", "id").len(), 3);
+    for scope in [
+        json!({"project": {"id": project}}),
+        json!({"domain": {"id": "default"}}),
+        json!("unscoped"),
+    ] {
+        let login = cloud.auth(by_id(&bob, "pw"), scope.clone()).await;
+        let token = login.expect(201).token();
+        for query in [
+            String::new(),
+            "?type=ec2".into(),
+            "?type=totp".into(),
+            "?user_id=".into(),
+            format!("?user_id={ann}"),
+            format!("?user_id={ann}&user_id={bob}"),
+            format!("?user_id={ann}&type=ec2"),
+        ] {
+            let list = cloud.get(&token, &format!("/v3/credentials{query}")).await;
+            assert!(matches!(list.status, 200 | 403), "{scope} {query}");
+            assert!(
+                !list.body.to_string().contains("hush"),
+                "{scope} {query}: {}",
+                list.body
+            );
+        }
+    }
+}
+
+/// Whose an EC2 pair is, for which project, and what it was delegated by: none of it is changed, or claimed, by its user.
+#[tokio::test]
+async fn ossa_2020_004_a_pair_does_not_change_hands() {
+    let cloud = Cloud::new().await;
+    let admin = cloud.admin().await;
+    let project = cloud.project(&admin, "p", "default").await;
+    let other = cloud.project(&admin, "q", "default").await;
+    let (ann, token) = member(&cloud, &admin, "ann", &project).await;
+    let (bob, _) = member(&cloud, &admin, "bob", &project).await;
+    let blob = json!({"access": "a", "secret": "s"});
+    let credential =
+        json!({"type": "ec2", "blob": blob.to_string(), "user_id": ann, "project_id": project});
+    let id = cloud
+        .make(&token, "/v3/credentials", "credential", credential.clone())
+        .await;
+    let path = format!("/v3/credentials/{id}");
+    let before = cloud.get(&token, &path).await.expect(200);
+    for (name, value) in [
+        ("user_id", &bob),
+        ("project_id", &other),
+        ("type", &"cert".to_string()),
+        ("id", &base::new_hex_id()),
+    ] {
+        for by in [&token, &admin] {
+            let change = json!({"credential": {name: value}});
+            cloud.call(by, "PATCH", &path, change).await.expect(400);
+        }
+    }
+    for origin in ["trust_id", "app_cred_id", "access_token_id", "access_id"] {
+        let mut forged = blob.clone();
+        forged[origin] = json!(base::new_hex_id());
+        let change = json!({"credential": {"blob": forged.to_string()}});
+        cloud.call(&token, "PATCH", &path, change).await.expect(400);
+        forged["access"] = json!("b");
+        let mut new = credential.clone();
+        new["blob"] = json!(forged.to_string());
+        let new = json!({"credential": new});
+        cloud
+            .call(&token, "POST", "/v3/credentials", new)
+            .await
+            .expect(400);
+    }
+    let after = cloud.get(&token, &path).await.expect(200);
+    assert_eq!(after.body, before.body);
+}

@@ -1,6 +1,6 @@
 //! What no client sends by accident: nothing may end in a 5xx, and nothing may leak.
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, by_id};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -73,19 +73,61 @@ async fn odd_bodies_and_paths_are_clean_errors() {
     }
 }
 
+/// Who somebody is, only a token says.
 #[tokio::test]
-async fn forged_headers_and_tokens_gain_nothing() {
+async fn ossa_2026_001_forged_identity_headers_gain_nothing() {
     let cloud = Cloud::new().await;
-    let forged = [
-        ("x-roles", "admin"),
-        ("x-user-id", "admin"),
-        ("x-is-admin", "true"),
-        ("x-identity-status", "Confirmed"),
-    ];
+    let admin = cloud.admin().await;
+    let ann = cloud.user(&admin, "ann", "default").await;
+    let project = cloud.project(&admin, "p", "default").await;
+    let place = format!("projects/{project}");
     cloud
-        .send("GET", "/v3/users", &forged, None)
-        .await
-        .expect(401);
+        .grant(&admin, &place, &format!("users/{ann}"), "member")
+        .await;
+    let scope = json!({"project": {"id": project}});
+    let token = cloud.auth(by_id(&ann, "pw"), scope).await.token();
+    let admin_id = cloud.ids.admin_user_id.as_str();
+    let forged = [
+        ("x-domain-id", "default"),
+        ("x-identity-status", "Confirmed"),
+        ("x-is-admin", "true"),
+        ("x-is-admin-project", "True"),
+        ("x-project-id", cloud.ids.admin_project_id.as_str()),
+        ("x-role", "admin"),
+        ("x-roles", "admin,service"),
+        ("x-service-identity-status", "Confirmed"),
+        ("x-service-roles", "admin,service"),
+        ("x-system-scope", "all"),
+        ("x-tenant-id", cloud.ids.admin_project_id.as_str()),
+        ("x-user", "admin"),
+        ("x-user-id", admin_id),
+        ("remote_user", "admin"),
+        ("openstack-system-scope", "all"),
+    ];
+    let with = [&[("x-auth-token", token.as_str())], &forged[..]].concat();
+    let own = format!("/v3/users/{ann}");
+    for (method, path, status) in [
+        ("GET", "/v3/users", 403),
+        ("GET", "/v3/credentials", 200),
+        ("GET", &format!("/v3/users/{admin_id}"), 403),
+        ("DELETE", &own, 403),
+        ("POST", "/v3/ec2tokens", 403),
+    ] {
+        cloud.send(method, path, &forged, None).await.expect(401);
+        let asked = cloud.send(method, path, &with, None).await;
+        assert_eq!(asked.status, status, "{method} {path}: {}", asked.body);
+    }
+    let with = [&with[..], &[("x-subject-token", token.as_str())]].concat();
+    let told = cloud.send("GET", "/v3/auth/tokens", &with, None).await;
+    let told = told.expect(200).body["token"].clone();
+    assert_eq!(told["user"]["id"], ann);
+    assert_eq!(told["project"]["id"], project);
+    cloud.get(&admin, &own).await.expect(200);
+}
+
+#[tokio::test]
+async fn forged_tokens_gain_nothing() {
+    let cloud = Cloud::new().await;
     let admin = cloud.admin().await;
     let mut flipped = admin.clone().into_bytes();
     let middle = flipped.len() / 2;
@@ -101,4 +143,71 @@ async fn forged_headers_and_tokens_gain_nothing() {
         .call(&admin, "PUT", "/v3/users", Value::Null)
         .await
         .expect(405);
+}
+
+/// As deep as a stack, as long as a mebibyte, or of a million parts: refused at the door, before and after the login.
+#[tokio::test]
+async fn deep_and_huge_bodies_are_refused() {
+    let cloud = Cloud::new().await;
+    let admin = cloud.admin().await;
+    const DEEP: usize = 200_000;
+    let lists = format!("{}{}", "[".repeat(DEEP), "]".repeat(DEEP));
+    let objects = format!("{}1{}", "{\"user\":".repeat(DEEP / 2), "}".repeat(DEEP / 2));
+    let inside = format!("{{\"user\": {{\"name\": \"x\", \"extra\": {lists}}}}}");
+    let login = format!("{{\"auth\": {{\"identity\": {{\"methods\": {lists}}}}}}}");
+    let open = "[".repeat(DEEP);
+    let many = format!(
+        "{{\"auth\": {{\"identity\": {{\"methods\": [{}\"x\"]}}}}}}",
+        "\"token\",".repeat(100_000)
+    );
+    let huge = format!("{{\"user\": {{\"name\": \"{}\"}}}}", "x".repeat(1 << 20));
+    let json = ("content-type", "application/json");
+    for (method, path) in [
+        ("POST", "/v3/auth/tokens"),
+        ("POST", "/v3/users"),
+        ("PATCH", "/v3/users/nothing"),
+        ("POST", "/v3/credentials"),
+        ("POST", "/v3/OS-OAUTH2/token"),
+    ] {
+        for (body, name) in [
+            (&lists, "lists"),
+            (&objects, "objects"),
+            (&inside, "inside"),
+            (&login, "login"),
+            (&open, "open"),
+            (&many, "many"),
+            (&huge, "huge"),
+        ] {
+            let headers = [json, ("x-auth-token", admin.as_str())];
+            let body = Some(body.clone().into_bytes());
+            let answer = cloud.send(method, path, &headers, body).await;
+            let fine = match name {
+                "huge" => answer.status == 413,
+                _ => (400..500).contains(&answer.status),
+            };
+            assert!(fine, "{method} {path} {name}: {}", answer.status);
+        }
+    }
+    // JSON inside JSON, and a password that is longer than anybody's.
+    let blob = json!({"credential": {"type": "ec2", "blob": lists, "user_id": cloud.ids.admin_user_id,
+        "project_id": cloud.ids.admin_project_id}});
+    cloud
+        .call(&admin, "POST", "/v3/credentials", blob)
+        .await
+        .expect(400);
+    let long = cloud
+        .login("admin", &"x".repeat(900_000), Value::Null)
+        .await;
+    long.expect(401);
+
+    // What is taken can be shown again.
+    let mut deep = json!("end");
+    for _ in 0..100 {
+        deep = json!([deep]);
+    }
+    let body = json!({"name": "deep", "domain_id": "default", "extra": deep});
+    let id = cloud.make(&admin, "/v3/users", "user", body).await;
+    let shown = cloud.get(&admin, &format!("/v3/users/{id}")).await;
+    assert_eq!(shown.expect(200).body["user"]["extra"], deep);
+    cloud.get(&admin, "/v3/users").await.expect(200);
 }

@@ -1,6 +1,6 @@
 //! Every way in which a token ends before its time.
 
-use crate::cloud::{Cloud, by_id, by_token};
+use crate::cloud::{Answer, Cloud, by_id, by_token};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -66,6 +66,59 @@ async fn by_its_holder() {
     cloud.check_as(&admin, &token).await.expect(404);
     cloud.check(&other).await.expect(200);
     cloud.auth(by_token(&token), Value::Null).await.expect(404);
+}
+
+/// A token made of a token has an id of its own and the chain's, so it can be ended alone, and ends with all others.
+#[tokio::test]
+async fn ossa_2016_008_a_rescoped_token_escapes_no_revocation() {
+    let story = story().await;
+    let (cloud, admin) = (&story.cloud, &story.admin);
+    let scope = json!({"project": {"id": story.project}});
+    let login = by_id(&story.ann, "pw");
+    let first = cloud.auth(login, json!("unscoped")).await.expect(201);
+    let again = async |token: &str| {
+        let made = cloud.auth(by_token(token), scope.clone()).await;
+        made.expect(201)
+    };
+    let second = again(&first.token()).await;
+    let third = again(&second.token()).await;
+    let ids = |answer: &Answer| -> Vec<String> {
+        let ids = answer.body["token"]["audit_ids"].as_array().unwrap();
+        ids.iter().map(|id| id.as_str().unwrap().into()).collect()
+    };
+    let root = ids(&first);
+    assert_eq!(root.len(), 1, "a first token's chain is itself");
+    let mut own = root.clone();
+    for made in [&second, &third] {
+        let told = cloud.check(&made.token()).await.expect(200);
+        assert_eq!(
+            ids(&told),
+            ids(made),
+            "a token tells of itself what its maker said"
+        );
+        assert_eq!(ids(made)[1..], root);
+        assert!(!own.contains(&ids(made)[0]), "an id of its own");
+        own.push(ids(made)[0].clone());
+    }
+
+    cloud.revoke(&third.token()).await;
+    cloud.check(&third.token()).await.expect(401);
+    let made = cloud.auth(by_token(&third.token()), scope.clone()).await;
+    made.expect(404);
+    cloud.check(&second.token()).await.expect(200);
+    let events = cloud.get(admin, "/v3/OS-REVOKE/events").await.expect(200);
+    assert_eq!(events.column("events", "audit_id"), [own[2].clone()]);
+
+    // What ends the user's tokens ends those that were made of them.
+    let fourth = again(&second.token()).await;
+    let path = format!("/v3/users/{}/password", story.ann);
+    let change = json!({"user": {"original_password": "pw", "password": "new"}});
+    cloud.call("", "POST", &path, change).await.expect(204);
+    for token in [&first, &second, &fourth] {
+        cloud.check(&token.token()).await.expect(401);
+        let made = cloud.auth(by_token(&token.token()), scope.clone()).await;
+        made.expect(404);
+    }
 }
 
 #[tokio::test]

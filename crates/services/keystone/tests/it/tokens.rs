@@ -133,8 +133,9 @@ async fn failures_say_one_thing() {
     }
 }
 
+/// However often a token is changed for another one, the last ends with the first.
 #[tokio::test]
-async fn rescoping_keeps_the_end_and_the_chain() {
+async fn ossa_2012_019_a_chain_of_tokens_ends_with_its_first() {
     let cloud = Cloud::new().await;
     let first = cloud
         .login("admin", "secret", json!("unscoped"))
@@ -149,12 +150,18 @@ async fn rescoping_keeps_the_end_and_the_chain() {
         .auth(by_token(&second.token()), json!({"system": {"all": true}}))
         .await
         .expect(201);
+    let last = third.token();
     let (first, third) = (&first.body["token"], &third.body["token"]);
     assert_eq!(third["expires_at"], first["expires_at"]);
     assert_ne!(third["issued_at"], first["issued_at"]);
     assert_eq!(third["methods"], json!(["password", "token"]));
     assert_eq!(third["audit_ids"][1], first["audit_ids"][0]);
     assert_eq!(third["audit_ids"].as_array().unwrap().len(), 2);
+    cloud.clock.advance(Duration::from_secs(86_399 - 600));
+    cloud.check(&last).await.expect(200);
+    cloud.clock.advance(Duration::from_secs(1));
+    cloud.check(&last).await.expect(401);
+    cloud.auth(by_token(&last), Value::Null).await.expect(404);
 }
 
 #[tokio::test]
