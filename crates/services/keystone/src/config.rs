@@ -55,13 +55,37 @@ oslo_config::section! {
     }
 }
 
+base::str_enum! {
+    /// What makes a password unreadable.
+    pub enum HashAlgorithm {
+        /// Looks at the first 72 bytes of a password.
+        Bcrypt = "bcrypt",
+        /// bcrypt of a hash, so of all bytes.
+        BcryptSha256 = "bcrypt_sha256",
+        /// Takes memory too.
+        Scrypt = "scrypt",
+        /// What upstream took before.
+        Pbkdf2Sha512 = "pbkdf2_sha512",
+    }
+}
+oslo_config::choice!(HashAlgorithm);
+
 oslo_config::section! {
     /// Users and their passwords.
     pub struct IdentityConf in "identity" {
         /// The domain of callers who name none.
         pub default_domain_id: String = "default".to_string(),
-        /// bcrypt's cost: each step doubles the time. 12 if not set; 4 is the least.
+        /// How new passwords are hashed. Those that were hashed otherwise stay good.
+        pub password_hash_algorithm: HashAlgorithm = HashAlgorithm::Bcrypt,
+        /// The cost of it. bcrypt and bcrypt_sha256: 4 to 18, 12 if not set; scrypt: 1 to 18, 16 if not set; each step
+        /// doubles the time, and scrypt's memory. pbkdf2_sha512: 60000 if not set.
         pub password_hash_rounds: Option<u32> = None,
+        /// Random bytes in a hash of scrypt or pbkdf2_sha512: up to 96, 16 if not set.
+        pub salt_bytesize: Option<u64> = None,
+        /// scrypt's block size, 8 if not set.
+        pub scrypt_block_size: Option<u32> = None,
+        /// scrypt's parallelism, 1 if not set.
+        pub scrypt_parallelism: Option<u32> = None,
         /// Longer passwords are refused; bytes.
         pub max_password_length: u64 = 4096,
         /// Passwords that are hashed at the same time.

@@ -1,20 +1,17 @@
-//! Passwords: bcrypt on threads of their own, a few at a time, and as slow for users who do not exist.
+//! Passwords: hashed on threads of their own, a few at a time, and as slow for users who do not exist.
 
 use crate::config::IdentityConf;
+use crate::identity::hashes::{self, Recipe};
 use base::{Error, Result, Secret};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-const DEFAULT_ROUNDS: u32 = 12;
-/// bcrypt's least. A slow hash protects what people choose; the cloud's own passwords are long random strings that
-/// nobody guesses at any speed, and each start of the cloud compares all of them.
-const RANDOM_ROUNDS: u32 = 4;
-/// bcrypt looks at so many bytes; upstream cuts there too.
-const BCRYPT_MAX: usize = 72;
-
 /// Hashes and compares.
 pub(crate) struct Passwords {
-    rounds: u32,
+    recipe: Recipe,
+    /// A slow hash protects what people choose; the cloud's own passwords are long random strings that nobody guesses at
+    /// any speed, and each start of the cloud compares all of them.
+    random: Recipe,
     max_length: usize,
     /// What nobody's password hashes to, at the usual cost.
     nobody: String,
@@ -25,17 +22,13 @@ pub(crate) struct Passwords {
 
 impl Passwords {
     pub(crate) fn new(conf: &IdentityConf) -> Result<Passwords> {
-        let rounds = conf.password_hash_rounds.unwrap_or(DEFAULT_ROUNDS);
-        if !(4..=31).contains(&rounds) {
-            return Err(Error::bad_request(format!(
-                "[identity] password_hash_rounds is {rounds}, must be 4 to 31"
-            )));
-        }
+        let (recipe, random) = (Recipe::of(conf)?, Recipe::least());
         Ok(Passwords {
-            rounds,
             max_length: usize::try_from(conf.max_password_length).unwrap_or(usize::MAX),
-            nobody: nobody(rounds),
-            nobody_random: nobody(RANDOM_ROUNDS),
+            nobody: recipe.nobody(),
+            nobody_random: random.nobody(),
+            recipe,
+            random,
             workers: Arc::new(Semaphore::new(
                 usize::try_from(conf.password_hash_workers.max(1)).unwrap_or(1),
             )),
@@ -56,25 +49,24 @@ impl Passwords {
 
     /// The hash to keep.
     pub(crate) async fn hash(&self, password: &Secret) -> Result<String> {
-        self.hash_at(password, self.rounds).await
+        self.hash_by(password, &self.recipe).await
     }
 
     /// The hash to keep of a password that the cloud made up itself.
     pub(crate) async fn hash_random(&self, password: &Secret) -> Result<String> {
-        self.hash_at(password, RANDOM_ROUNDS).await
+        self.hash_by(password, &self.random).await
     }
 
-    async fn hash_at(&self, password: &Secret, rounds: u32) -> Result<String> {
+    async fn hash_by(&self, password: &Secret, recipe: &Recipe) -> Result<String> {
         if password.expose().len() > self.max_length {
             return Err(Error::forbidden(format!(
                 "The password length must be less than or equal to {}. The server could not comply with the request because the password is invalid.",
                 self.max_length
             )));
         }
-        let text = password.clone();
-        self.run(move || bcrypt::hash(cut(&text), rounds))
+        let (text, recipe) = (password.clone(), recipe.clone());
+        self.run(move || recipe.hash(text.expose().as_bytes()))
             .await?
-            .map_err(Error::internal)
     }
 
     /// Whether the password is the one behind `hash`. Without a hash the answer is no, after the usual time.
@@ -93,17 +85,13 @@ impl Passwords {
         let text = password.clone();
         let too_long = text.expose().len() > self.max_length;
         let same = self
-            .run(move || bcrypt::verify(cut(&text), &hash).unwrap_or(false))
+            .run(move || hashes::verify(text.expose().as_bytes(), &hash))
             .await?;
-        Ok(same && known && !too_long)
+        if same.is_none() {
+            tracing::warn!(
+                "a stored password is of an unknown kind, or asks for too much work to compare with: nobody logs in with it"
+            );
+        }
+        Ok(same == Some(true) && known && !too_long)
     }
-}
-
-fn nobody(rounds: u32) -> String {
-    format!("$2b${rounds:02}${}{}", ".".repeat(22), ".".repeat(31))
-}
-
-fn cut(password: &Secret) -> &[u8] {
-    let bytes = password.expose().as_bytes();
-    &bytes[..bytes.len().min(BCRYPT_MAX)]
 }

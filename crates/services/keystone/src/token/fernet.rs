@@ -86,6 +86,14 @@ impl Key {
         BASE64.encode(out)
     }
 
+    /// With the padding that other readers of Fernet insist on.
+    pub(crate) fn seal_padded(&self, payload: &[u8], seconds: u64) -> String {
+        let mut text = self.seal(payload, seconds);
+        let missing = text.len().next_multiple_of(4) - text.len();
+        text.extend(std::iter::repeat_n('=', missing));
+        text
+    }
+
     /// The payload and its time, if this key sealed it.
     fn open(&self, data: &[u8]) -> Option<(Vec<u8>, u64)> {
         let (body, tag) = data.split_at_checked(data.len().checked_sub(TAG)?)?;
