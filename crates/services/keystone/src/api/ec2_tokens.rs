@@ -4,7 +4,7 @@
 use crate::Keystone;
 use crate::api::{credentials, ec2, tokens, unauthorized};
 use crate::db::credentials::{self as rows, CredentialRow};
-use crate::db::{Extra, trusts};
+use crate::db::{Extra, trusts, users};
 use crate::identity::signature::{Signed, verify_s3};
 use crate::policy::{Target, enforce};
 use crate::token::cache::Validated;
@@ -86,10 +86,13 @@ async fn standing(
         };
         return Ok((trust.trustee_user_id, scope));
     }
-    let scope = match origin("app_cred_id") {
-        Some(id) => Scope::AppCred { id, project_id },
-        None if origin("access_token_id").is_some() => return Err(unauthorized()),
-        None => Scope::Project(project_id),
+    let scope = match (origin("app_cred_id"), origin("access_token_id")) {
+        (Some(id), _) => Scope::AppCred { id, project_id },
+        (None, Some(access_token_id)) => Scope::Oauth {
+            access_token_id,
+            project_id,
+        },
+        (None, None) => Scope::Project(project_id),
     };
     Ok((row.user_id.clone(), scope))
 }
@@ -101,6 +104,12 @@ async fn token_of(
 ) -> Result<(String, Arc<Validated>)> {
     keystone.catch_up().await?;
     let (user_id, scope) = standing(keystone, row, blob).await?;
+    let id = user_id.clone();
+    let user = keystone.db.read(move |tx| users::find(tx, &id)).await?;
+    let seen = user.map(|user| keystone.as_seen(user));
+    if !seen.is_some_and(|user| user.enabled) {
+        return Err(unauthorized());
+    }
     let proven = Proven {
         user_id,
         default_project_id: None,
@@ -109,6 +118,7 @@ async fn token_of(
         chain: None,
         bound: None,
         mfa_rules: vec![],
+        via: None,
     };
     keystone.grant(proven, scope).await
 }

@@ -11,7 +11,7 @@ use crate::token::issue::{Ask, DomainName, Issued, Named, NamedAppCred, Wanted};
 use crate::token::payload;
 use crate::token::receipts::Receipt;
 use crate::token::validate::enabled_user;
-use base::{Error, Result, Secret};
+use base::{Error, Result, Secret, Timestamp};
 use keystone_types::{ACCESS_RULES_HEADER, GENERATION_HEADER};
 use oslo_http::{Reply, Req};
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ async fn receipt_body(
                 "domain": {"id": domain.id, "name": domain.name},
             },
             "expires_at": receipt.expires_at.iso_micros_z(),
-            "issued_at": receipt.issued_at.iso_micros_z(),
+            "issued_at": Timestamp::from_seconds(receipt.issued_at.seconds()).iso_micros_z(),
         },
         "required_auth_methods": rules,
     }))
@@ -163,7 +163,7 @@ fn object<'v>(value: &'v Value, field: &str) -> Result<&'v Value> {
 fn text(value: &Value, field: &str) -> Result<Option<String>> {
     match value {
         Value::Null => Ok(None),
-        Value::String(t) if t.len() <= 255 => Ok(Some(t.clone())),
+        Value::String(t) if t.chars().count() <= 255 => Ok(Some(t.clone())),
         Value::String(_) => Err(invalid(field, "the value is too long")),
         _ => Err(invalid(field, "the value is not of type 'string'")),
     }

@@ -243,7 +243,7 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             if hash.is_some() || (was_enabled && !row.enabled) {
                 revocations::add(tx, Revoke::User(&id), now, keep)?;
             }
-            let values = [
+            let mut values = vec![
                 set("name", &row.name),
                 set("enabled", row.enabled),
                 set("default_project_id", &row.default_project_id),
@@ -251,12 +251,17 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
                 set("password_changed_at", row.password_changed_at),
                 set("password_expires_at", row.password_expires_at),
                 set("password_self_service", row.password_self_service),
-                set("failed_auth_count", row.failed_auth_count),
-                set("failed_auth_at", row.failed_auth_at),
-                set("last_active_at", row.last_active_at),
                 set("options", &row.options),
                 set("extra", &row.extra),
             ];
+            // Logins write these at any moment, past the generation.
+            if enabled == Some(true) {
+                values.extend([
+                    set("failed_auth_count", row.failed_auth_count),
+                    set("failed_auth_at", row.failed_auth_at),
+                    set("last_active_at", row.last_active_at),
+                ]);
+            }
             tx.update::<UserRow>(eq("id", &id), &values)
                 .map_err(|e| duplicate_name("user", &row.name, Some(&row.domain_id), e))?;
             Ok(row)

@@ -173,7 +173,25 @@ impl Keystone {
         if !user.enabled || self.compliance.is_inactive(&user, now) {
             return Err(unauthorized());
         }
+        if self.is_locked_by_now(&user.id, now).await? {
+            return Err(unauthorized());
+        }
         Ok(user)
+    }
+
+    /// Whether guesses that came at the same time locked the account while one was compared.
+    async fn is_locked_by_now(&self, id: &str, now: Timestamp) -> Result<bool> {
+        if self
+            .conf
+            .security_compliance
+            .lockout_failure_attempts
+            .is_none()
+        {
+            return Ok(false);
+        }
+        let id = id.to_string();
+        let found = self.db.read(move |tx| users::find(tx, &id)).await?;
+        Ok(found.is_none_or(|user| self.compliance.is_locked(&user, now)))
     }
 
     /// Tokens do not depend on it, so nobody is made to forget anything.
@@ -240,5 +258,52 @@ impl Keystone {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Clock;
+    use oslo_db::Db;
+
+    /// Whoever sends many guesses at once has no more of them than one after the other: all found the account open, and
+    /// the right one is refused all the same once enough of the others were counted.
+    #[tokio::test]
+    async fn guesses_at_once_count() {
+        let mut conf = crate::Conf::default();
+        conf.identity.password_hash_rounds = Some(4);
+        conf.security_compliance.lockout_failure_attempts = Some(2);
+        let deps = crate::Deps {
+            db: Db::open("sqlite::memory:").await.unwrap(),
+            conf,
+            clock: Clock::manual(Timestamp::from_seconds(1_767_323_045)),
+            policy_file: None,
+            secret: Secret::default(),
+            old_keys: None,
+        };
+        let keystone = crate::build(deps).await.unwrap().state;
+        let hash = keystone.passwords.hash(&Secret::new("pw")).await.unwrap();
+        let user = UserRow {
+            id: "ann".into(),
+            name: "ann".into(),
+            domain_id: "default".into(),
+            enabled: true,
+            password_hash: Some(hash),
+            ..UserRow::default()
+        };
+        let row = user.clone();
+        let insert = move |tx: &mut oslo_db::Tx| tx.insert(&row);
+        keystone.db.write(insert).await.unwrap();
+        let guess = |password: &str| {
+            let (user, password) = (user.clone(), Secret::new(password));
+            let keystone = &keystone;
+            async move { keystone.verify_password(Some(user), &password).await }
+        };
+        assert!(guess("pw").await.is_ok());
+        assert!(guess("wrong").await.is_err());
+        assert!(guess("pw").await.is_ok());
+        assert!(guess("wrong").await.is_err());
+        assert!(guess("pw").await.is_err());
     }
 }

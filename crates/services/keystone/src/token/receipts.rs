@@ -7,6 +7,7 @@ use crate::api::unauthorized;
 use crate::token::fernet::{self, Key};
 use crate::token::msgpack::Pack;
 use crate::token::payload::{method_bits, methods_of, pack_id, unpack_id};
+use crate::token::revocations::Subject;
 use base::{Error, Result, Timestamp};
 use std::time::Duration;
 
@@ -28,13 +29,14 @@ fn write(receipt: &Receipt) -> Vec<u8> {
         pack_id(&receipt.user_id),
         Pack::Int(method_bits(&receipt.methods)),
         Pack::Float(receipt.expires_at.0 as f64 / 1e6),
+        Pack::Int(receipt.issued_at.0),
     ];
     let mut out = Vec::with_capacity(64);
     Pack::Array(items).write(&mut out);
     out
 }
 
-fn read(mut bytes: &[u8], seconds: u64) -> Option<Receipt> {
+fn read(mut bytes: &[u8]) -> Option<Receipt> {
     let Some(Pack::Array(items)) = Pack::read(&mut bytes) else {
         return None;
     };
@@ -43,6 +45,7 @@ fn read(mut bytes: &[u8], seconds: u64) -> Option<Receipt> {
         user_id,
         Pack::Int(methods),
         Pack::Float(expires),
+        Pack::Int(issued_at),
     ] = &items[..]
     else {
         return None;
@@ -50,7 +53,7 @@ fn read(mut bytes: &[u8], seconds: u64) -> Option<Receipt> {
     Some(Receipt {
         user_id: unpack_id(user_id)?,
         methods: methods_of(*methods),
-        issued_at: Timestamp::from_seconds(i64::try_from(seconds).ok()?),
+        issued_at: Timestamp(*issued_at),
         expires_at: Timestamp((expires * 1e6).round() as i64),
     })
 }
@@ -67,12 +70,13 @@ impl Keystone {
         user_id: String,
         methods: Vec<&'static str>,
     ) -> Result<(String, Receipt)> {
-        let now = Timestamp::from_seconds(self.clock.now().seconds());
+        let now = self.clock.now();
+        let lasts = Duration::from_secs(self.conf.receipt.expiration);
         let receipt = Receipt {
             user_id,
             methods,
             issued_at: now,
-            expires_at: now.plus(Duration::from_secs(self.conf.receipt.expiration)),
+            expires_at: Timestamp::from_seconds(now.seconds()).plus(lasts),
         };
         let seconds = u64::try_from(now.seconds()).map_err(Error::internal)?;
         let keys = self.receipt_keys();
@@ -82,12 +86,23 @@ impl Keystone {
         Ok((primary.seal(&write(&receipt), seconds), receipt))
     }
 
-    /// 401 for what is no receipt, or no longer one.
+    /// 401 for what is no receipt, or no longer one: what ends the user's tokens, a new password say, ends what was
+    /// proven before it too.
     pub(crate) fn read_receipt(&self, text: &str) -> Result<Receipt> {
         let opened = fernet::open(&self.receipt_keys(), text);
-        let receipt = opened.and_then(|(bytes, seconds)| read(&bytes, seconds));
-        receipt
-            .filter(|r| r.expires_at > self.clock.now())
-            .ok_or_else(unauthorized)
+        let receipt = opened.and_then(|(bytes, _)| read(&bytes));
+        let lives = |r: &Receipt| r.expires_at > self.clock.now();
+        let receipt = receipt.filter(lives).ok_or_else(unauthorized)?;
+        let subject = Subject {
+            audit_id: "",
+            user_ids: [Some(&receipt.user_id), None],
+            project_id: None,
+            domain_ids: [None; 4],
+            issued_at: receipt.issued_at,
+        };
+        match self.is_revoked(&subject) {
+            true => Err(unauthorized()),
+            false => Ok(receipt),
+        }
     }
 }

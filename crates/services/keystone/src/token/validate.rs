@@ -92,15 +92,15 @@ impl Keystone {
             domain_ids: standing.domain_ids.each_ref().map(Option::as_deref),
             issued_at: claims.issued_at,
         };
-        if self
-            .revocations
-            .read()
-            .unwrap_or_else(|e| e.into_inner())
-            .hit(&subject)
-        {
+        if self.is_revoked(&subject) {
             return Err(not_found());
         }
         Ok(Validated { claims, standing })
+    }
+
+    pub(crate) fn is_revoked(&self, subject: &Subject<'_>) -> bool {
+        let known = self.revocations.read().unwrap_or_else(|e| e.into_inner());
+        known.hit(subject)
     }
 
     /// What the user is in the scope: remembered, or looked up. 404 if they may not be there.
