@@ -580,8 +580,10 @@ async fn write_docs(dir: &Path) -> Result<()> {
     settings.default.state_path = scratch.clone();
     let cloud = boot::start(settings).await.map_err(words)?;
     let page = docs::routes(&cloud.endpoints);
+    let unexplained = docs::unexplained(&cloud.endpoints);
     cloud.stop().await;
     let _ = std::fs::remove_dir_all(&scratch);
+    anyhow::ensure!(unexplained.is_empty(), "{}", unexplained.join("\n"));
     std::fs::write(dir.join("routes.md"), page)?;
     println!("wrote {}", dir.display());
     Ok(())
