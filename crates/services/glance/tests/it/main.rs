@@ -2,6 +2,7 @@
 
 mod cloud;
 mod data;
+mod hostile;
 mod imports;
 mod mariadb;
 mod members;
