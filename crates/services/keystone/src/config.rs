@@ -134,6 +134,16 @@ oslo_config::section! {
 }
 
 oslo_config::section! {
+    /// Logging in.
+    pub struct AuthConf in "auth" {
+        /// How users may prove who they are. `totp` is not among them unless it is put here: passcodes have six digits, so
+        /// nobody should be let in for one alone (`multi_factor_auth_rules` of a user say what else is asked).
+        pub methods: Vec<String> = ["password", "token", "application_credential", "oauth1", "mapped", "openid", "saml2"]
+            .map(str::to_string).to_vec(),
+    }
+}
+
+oslo_config::section! {
     /// Passcodes that change with time.
     pub struct TotpConf in "totp" {
         /// So many passcodes of the past, each of 30 seconds, are taken too.
@@ -196,6 +206,8 @@ pub struct Conf {
     pub trust: TrustConf,
     /// `[security_compliance]`
     pub security_compliance: ComplianceConf,
+    /// `[auth]`
+    pub auth: AuthConf,
     /// `[totp]`
     pub totp: TotpConf,
     /// `[receipt]`
@@ -226,6 +238,7 @@ impl Conf {
             AppCredConf::options(),
             TrustConf::options(),
             ComplianceConf::options(),
+            AuthConf::options(),
             TotpConf::options(),
             ReceiptConf::options(),
             UnifiedLimitConf::options(),
@@ -245,6 +258,7 @@ impl Conf {
             application_credential: config.section()?,
             trust: config.section()?,
             security_compliance: config.section()?,
+            auth: config.section()?,
             totp: config.section()?,
             receipt: config.section()?,
             unified_limit: config.section()?,

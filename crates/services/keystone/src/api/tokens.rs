@@ -40,7 +40,7 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         .json
         .as_ref()
         .ok_or_else(|| expecting("auth", "request body"))?;
-    let mut ask = parse(body)?;
+    let mut ask = parse(body, &keystone.conf.auth.methods)?;
     let receipt = req.header(RECEIPT).filter(|r| !r.is_empty());
     ask.receipt = receipt.map(Secret::new);
     match keystone.issue(ask).await? {
@@ -169,8 +169,8 @@ fn text(value: &Value, field: &str) -> Result<Option<String>> {
     }
 }
 
-/// The proofs and the scope in a login's body.
-fn parse(body: &Value) -> Result<Ask> {
+/// The proofs and the scope in a login's body; `offered` are the methods that this cloud takes.
+fn parse(body: &Value, offered: &[String]) -> Result<Ask> {
     let auth = body
         .get("auth")
         .filter(|a| !a.is_null())
@@ -191,7 +191,7 @@ fn parse(body: &Value) -> Result<Ask> {
         let name = method
             .as_str()
             .ok_or_else(|| invalid("identity/methods", "an item is not of type 'string'"))?;
-        if payload::method(name).is_none() {
+        if payload::method(name).is_none() || !offered.iter().any(|m| m == name) {
             return Err(Error::unauthorized(
                 "Attempted to authenticate with an unsupported method.",
             ));

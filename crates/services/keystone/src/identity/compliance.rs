@@ -180,7 +180,7 @@ impl Keystone {
     }
 
     /// Whether guesses that came at the same time locked the account while one was compared.
-    async fn is_locked_by_now(&self, id: &str, now: Timestamp) -> Result<bool> {
+    pub(crate) async fn is_locked_by_now(&self, id: &str, now: Timestamp) -> Result<bool> {
         if self
             .conf
             .security_compliance
@@ -195,7 +195,7 @@ impl Keystone {
     }
 
     /// Tokens do not depend on it, so nobody is made to forget anything.
-    async fn note_failure(&self, user: &UserRow, now: Timestamp) -> Result<()> {
+    pub(crate) async fn note_failure(&self, user: &UserRow, now: Timestamp) -> Result<()> {
         if self
             .conf
             .security_compliance
@@ -232,6 +232,20 @@ impl Keystone {
         self.db
             .write(move |tx| tx.update::<UserRow>(eq("id", &id), &values).map(drop))
             .await
+    }
+
+    /// The same of a user by id, where it matters.
+    pub(crate) async fn note_login_of(&self, id: &str) -> Result<()> {
+        let conf = &self.conf.security_compliance;
+        let watched = conf.disable_user_account_days_inactive.is_some();
+        if !watched && conf.lockout_failure_attempts.is_none() {
+            return Ok(());
+        }
+        let id = id.to_string();
+        match self.db.read(move |tx| users::find(tx, &id)).await? {
+            Some(user) => self.note_login(&user).await,
+            None => Ok(()),
+        }
     }
 
     /// 400 unless the user may choose this password now.

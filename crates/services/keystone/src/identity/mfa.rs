@@ -4,11 +4,9 @@ use crate::db::Extra;
 use crate::token::payload;
 use serde_json::Value;
 
-/// The rules of a user's options, each a list of methods that this cloud takes: one of the rules must be met. None if any
-/// proof will do.
+/// The rules of a user's options, each a list of methods: one of the rules must be met. None if any proof will do.
 ///
-/// Methods that this cloud does not take are left out of a rule, and rules of none of its methods out of the list: a method
-/// that an operator switched off locks nobody out.
+/// Methods that keystone does not know are left out of a rule, and rules of none that it knows out of the list.
 pub(crate) fn rules(options: &Extra) -> Vec<Vec<String>> {
     let enabled = options.get("multi_factor_auth_enabled");
     if enabled.and_then(Value::as_bool) == Some(false) {
@@ -26,6 +24,15 @@ pub(crate) fn rules(options: &Extra) -> Vec<Vec<String>> {
         (!taken.is_empty()).then_some(taken)
     };
     rules.iter().filter_map(read).collect()
+}
+
+/// The rules without methods that this cloud does not take: a method that an operator switched off locks nobody out.
+pub(crate) fn offered(rules: Vec<Vec<String>>, methods: &[String]) -> Vec<Vec<String>> {
+    let rules = rules.into_iter().map(|mut rule| {
+        rule.retain(|method| methods.contains(method));
+        rule
+    });
+    rules.filter(|rule| !rule.is_empty()).collect()
 }
 
 /// Whether these methods meet one of the rules.
@@ -62,6 +69,11 @@ mod tests {
     fn what_is_not_offered_locks_nobody_out() {
         let rules = of(json!({"multi_factor_auth_rules": [["password", "retina"]]}));
         assert!(met(&rules, &["password"]) && !met(&rules, &["token"]));
+        let rules = of(json!({"multi_factor_auth_rules": [["password", "totp"], ["totp"]]}));
+        assert!(!met(&rules, &["password"]));
+        let taken = ["password".to_string(), "token".to_string()];
+        let left = offered(rules, &taken);
+        assert!(met(&left, &["password"]) && !met(&left, &["token"]));
         for odd in [
             json!([["retina"]]),
             json!([[]]),

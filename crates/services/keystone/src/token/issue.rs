@@ -130,9 +130,14 @@ impl Keystone {
             let before: Vec<&'static str> = receipt.methods.into_iter().filter(new).collect();
             proven.methods.extend(before);
         }
+        proven.mfa_rules = mfa::offered(proven.mfa_rules, &self.conf.auth.methods);
         if !mfa::met(&proven.mfa_rules, &proven.methods) {
             let (text, receipt) = self.issue_receipt(proven.user_id, proven.methods)?;
             return Ok(Issued::Receipt(text, receipt, proven.mfa_rules));
+        }
+        // Only now: who has one of two proofs must not guess the other one for ever.
+        if ask.password.is_some() || ask.totp.is_some() {
+            self.note_login_of(&proven.user_id).await?;
         }
         let scope = self.find_scope(&proven, ask.scope).await?;
         let (token, validated) = self.grant(proven, scope).await?;

@@ -27,11 +27,10 @@ impl Keystone {
                 user.id
             )));
         }
-        self.note_login(&user).await?;
         Ok(self.proven_by(user, "password"))
     }
 
-    /// The passcode of any of the user's secrets will do.
+    /// The passcode of any of the user's secrets will do. Wrong ones count as wrong passwords do.
     pub(crate) async fn prove_totp(&self, named: &Named, passcode: &Secret) -> Result<Proven> {
         let who = named.clone();
         let find = move |tx: &mut Tx| {
@@ -51,8 +50,12 @@ impl Keystone {
             let secret = credentials::open(self, row)?;
             proven |= totp::matches(&secret, passcode.expose(), seconds, previous);
         }
-        if !proven || !user.enabled || self.compliance.is_inactive(&user, now) {
-            tracing::info!(user.id = user.id, "a login failed");
+        let locked = self.is_locked_by_now(&user.id, now).await?;
+        if !proven || locked || !user.enabled || self.compliance.is_inactive(&user, now) {
+            tracing::info!(user.id = user.id, locked, "a login failed");
+            if !proven && !locked {
+                self.note_failure(&user, now).await?;
+            }
             return Err(unauthorized());
         }
         Ok(self.proven_by(user, "totp"))

@@ -320,7 +320,7 @@ fn by_totp(user: &str, passcode: &str) -> Value {
 
 #[tokio::test]
 async fn two_proofs_at_once_or_one_after_the_other() {
-    let story = story(|_| {}).await;
+    let story = story(|c| c.auth.methods.push("totp".into())).await;
     let Story { cloud, admin, ann } = &story;
     let secret = json!({"credential": {"type": "totp", "blob": SECRET, "user_id": ann}});
     cloud
@@ -407,4 +407,43 @@ async fn two_proofs_at_once_or_one_after_the_other() {
     let off = json!({"options": {"multi_factor_auth_enabled": false}});
     story.set(off).await.expect(200);
     story.login("pw").await.expect(201);
+}
+
+/// Whoever knows a password does not guess the passcode that is asked for beside it for ever.
+#[tokio::test]
+async fn passcodes_lock_accounts_too() {
+    let story = story(|c| {
+        c.auth.methods.push("totp".into());
+        c.security_compliance.lockout_failure_attempts = Some(3);
+    })
+    .await;
+    let Story { cloud, admin, ann } = &story;
+    let secret = json!({"credential": {"type": "totp", "blob": SECRET, "user_id": ann}});
+    let made = cloud.call(admin, "POST", "/v3/credentials", secret).await;
+    made.expect(201);
+    let rules = json!({"options": {"multi_factor_auth_rules": [["password", "totp"]]}});
+    story.set(rules).await.expect(200);
+    let both = async |code: &str| {
+        let mut both = by_totp(ann, code);
+        both["methods"] = json!(["password", "totp"]);
+        both["password"] = by_id(ann, "pw")["password"].clone();
+        cloud.auth(both, Value::Null).await
+    };
+    let wrong = |code: &String| *code != passcode(cloud);
+    let wrong = ["000000", "000001"]
+        .map(str::to_string)
+        .into_iter()
+        .find(wrong);
+    let wrong = wrong.unwrap();
+    for _ in 0..2 {
+        both(&wrong).await.expect(401);
+    }
+    // All proofs together forgive, one of them does not.
+    both(&passcode(cloud)).await.expect(201);
+    for _ in 0..3 {
+        both(&wrong).await.expect(401);
+    }
+    both(&passcode(cloud)).await.expect(401);
+    cloud.clock.advance(Duration::from_secs(1801));
+    both(&passcode(cloud)).await.expect(201);
 }

@@ -69,3 +69,24 @@ async fn a_receipt_ends_with_its_password() {
     // Made in the same second, but after.
     second(&receipt("new").await, &new).await.expect(201);
 }
+
+/// Passcodes are few enough to be guessed, so they prove nothing where no operator said that they do.
+#[tokio::test]
+async fn passcodes_alone_are_off() {
+    let Story {
+        cloud, admin, ann, ..
+    } = Story::of("member").await;
+    let totp = json!({"methods": ["totp"], "totp": {"user": {"id": ann, "passcode": "000000"}}});
+    let refused = cloud.auth(totp, Value::Null).await.expect(401);
+    assert!(refused.message().contains("unsupported method"));
+    // Nobody is locked out by what is off.
+    let rules = json!({"user": {"options": {"multi_factor_auth_rules": [["password", "totp"]]}}});
+    let user = format!("/v3/users/{ann}");
+    cloud.call(&admin, "PATCH", &user, rules).await.expect(200);
+    let login = cloud.auth(by_id(&ann, "pw"), Value::Null).await;
+    login.expect(201);
+    let twice = json!({"user": {"options": {"multi_factor_auth_rules": [["password", "token"]]}}});
+    cloud.call(&admin, "PATCH", &user, twice).await.expect(200);
+    let login = cloud.auth(by_id(&ann, "pw"), Value::Null).await;
+    login.expect(401);
+}
