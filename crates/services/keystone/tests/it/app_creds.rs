@@ -1,34 +1,12 @@
 //! Secrets that stand for some of a user's roles on a project, and what they cannot be made to do.
 
-use crate::cloud::{Answer, Cloud, by_id, by_token};
+use crate::cloud::{Answer, Cloud, Story, by_id, by_token};
 use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Ann is a manager of a project, so a member and a reader too.
-struct Story {
-    cloud: Cloud,
-    admin: String,
-    ann: String,
-    project: String,
-    token: String,
-}
-
 async fn story() -> Story {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
-    let ann = cloud.user(&admin, "ann", "default").await;
-    let project = cloud.project(&admin, "p", "default").await;
-    let (place, actor) = (format!("projects/{project}"), format!("users/{ann}"));
-    cloud.grant(&admin, &place, &actor, "manager").await;
-    let scope = json!({"project": {"id": project}});
-    let token = cloud.auth(by_id(&ann, "pw"), scope).await.token();
-    Story {
-        cloud,
-        admin,
-        ann,
-        project,
-        token,
-    }
+    Story::of("manager").await
 }
 
 impl Story {

@@ -1,6 +1,6 @@
 //! Keys for services that speak Amazon's protocols: who signed, and whether it may still count.
 
-use crate::cloud::{Answer, Cloud, by_id};
+use crate::cloud::{Answer, Story, by_id, conf};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use hmac::{Hmac, Mac};
@@ -9,34 +9,8 @@ use sha1::Sha1;
 use sha2::Sha256;
 use std::time::Duration;
 
-struct Story {
-    cloud: Cloud,
-    admin: String,
-    nova: String,
-    ann: String,
-    project: String,
-    token: String,
-}
-
 async fn story() -> Story {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
-    let ann = cloud.user(&admin, "ann", "default").await;
-    let project = cloud.project(&admin, "p", "default").await;
-    let (place, actor) = (format!("projects/{project}"), format!("users/{ann}"));
-    cloud.grant(&admin, &place, &actor, "member").await;
-    let scope = json!({"project": {"id": project}});
-    let token = cloud.auth(by_id(&ann, "pw"), scope).await.token();
-    let service = json!({"project": {"id": cloud.ids.service_project_id}});
-    let nova = cloud.login("nova", "nova-secret", service).await.token();
-    Story {
-        cloud,
-        admin,
-        nova,
-        ann,
-        project,
-        token,
-    }
+    Story::of("member").await
 }
 
 /// A request of version 2, signed now by `clock`.
@@ -84,8 +58,11 @@ impl Story {
         self.cloud.call(token, "POST", &path, body).await
     }
 
+    /// What a service is told.
     async fn told(&self, path: &str, body: Value) -> Answer {
-        self.cloud.call(&self.nova, "POST", path, body).await
+        let service = json!({"project": {"id": self.cloud.ids.service_project_id}});
+        let nova = self.cloud.login("nova", "nova-secret", service).await;
+        self.cloud.call(&nova.token(), "POST", path, body).await
     }
 }
 
@@ -330,4 +307,23 @@ async fn ossa_2020_004_a_pair_of_a_delegation_is_no_more_than_that() {
         .told("/v3/ec2tokens", signed(&pair, None))
         .await
         .expect(401);
+}
+
+/// Who is not seen for too long is disabled, and neither signs nor logs in.
+#[tokio::test]
+async fn who_is_not_seen_signs_in_vain() {
+    let mut conf = conf();
+    conf.token.expiration = 30 * 86_400;
+    conf.security_compliance.disable_user_account_days_inactive = Some(5);
+    let story = Story::with(conf, "member").await;
+    let pair = story.pair(&story.token).await.expect(201).body["credential"].clone();
+    let signed = signed(&pair, None);
+    story
+        .told("/v3/ec2tokens", signed.clone())
+        .await
+        .expect(200);
+    story.cloud.clock.advance(Duration::from_secs(6 * 86_400));
+    for (path, body) in [("/v3/ec2tokens", signed), ("/v3/s3tokens", s3(&pair))] {
+        story.told(path, body).await.expect(401);
+    }
 }

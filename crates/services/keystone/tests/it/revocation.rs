@@ -1,44 +1,11 @@
 //! Every way in which a token ends before its time.
 
-use crate::cloud::{Answer, Cloud, by_id, by_token};
+use crate::cloud::{Answer, Cloud, Story, by_id, by_token};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-struct Story {
-    cloud: Cloud,
-    admin: String,
-    ann: String,
-    project: String,
-    token: String,
-}
-
-/// Ann is a member of a project and has a token for it.
 async fn story() -> Story {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
-    let ann = cloud.user(&admin, "ann", "default").await;
-    let project = cloud.project(&admin, "p", "default").await;
-    cloud
-        .grant(
-            &admin,
-            &format!("projects/{project}"),
-            &format!("users/{ann}"),
-            "member",
-        )
-        .await;
-    let token = cloud
-        .auth(by_id(&ann, "pw"), json!({"project": {"id": project}}))
-        .await
-        .expect(201)
-        .token();
-    cloud.check(&token).await.expect(200);
-    Story {
-        cloud,
-        admin,
-        ann,
-        project,
-        token,
-    }
+    Story::of("member").await
 }
 
 #[tokio::test]
