@@ -1,6 +1,7 @@
 //! Bodies against upstream's own schemas, in upstream's words.
 
 use crate::api::schemas::document;
+use crate::metadef::NamespaceBody;
 use base::{Error, Result};
 use jsonschema::Validator;
 use serde::de::DeserializeOwned;
@@ -30,6 +31,34 @@ fn validator(document_name: &'static str) -> Result<Arc<Validator>> {
     Ok(validator)
 }
 
+/// The longest name of anything in a namespace.
+const LONGEST: usize = 80;
+
+fn mismatch(name: &str, why: &dyn std::fmt::Display) -> Error {
+    Error::bad_request(format!(
+        "Provided object does not match schema '{name}': {why}"
+    ))
+}
+
+/// 400 for names in a namespace that would be too long if they came alone: its document does not measure them.
+pub fn check_names(body: &NamespaceBody) -> Result<()> {
+    let associations = body.resource_type_associations.iter();
+    let associations = associations.flat_map(|a| {
+        let more = [&a.prefix, &a.properties_target];
+        std::iter::once(&a.name).chain(more.into_iter().flatten())
+    });
+    let objects = body.objects.iter().map(|o| &o.name);
+    let tags = body.tags.iter().map(|t| &t.name);
+    let mut names = associations
+        .chain(objects)
+        .chain(tags)
+        .chain(body.properties.keys());
+    match names.find(|name| name.chars().count() > LONGEST) {
+        Some(name) => Err(mismatch("namespace", &format!("'{name}' is too long"))),
+        None => Ok(()),
+    }
+}
+
 /// A body that has the form of a document, as a struct. `name` is how upstream calls the schema.
 pub fn parse<T: DeserializeOwned>(
     body: Option<&Value>,
@@ -45,11 +74,7 @@ pub fn parse<T: DeserializeOwned>(
             )));
         }
     }
-    let mismatch = |why: &dyn std::fmt::Display| {
-        Error::bad_request(format!(
-            "Provided object does not match schema '{name}': {why}"
-        ))
-    };
+    let mismatch = |why: &dyn std::fmt::Display| mismatch(name, why);
     if let Err(error) = validator(document)?.validate(body) {
         let place = error.instance_path().to_string();
         return Err(match place.as_str() {

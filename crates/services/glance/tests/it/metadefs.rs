@@ -347,7 +347,28 @@ async fn bodies_that_do_not_match_their_schema() {
         ("POST", "N/resource_types", json!({"prefix": "x"}), 400),
         ("PUT", "N", json!({"visibility": "public"}), 400),
     ];
-    for (method, path, body, expected) in cases {
+    // What comes with a namespace is measured like what comes alone.
+    let with = |what: &str, item: Value| {
+        let mut body = json!({"namespace": "whole"});
+        body[what] = item;
+        ("POST", "", body, 400)
+    };
+    let property = json!({"title": "t", "type": "string"});
+    let within = [
+        with("objects", json!([{"name": long}])),
+        with("tags", json!([{"name": long}])),
+        with("properties", json!({&long: property})),
+        with("resource_type_associations", json!([{"name": long}])),
+        with(
+            "resource_type_associations",
+            json!([{"name": "a", "prefix": long}]),
+        ),
+        with(
+            "resource_type_associations",
+            json!([{"name": "a", "properties_target": long}]),
+        ),
+    ];
+    for (method, path, body, expected) in cases.into_iter().chain(within) {
         let path = at(path).trim_end_matches('/').to_string();
         let (status, fault) = cloud.ask("admin", method, &path, Some(body.clone())).await;
         assert_eq!(status, expected, "{method} {path} {body}: {fault}");

@@ -145,6 +145,7 @@ pub async fn list(glance: Arc<Glance>, req: Req) -> Result<Reply> {
 
 pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let body: NamespaceBody = schema::parse(req.json.as_ref(), "metadef_namespace", "namespace")?;
+    schema::check_names(&body)?;
     let project = req.ctx.project().to_string();
     let owner = body.owner.clone().unwrap_or_else(|| project.clone());
     req.enforce(
