@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use base::Result;
-use glance::inspect::{ImageInspector, Inspectors, Verdict};
-use host_imagefmt::Inspector;
+use glance::inspect::{Converter, ImageConverter, ImageInspector, Inspectors, Verdict};
+use host_imagefmt::{Format, Inspector, convert_within};
+use host_privsep::Privsep;
 use sdk::{Caller, Sdk};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,28 @@ impl ImageInspector for Judge {
 /// glance's view of `host/imagefmt`.
 pub fn inspectors() -> Inspectors {
     Arc::new(|| Box::new(Judge(Inspector::new())))
+}
+
+struct QemuImg(Privsep);
+
+#[async_trait]
+impl ImageConverter for QemuImg {
+    async fn convert(
+        &self,
+        source: &Path,
+        target: &Path,
+        from: &str,
+        to: &str,
+        largest: u64,
+    ) -> Result<()> {
+        let (from, to) = (Format::parse(from)?, Format::parse(to)?);
+        convert_within(&self.0, source, target, from, to, largest).await
+    }
+}
+
+/// What converts glance's imports.
+pub fn converter() -> Converter {
+    Arc::new(QemuImg(Privsep::new()))
 }
 
 /// Images for hosts, by way of glance.

@@ -217,8 +217,17 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
     if settings.agents.nova_metadata_url.is_empty() {
         settings.agents.nova_metadata_url = urls["metadata"].clone();
     }
-    if settings.agents.auth_ca_cert.is_none() {
-        settings.agents.auth_ca_cert = settings.authorities().map(Path::to_path_buf);
+    let authorities = settings.authorities().map(Path::to_path_buf);
+    for ca in [
+        &mut settings.agents.auth_ca_cert,
+        &mut settings.glance.auth_ca_cert,
+    ] {
+        if ca.is_none() {
+            ca.clone_from(&authorities);
+        }
+    }
+    if settings.glance.endpoint_region_name.is_empty() {
+        settings.glance.endpoint_region_name = settings.default.region.clone();
     }
 
     let clock = Clock::real();
@@ -306,6 +315,8 @@ pub async fn start_parts(settings: Settings, parts: Parts) -> Result<Cloud> {
                 clock: clock.clone(),
                 supervisor: Arc::clone(&supervisor),
                 inspectors: adapters::inspectors(),
+                converter: adapters::converter(),
+                sdk: sdk("glance"),
             })
             .await
         }),

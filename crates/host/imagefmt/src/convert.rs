@@ -14,6 +14,7 @@ pub const VIRTUAL_SIZE_UNKNOWN: u64 = 0;
 const LIMITS: Limits = Limits {
     cpu_seconds: 900,
     address_space: 2 << 30,
+    file_size: None,
 };
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -55,6 +56,33 @@ pub async fn convert(
     from: Format,
     to: Format,
 ) -> Result<()> {
+    bounded(privsep, src, dst, from, to, LIMITS).await
+}
+
+/// The same, and `dst` becomes no larger than `largest`.
+pub async fn convert_within(
+    privsep: &Privsep,
+    src: &Path,
+    dst: &Path,
+    from: Format,
+    to: Format,
+    largest: u64,
+) -> Result<()> {
+    let limits = Limits {
+        file_size: Some(largest),
+        ..LIMITS
+    };
+    bounded(privsep, src, dst, from, to, limits).await
+}
+
+async fn bounded(
+    privsep: &Privsep,
+    src: &Path,
+    dst: &Path,
+    from: Format,
+    to: Format,
+    limits: Limits,
+) -> Result<()> {
     let command = privsep
         .command(Program::QemuImg)
         .args(["convert", "-t", "writeback"]);
@@ -63,7 +91,7 @@ pub async fn convert(
         .arg(src)
         .arg(dst);
     command
-        .limits(LIMITS)
+        .limits(limits)
         .timeout(PATIENCE)
         .run()
         .await

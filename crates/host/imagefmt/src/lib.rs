@@ -10,7 +10,7 @@ mod qcow2;
 mod vhdx;
 mod vmdk;
 
-pub use convert::{VIRTUAL_SIZE_UNKNOWN, convert, create, inspect_file, resize};
+pub use convert::{VIRTUAL_SIZE_UNKNOWN, convert, convert_within, create, inspect_file, resize};
 pub use inspector::Inspector;
 
 base::str_enum! {

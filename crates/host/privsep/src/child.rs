@@ -91,6 +91,9 @@ impl Prepared {
         if let Some(limits) = self.limits {
             limit(libc::RLIMIT_CPU, limits.cpu_seconds)?;
             limit(libc::RLIMIT_AS, limits.address_space)?;
+            if let Some(bytes) = limits.file_size {
+                limit(libc::RLIMIT_FSIZE, bytes)?;
+            }
         }
         Ok(())
     }

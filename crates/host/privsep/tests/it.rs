@@ -46,6 +46,7 @@ async fn limits_hold() {
     let limits = Limits {
         cpu_seconds: 1,
         address_space: 1 << 30,
+        file_size: Some(1 << 20),
     };
     let command = host
         .command(Program::Cp)
@@ -53,6 +54,11 @@ async fn limits_hold() {
         .limits(limits);
     let error = command.run().await.unwrap_err();
     assert!(error.log_message().contains("exit code -1"), "{error}");
+    let file = std::env::temp_dir().join(format!("privsep-large-{}", std::process::id()));
+    let command = host.command(Program::Cp).args(["/dev/zero"]).arg(&file);
+    command.limits(limits).run().await.unwrap_err();
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 1 << 20);
+    std::fs::remove_file(file).unwrap();
 }
 
 #[tokio::test]

@@ -5,12 +5,13 @@ use crate::db::images::{Image, drop_locations};
 use crate::db::{ImageRow, LocationRow, TaskRow};
 use crate::flows::{Claim, ImportImage, Method};
 use crate::image::attributes::refuse_signed;
-use crate::upload::location;
+use crate::limits::{Limited, Limits, mebibytes};
+use crate::remote::Remote;
+use crate::upload::{LEASE, location};
 use base::{Error, Result, Timestamp};
 use glance_types::{ImageStatus, TaskStatus, TaskType};
 use oslo_context::RequestContext;
 use oslo_db::{Tx, all, eq, is_in, set};
-use oslo_taskflow::Engine;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -23,6 +24,9 @@ pub const FAILED: &str = "os_glance_failed_import";
 struct MethodBody {
     name: String,
     uri: Option<String>,
+    glance_region: Option<String>,
+    glance_image_id: Option<String>,
+    glance_service_interface: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -40,6 +44,8 @@ struct ImportBody {
 pub struct Import {
     pub method: Method,
     pub uri: Option<String>,
+    /// Where glance-download fetches from.
+    pub remote: Option<Remote>,
     pub claim: Option<Claim>,
     pub stores: Vec<String>,
     /// Whether the caller named the stores one by one.
@@ -59,7 +65,7 @@ impl Import {
         let method = method.filter(|m| enabled && *m != Method::Location);
         let method = method
             .ok_or_else(|| Error::bad_request(format!("Unknown import method name '{name}'.")))?;
-        let uri = match (method, body.method.uri) {
+        let uri = match (method, body.method.uri.clone()) {
             (Method::WebDownload, None) => {
                 return Err(Error::bad_request(
                     "Import request with method web-download requires a 'uri'.",
@@ -75,6 +81,15 @@ impl Import {
                 )));
             }
             (_, None) => None,
+        };
+        let from = body.method;
+        let remote = match method {
+            Method::GlanceDownload => Some(Remote::parse(
+                from.glance_region,
+                from.glance_image_id,
+                from.glance_service_interface,
+            )?),
+            _ => None,
         };
         let named = !body.stores.is_empty() || header.is_some();
         if body.all_stores && named {
@@ -109,6 +124,7 @@ impl Import {
         Ok(Import {
             method,
             uri,
+            remote,
             claim: None,
             stores,
             named,
@@ -121,6 +137,7 @@ impl Import {
         Import {
             method: Method::Location,
             uri: Some(uri.to_string()),
+            remote: None,
             claim,
             stores: vec![store.to_string()],
             named: true,
@@ -131,19 +148,9 @@ impl Import {
     /// What must be true of the image. Gives the stores that are still to be filled.
     fn check(&self, image: &Image, default_store: &str) -> Result<Vec<String>> {
         let row = &image.row;
-        for (name, value) in [
-            ("container_format", &row.container_format),
-            ("disk_format", &row.disk_format),
-        ] {
-            if value.is_none() {
-                return Err(Error::bad_request(format!(
-                    "'{name}' needs to be set before import"
-                )));
-            }
-        }
         let needed = match self.method {
             Method::GlanceDirect => ImageStatus::Uploading,
-            Method::WebDownload | Method::Location => ImageStatus::Queued,
+            Method::WebDownload | Method::GlanceDownload | Method::Location => ImageStatus::Queued,
             Method::CopyImage => ImageStatus::Active,
         };
         let half = self.method == Method::GlanceDirect && row.staged.is_none();
@@ -152,6 +159,16 @@ impl Import {
                 "Image needs to be in '{needed}' state to use '{}' method",
                 self.method
             )));
+        }
+        for (name, value) in [
+            ("container_format", &row.container_format),
+            ("disk_format", &row.disk_format),
+        ] {
+            if value.is_none() {
+                return Err(Error::conflict(format!(
+                    "'{name}' needs to be set before import"
+                )));
+            }
         }
         if self.method != Method::CopyImage {
             return Ok(self.stores.clone());
@@ -196,21 +213,26 @@ pub fn task_row(
     }
 }
 
-/// Takes the image, which the caller has locked, and leaves the rest to a flow.
+/// Takes the image, which the caller has locked, and leaves the rest to a flow; one that comes back must be fetched for
+/// by the caller ([`crate::remote::start`]).
 pub fn submit(
     tx: &mut Tx,
-    engine: &Engine,
+    glance: &Glance,
+    ctx: &RequestContext,
     image: &mut Image,
     import: &Import,
     task: &TaskRow,
-    default_store: &str,
-) -> Result<()> {
+    limits: &Limits,
+) -> Result<Option<ImportImage>> {
     let id = image.row.id.clone();
+    if import.method != Method::Location {
+        limits.check(tx, Limited::SizeTotal, 0)?;
+    }
     let at_work = [TaskStatus::Pending, TaskStatus::Processing];
     if tx.exists::<TaskRow>(all([eq("image_id", &id), is_in("status", at_work)]))? {
         return Err(Error::conflict("Image has active task"));
     }
-    let stores = import.check(image, default_store)?;
+    let stores = import.check(image, &glance.stores.default().id)?;
     if import.method != Method::CopyImage {
         refuse_signed(image)?;
     }
@@ -218,18 +240,41 @@ pub fn submit(
     image.properties.insert(FAILED.into(), String::new());
     if stores.is_empty() {
         // Every store has it already: whoever waits for the copies sees that none is left.
-        return crate::db::images::save_belongings(tx, image);
+        crate::db::images::save_belongings(tx, image)?;
+        return Ok(None);
     }
+    let file = match (&image.row.staged, import.method) {
+        (Some(staged), Method::GlanceDirect) => staged.clone(),
+        _ => format!("{id}.{}", base::new_hex_id()),
+    };
     if import.method != Method::CopyImage {
         // Whatever the image was said to be before.
         drop_locations(tx, eq("image", &id))?;
-        let values = [
+        let mut values = vec![
             set("status", ImageStatus::Importing),
             set("updated_at", task.created_at),
         ];
+        if import.remote.is_some() {
+            values.extend([
+                set("upload", &file),
+                set("upload_owner", &glance.process),
+                set("upload_lease", task.created_at.plus(LEASE)),
+            ]);
+        }
         tx.update::<ImageRow>(eq("id", &id), &values)?;
     }
     crate::db::images::save_belongings(tx, image)?;
+    match import.method {
+        Method::GlanceDirect => {
+            let size = image.row.size.and_then(|size| u64::try_from(size).ok());
+            limits.check(tx, Limited::SizeTotal, mebibytes(size))?;
+        }
+        Method::WebDownload | Method::GlanceDownload | Method::CopyImage => {
+            limits.check(tx, Limited::StageTotal, 0)?;
+            limits.check(tx, Limited::CountUploading, 0)?;
+        }
+        Method::Location => {}
+    }
     tx.insert(task)?;
     if let (Method::Location, Some(uri), Some(store)) = (import.method, &import.uri, stores.first())
     {
@@ -240,21 +285,18 @@ pub fn submit(
         };
         tx.insert(&location)?;
     }
+    let ignored = &glance.conf.inject_metadata_ignore_user_roles;
     let flow = ImportImage {
-        task: task.id.clone(),
-        image: id.clone(),
-        request_id: task.request_id.clone().unwrap_or_default(),
         method: import.method,
         uri: import.uri.clone(),
-        file: match (&image.row.staged, import.method) {
-            (Some(staged), Method::GlanceDirect) => staged.clone(),
-            _ => format!("{id}.{}", base::new_hex_id()),
-        },
         stores,
         all_must_succeed: import.all_must_succeed,
-        facts: None,
         claim: import.claim.clone(),
-        failed: Vec::new(),
+        inject: !ctx.roles.iter().any(|role| ignored.contains(role)),
+        ..ImportImage::of_task(task, &id, &file)
     };
-    engine.submit(tx, &flow).map(drop)
+    match import.remote {
+        Some(_) => Ok(Some(flow)),
+        None => glance.engine.submit(tx, &flow).map(|_| None),
+    }
 }

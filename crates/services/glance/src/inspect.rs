@@ -1,6 +1,10 @@
-//! The seam through which the binary lends us its reader of disk images: services do not touch the host.
+//! The seams through which the binary lends us its reader of disk images, and what converts them: services do not touch
+//! the host.
 
+use async_trait::async_trait;
+use base::Result;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Looks at an image while it streams by.
@@ -26,3 +30,21 @@ pub struct Verdict {
 
 /// Makes an inspector for each upload.
 pub type Inspectors = Arc<dyn Fn() -> Box<dyn ImageInspector> + Send + Sync>;
+
+/// Makes a disk image of one format into another one's.
+#[async_trait]
+pub trait ImageConverter: Send + Sync {
+    /// `from` is what an inspector found, and found harmless. At most `largest` bytes are written to `target`, which may
+    /// be there already.
+    async fn convert(
+        &self,
+        source: &Path,
+        target: &Path,
+        from: &str,
+        to: &str,
+        largest: u64,
+    ) -> Result<()>;
+}
+
+/// What converts images.
+pub type Converter = Arc<dyn ImageConverter>;

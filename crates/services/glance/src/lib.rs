@@ -4,20 +4,26 @@
 //! What a broken upload or a delete leaves behind is removed by [`periodic`].
 
 mod api;
+mod cache;
 mod config;
 pub mod db;
 pub mod flows;
 pub mod image;
 mod import;
 pub mod inspect;
+mod limits;
 mod metadef;
+mod pass;
 pub mod periodic;
+mod plugins;
+mod remote;
 mod routes;
 pub mod stores;
+pub mod unpack;
 mod upload;
 
-pub use config::GlanceConf as Conf;
-pub use inspect::{ImageInspector, Inspectors, Verdict};
+pub use config::{GlanceConf as Conf, StoreConf};
+pub use inspect::{Converter, ImageConverter, ImageInspector, Inspectors, Verdict};
 
 use base::{Clock, Error, Result};
 use oslo_db::Db;
@@ -25,7 +31,7 @@ use oslo_http::{Api, Authenticate, Endpoint};
 use oslo_policy::Enforcer;
 use oslo_service::{Poke, Supervisor};
 use oslo_taskflow::Engine;
-use sdk::WebFilter;
+use sdk::{Sdk, WebFilter};
 use std::sync::{Arc, OnceLock};
 use stores::Stores;
 
@@ -37,6 +43,9 @@ pub struct Deps {
     pub clock: Clock,
     pub supervisor: Arc<Supervisor>,
     pub inspectors: Inspectors,
+    pub converter: Converter,
+    /// The way to keystone, for limits and for the endpoints of other regions.
+    pub sdk: Sdk,
 }
 
 /// What the binary gets.
@@ -50,20 +59,34 @@ pub struct Glance {
     pub(crate) conf: Conf,
     pub(crate) clock: Clock,
     pub(crate) stores: Stores,
+    pub(crate) cache: Option<cache::Cache>,
     pub(crate) web: WebFilter,
+    pub(crate) sdk: Sdk,
+    /// Bytes that a project may have in stores.
+    pub(crate) quota: Option<u64>,
     /// Runs imports.
     pub engine: Engine,
     pub(crate) inspectors: Inspectors,
+    pub(crate) converter: Converter,
+    /// What is done with imports, in this order.
+    pub(crate) plugins: Vec<plugins::Plugin>,
     /// This process, for the uploads it receives.
     pub(crate) process: String,
     pub(crate) live: upload::Live,
     poke_uploads: OnceLock<Poke>,
     poke_files: OnceLock<Poke>,
+    poke_cache: OnceLock<Poke>,
 }
 
 impl Glance {
     pub(crate) fn poke_uploads(&self) {
         if let Some(poke) = self.poke_uploads.get() {
+            poke.poke();
+        }
+    }
+
+    pub(crate) fn poke_cache(&self) {
+        if let Some(poke) = self.poke_cache.get() {
             poke.poke();
         }
     }
@@ -83,9 +106,12 @@ pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("glance", db::MIGRATIONS).await?;
     metadef::catalog::load(&deps.db, deps.clock.now()).await?;
     let conf = deps.conf.clone();
-    let opened = tokio::task::spawn_blocking(move || Stores::open(&conf)).await;
-    let stores = opened.map_err(Error::internal)??;
+    let open = move || -> Result<_> { Ok((Stores::open(&conf)?, cache::Cache::open(&conf)?)) };
+    let opened = tokio::task::spawn_blocking(open).await;
+    let (stores, cache) = opened.map_err(Error::internal)??;
     let web = deps.conf.web_filter()?;
+    let quota = limits::parse_quota(&deps.conf.user_storage_quota)?;
+    let plugins = plugins::Plugin::all(&deps.conf)?;
     let process = base::new_id();
     // Each life has a name of its own: what a dead one left is taken up when its lease ends.
     let engine = Engine::builder(deps.db.clone(), &format!("glance/{process}"))
@@ -102,13 +128,19 @@ pub async fn build(deps: Deps) -> Result<Built> {
         conf: deps.conf,
         clock: deps.clock,
         stores,
+        cache,
         web,
+        sdk: deps.sdk,
+        quota,
         engine: engine.clone(),
         inspectors: deps.inspectors,
+        converter: deps.converter,
+        plugins,
         process,
         live: upload::Live::default(),
         poke_uploads: OnceLock::new(),
         poke_files: OnceLock::new(),
+        poke_cache: OnceLock::new(),
     });
     engine.register::<flows::ImportImage>(Arc::clone(&state));
     deps.supervisor.spawn("glance flows", move |stop| {
@@ -128,6 +160,12 @@ pub async fn build(deps: Deps) -> Result<Built> {
         .poke_uploads
         .set(deps.supervisor.reconcile(uploads, None));
     let _ = state.poke_files.set(deps.supervisor.reconcile(files, None));
+    if state.cache.is_some() {
+        let caching = Arc::new(periodic::cache::Caching::new(&state));
+        let _ = state
+            .poke_cache
+            .set(deps.supervisor.reconcile(caching, None));
+    }
     let api = Api::new(
         Arc::clone(&state),
         config,

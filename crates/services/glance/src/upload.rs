@@ -1,4 +1,4 @@
-//! An upload: bytes go to a part file and the inspector on one thread, and through two hashes on one thread each.
+//! An upload: bytes go into a store, and in the same pass through what learns of them ([`crate::pass`]).
 //!
 //! The row is `saving` meanwhile (`uploading`, if the data shall wait for an import), with the upload's token and a lease.
 //! However the upload ends, the row leaves that: here, or by the reconciler if the caller vanished with the request or
@@ -7,24 +7,20 @@
 use crate::Glance;
 use crate::db::images::drop_locations;
 use crate::db::{ImageRow, LocationRow, LocationStatus};
-use crate::inspect::{ImageInspector, Verdict};
+use crate::inspect::Verdict;
+use crate::limits::{self, Limited, Limits, mebibytes};
+use crate::pass::Pass;
+use crate::stores::{Incoming, Store};
 use base::{Error, Kind, Result};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use glance_types::ImageStatus;
-use md5::Md5;
 use oslo_db::{Tx, all, cell, eq, is_in, set};
-use oslo_http::{Body, Bytes};
+use oslo_http::Body;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha512};
 use std::collections::HashSet;
-use std::io::Write;
-use std::path::PathBuf;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 /// For so long an upload is believed to live without a sign.
 pub const LEASE: Duration = Duration::from_secs(120);
@@ -44,13 +40,13 @@ impl Live {
 }
 
 /// An upload lives as long as this; when it is dropped, the reconciler looks at what is left of it.
-struct Token {
+pub struct Token {
     glance: Arc<Glance>,
     upload: String,
 }
 
 impl Token {
-    fn new(glance: &Arc<Glance>, upload: &str) -> Token {
+    pub fn new(glance: &Arc<Glance>, upload: &str) -> Token {
         let mut live = glance.live.0.lock().unwrap_or_else(PoisonError::into_inner);
         live.insert(upload.to_string());
         Token {
@@ -103,16 +99,18 @@ impl Facts {
     }
 }
 
-enum Piece {
-    Data(Bytes),
-    End,
-}
+/// What an image is while somebody receives its data; `importing`, if that comes from another region.
+pub const RECEIVING: [ImageStatus; 3] = [
+    ImageStatus::Saving,
+    ImageStatus::Uploading,
+    ImageStatus::Importing,
+];
 
 /// The row with this upload in progress.
 pub fn held(id: &str, upload: &str) -> oslo_db::Cond {
     all([
         eq("id", id),
-        is_in("status", [ImageStatus::Saving, ImageStatus::Uploading]),
+        is_in("status", RECEIVING),
         eq("upload", upload),
     ])
 }
@@ -128,46 +126,69 @@ pub async fn stage(glance: &Arc<Glance>, row: &ImageRow, body: Body) -> Result<(
 }
 
 async fn run(glance: &Arc<Glance>, row: &ImageRow, body: Body, store: Option<&str>) -> Result<()> {
-    if body
-        .length()
-        .is_some_and(|n| n > glance.conf.image_size_cap)
-    {
+    let size = body.length();
+    if size.is_some_and(|n| n > glance.conf.image_size_cap) {
         return Err(too_large());
     }
+    let owner = row.owner.as_deref().unwrap_or_default();
+    let limits = Limits::of(glance, owner).await?;
+    let what = match store {
+        Some(_) => Limited::SizeTotal,
+        None => Limited::StageTotal,
+    };
+    limits.check_now(glance, what, mebibytes(size)).await?;
+    let cap = match store {
+        Some(_) => limits::cap(glance, owner, size).await?,
+        None => glance.conf.image_size_cap,
+    };
     let id = row.id.clone();
     let upload = format!("{id}.{}", base::new_hex_id());
-    let folder = match store {
-        Some(store) => glance.stores.chosen(store)?.writable()?,
-        None => &glance.stores.staging,
+    let target: Arc<dyn Store> = match store {
+        Some(store) => Arc::clone(glance.stores.chosen(store)?.writable()?),
+        None => Arc::new(glance.stores.staging.clone()),
     };
     let token = Token::new(glance, &upload);
     let status = match store {
         Some(_) => ImageStatus::Saving,
         None => ImageStatus::Uploading,
     };
-    begin(glance, &id, &upload, status).await?;
+    // As it is now that nobody changes its formats any more.
+    let row = &begin(glance, &id, &upload, status, limits).await?;
     let alive = || renew(glance, &id, &upload);
-    let outcome = pour(glance, row, folder.part(&upload), body, &alive).await;
-    let outcome = match (outcome, store) {
-        (Ok(facts), Some(store)) => finish(glance, &id, &upload, facts, store).await,
-        (Ok(facts), None) => await_import(glance, &id, &upload, facts).await,
-        (Err(e), _) => Err(e),
+    let outcome = match target.begin(&upload, size).await {
+        Ok(mut incoming) => match pour(glance, row, &mut *incoming, body, cap, &alive).await {
+            Ok(facts) => settle(glance, row, &upload, facts, store, incoming, &alive).await,
+            Err(e) => {
+                incoming.forget().await;
+                Err(e)
+            }
+        },
+        Err(e) => Err(e),
     };
-    if outcome.is_err() {
-        abandon(glance, &id, &upload).await?;
+    if outcome.is_err()
+        && let Err(e) = abandon(glance, &id, &upload).await
+    {
+        // The reconciler, whom the token's end wakes, tries again.
+        tracing::warn!(image.id = %id, "what a broken upload left could not be removed yet: {e:?}");
     }
     drop(token);
     outcome
 }
 
-fn too_large() -> Error {
+pub fn too_large() -> Error {
     Error::new(
         Kind::TooLarge,
-        "Image exceeds the storage quota: the size, or that of the disk in it, is over image_size_cap.",
+        "Image exceeds the storage quota: its size, or that of the disk in it, is over image_size_cap or what user_storage_quota leaves.",
     )
 }
 
-async fn begin(glance: &Arc<Glance>, id: &str, upload: &str, to: ImageStatus) -> Result<()> {
+async fn begin(
+    glance: &Arc<Glance>,
+    id: &str,
+    upload: &str,
+    to: ImageStatus,
+    limits: Limits,
+) -> Result<ImageRow> {
     let (id, upload) = (id.to_string(), upload.to_string());
     let (owner, now) = (glance.process.clone(), glance.clock.now());
     let begin = move |tx: &mut Tx| {
@@ -178,18 +199,21 @@ async fn begin(glance: &Arc<Glance>, id: &str, upload: &str, to: ImageStatus) ->
             set("updated_at", now),
         ];
         let from = [ImageStatus::Queued];
-        tx.swap::<ImageRow, _>(eq("id", &id), "status", &from, to, &extra)
+        let begun = tx.swap::<ImageRow, _>(eq("id", &id), "status", &from, to, &extra)?;
+        if !begun {
+            return Ok(None);
+        }
+        limits.check(tx, Limited::CountUploading, 0)?;
+        tx.find(eq("id", &id))
     };
-    if glance.db.write(begin).await? {
-        return Ok(());
-    }
-    Err(Error::conflict(format!(
+    let begun = glance.db.write(begin).await?;
+    begun.ok_or_else(|| Error::conflict(format!(
         "Image status transition from its present status to {to} is not allowed: data is uploaded once, to a queued image.",
     )))
 }
 
 /// Says that the upload still lives; an error if the image is gone.
-fn renew<'a>(glance: &'a Glance, id: &'a str, upload: &'a str) -> BoxFuture<'a, Result<()>> {
+pub fn renew<'a>(glance: &'a Glance, id: &'a str, upload: &'a str) -> BoxFuture<'a, Result<()>> {
     Box::pin(async move {
         let (cond_id, cond_upload) = (id.to_string(), upload.to_string());
         let until = glance.clock.now().plus(LEASE);
@@ -207,35 +231,32 @@ fn renew<'a>(glance: &'a Glance, id: &'a str, upload: &'a str) -> BoxFuture<'a, 
 /// Whoever sends the bytes is asked now and then whether anybody still wants them.
 pub type Alive<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<()>> + Send + Sync);
 
-/// Writes a body to a file, durably, and learns what there is to learn of it in the same pass.
+/// Brings a body into a store, and learns what there is to learn of it in the same pass.
 pub async fn pour(
     glance: &Glance,
     row: &ImageRow,
-    path: PathBuf,
+    incoming: &mut dyn Incoming,
     body: Body,
+    cap: u64,
     alive: Alive<'_>,
 ) -> Result<Facts> {
     let inspected = row.container_format.as_deref() == Some("bare");
     let inspector = inspected.then(|| (glance.inspectors)());
     let claimed = row.disk_format.clone().unwrap_or_default();
-    let (sender, receiver) = mpsc::channel(8);
-    let writer = tokio::task::spawn_blocking(move || write(path, receiver, inspector, &claimed));
-    let fed = feed(body, &sender, glance.conf.image_size_cap, alive).await;
-    if fed.is_ok() {
-        // A writer that has given up has dropped its end; its own error says more.
-        let _ = sender.send(Piece::End).await;
-    }
-    drop(sender);
-    let written = writer
-        .await
-        .map_err(|e| Error::internal(format!("upload thread: {e}")))?;
-    match (fed, written) {
-        (Err(e), _) => Err(e),
-        (Ok(()), written) => written,
-    }
+    let mut pass = Pass::begin(inspector, claimed);
+    feed(body, incoming, &mut pass, cap, alive).await?;
+    let ended = async { tokio::try_join!(incoming.end(), pass.finish()) };
+    let ((), facts) = while_alive(ended, alive).await?;
+    Ok(facts)
 }
 
-async fn feed(body: Body, sender: &mpsc::Sender<Piece>, cap: u64, alive: Alive<'_>) -> Result<()> {
+async fn feed(
+    body: Body,
+    incoming: &mut dyn Incoming,
+    pass: &mut Pass,
+    cap: u64,
+    alive: Alive<'_>,
+) -> Result<()> {
     let promised = body.length();
     let mut stream = body.into_stream();
     let mut renew = tokio::time::interval(RENEW);
@@ -252,9 +273,8 @@ async fn feed(body: Body, sender: &mpsc::Sender<Piece>, cap: u64, alive: Alive<'
                 if size > cap {
                     return Err(too_large());
                 }
-                if sender.send(Piece::Data(piece)).await.is_err() {
-                    return Ok(());
-                }
+                incoming.write(piece.clone()).await?;
+                pass.feed(piece).await?;
             }
             _ = renew.tick() => alive().await?,
         }
@@ -265,6 +285,19 @@ async fn feed(body: Body, sender: &mpsc::Sender<Piece>, cap: u64, alive: Alive<'
     Ok(())
 }
 
+/// Waits for something that may take long, and says meanwhile that the upload lives.
+async fn while_alive<T>(work: impl Future<Output = Result<T>>, alive: Alive<'_>) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    let mut renew = tokio::time::interval(RENEW);
+    renew.tick().await;
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = renew.tick() => alive().await?,
+        }
+    }
+}
+
 pub fn gone(id: &str) -> Error {
     Error::new(
         Kind::Gone,
@@ -272,97 +305,6 @@ pub fn gone(id: &str) -> Error {
             "Image {id} could not be found after upload. The image may have been deleted during the upload."
         ),
     )
-}
-
-/// Runs on a thread of its own. Without an [`Piece::End`] the sender is gone, and so is the part.
-fn write(
-    path: PathBuf,
-    pieces: mpsc::Receiver<Piece>,
-    inspector: Option<Box<dyn ImageInspector>>,
-    claimed: &str,
-) -> Result<Facts> {
-    std::thread::scope(|threads| {
-        let hashes = (Hash::start::<Md5>(threads), Hash::start::<Sha512>(threads));
-        write_and_hash(path, pieces, inspector, claimed, hashes)
-    })
-}
-
-/// A hash on a thread of its own: each takes longer than everything else that is done with the bytes.
-struct Hash<'t> {
-    pieces: SyncSender<Bytes>,
-    thread: ScopedJoinHandle<'t, String>,
-}
-
-impl<'t> Hash<'t> {
-    fn start<D: Digest>(threads: &'t Scope<'t, '_>) -> Hash<'t> {
-        let (pieces, taken) = sync_channel::<Bytes>(8);
-        let work = move || {
-            let mut hash = D::new();
-            for bytes in taken {
-                hash.update(&bytes);
-            }
-            hex(&hash.finalize())
-        };
-        Hash {
-            pieces,
-            thread: threads.spawn(work),
-        }
-    }
-
-    fn update(&self, bytes: &Bytes) -> Result<()> {
-        let ended = |_| Error::internal("a hash ended early");
-        self.pieces.send(bytes.clone()).map_err(ended)
-    }
-
-    fn finish(self) -> Result<String> {
-        drop(self.pieces);
-        let panicked = |_| Error::internal("a hash panicked");
-        self.thread.join().map_err(panicked)
-    }
-}
-
-fn write_and_hash(
-    path: PathBuf,
-    mut pieces: mpsc::Receiver<Piece>,
-    mut inspector: Option<Box<dyn ImageInspector>>,
-    claimed: &str,
-    (md5, sha512): (Hash<'_>, Hash<'_>),
-) -> Result<Facts> {
-    let broken = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::StorageFull => {
-            Error::new(Kind::TooLarge, "Image storage media is full.").log(e)
-        }
-        _ => Error::from(e),
-    };
-    let mut file = std::fs::File::create(&path).map_err(broken)?;
-    let mut size = 0u64;
-    loop {
-        match pieces.blocking_recv() {
-            Some(Piece::Data(bytes)) => {
-                md5.update(&bytes)?;
-                sha512.update(&bytes)?;
-                file.write_all(&bytes).map_err(broken)?;
-                size += bytes.len() as u64;
-                if let Some(inspector) = &mut inspector {
-                    inspector.feed(&bytes);
-                }
-            }
-            Some(Piece::End) => break,
-            None => {
-                drop(file);
-                std::fs::remove_file(&path)?;
-                return Err(Error::bad_request("The upload broke off before its end."));
-            }
-        }
-    }
-    file.sync_all().map_err(broken)?;
-    Ok(Facts {
-        size,
-        checksum: md5.finish()?,
-        algo: "sha512".to_string(),
-        hash: sha512.finish()?,
-        verdict: inspector.map(|i| i.finish(claimed)),
-    })
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -394,7 +336,7 @@ pub fn judge(glance: &Glance, facts: &Facts) -> Result<()> {
 }
 
 /// What ends an upload's hold on its row.
-fn released(now: base::Timestamp) -> Vec<(&'static str, base::CellValue)> {
+pub fn released(now: base::Timestamp) -> Vec<(&'static str, base::CellValue)> {
     vec![
         ("upload", cell(None::<String>)),
         ("upload_owner", cell(None::<String>)),
@@ -411,35 +353,60 @@ pub fn location(image: &str, store: &str, file: &str, now: base::Timestamp) -> L
         store: store.to_string(),
         file: Some(file.to_string()),
         url: None,
+        metadata: None,
         status: LocationStatus::Active,
         created_at: now,
     }
 }
 
+/// Keeps what arrived, if it is as it must be, and says so.
+async fn settle(
+    glance: &Arc<Glance>,
+    row: &ImageRow,
+    upload: &str,
+    facts: Facts,
+    store: Option<&str>,
+    incoming: Box<dyn Incoming>,
+    alive: Alive<'_>,
+) -> Result<()> {
+    // What waits for its import is judged then.
+    let judged = store.map_or(Ok(()), |_| judge(glance, &facts));
+    if let Err(e) = judged {
+        incoming.forget().await;
+        return Err(e);
+    }
+    while_alive(incoming.keep(Some(&facts.checksum)), alive).await?;
+    match store {
+        Some(store) => finish(glance, row, upload, facts, store).await,
+        None => await_import(glance, &row.id, upload, facts).await,
+    }
+}
+
 async fn finish(
     glance: &Arc<Glance>,
-    id: &str,
+    row: &ImageRow,
     upload: &str,
     facts: Facts,
     store: &str,
 ) -> Result<()> {
-    judge(glance, &facts)?;
-    let folder = glance.stores.chosen(store)?.writable()?.clone();
-    let name = upload.to_string();
-    tokio::task::spawn_blocking(move || folder.keep(&name))
-        .await
-        .map_err(Error::internal)??;
+    let id = row.id.as_str();
     let now = glance.clock.now();
     let mut values = vec![set("status", ImageStatus::Active)];
     values.extend(facts.columns());
     values.extend(released(now));
     let location = location(id, store, upload, now);
     let (held_id, held_upload) = (id.to_string(), upload.to_string());
+    let (quota, owner, size) = (
+        glance.quota,
+        row.owner.clone().unwrap_or_default(),
+        facts.size,
+    );
     let write = move |tx: &mut Tx| {
         let done = tx.update::<ImageRow>(held(&held_id, &held_upload), &values)?;
         if done > 0 {
             // Whatever the image was said to be before.
             drop_locations(tx, eq("image", &held_id))?;
+            limits::keep_quota(tx, quota, &owner, size)?;
             tx.insert(&location)?;
         }
         Ok(done)
@@ -449,10 +416,6 @@ async fn finish(
 }
 
 async fn await_import(glance: &Arc<Glance>, id: &str, upload: &str, facts: Facts) -> Result<()> {
-    let (staging, name) = (glance.stores.staging.clone(), upload.to_string());
-    tokio::task::spawn_blocking(move || staging.keep(&name))
-        .await
-        .map_err(Error::internal)??;
     let mut values = vec![
         set("size", facts.size as i64),
         set("staged", upload),
@@ -475,7 +438,8 @@ pub async fn abandon(glance: &Glance, id: &str, upload: &str) -> Result<()> {
             values.push(set("status", ImageStatus::Queued));
             tx.update::<ImageRow>(held(&held_id, &held_upload), &values)?;
             let stored = tx.exists::<LocationRow>(eq("file", &held_upload))?;
-            Ok(stored || tx.exists::<ImageRow>(eq("staged", &held_upload))?)
+            let staged = all([eq("id", &held_id), eq("staged", &held_upload)]);
+            Ok(stored || tx.exists::<ImageRow>(staged)?)
         })
         .await?;
     // A commit whose answer was lost may have made the file the image's after all.
@@ -485,12 +449,11 @@ pub async fn abandon(glance: &Glance, id: &str, upload: &str) -> Result<()> {
     remove_file(glance, upload).await
 }
 
-/// Removes a file of this name wherever it is.
+/// Removes what has this name wherever it is. A store that cannot be reached does not keep the others from it.
 pub async fn remove_file(glance: &Glance, name: &str) -> Result<()> {
-    let mut folders = vec![glance.stores.staging.clone()];
-    folders.extend(glance.stores.writable().map(|(_, store)| store.clone()));
-    let name = name.to_string();
-    tokio::task::spawn_blocking(move || folders.iter().try_for_each(|f| f.remove(&name)))
-        .await
-        .map_err(Error::internal)?
+    let mut outcome = glance.stores.staging.remove(name).await;
+    for (_, store) in glance.stores.writable() {
+        outcome = outcome.and(store.remove(name).await);
+    }
+    outcome
 }

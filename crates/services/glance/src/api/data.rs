@@ -1,14 +1,15 @@
 //! The bytes of an image, up and down.
 
 use crate::Glance;
-use crate::db::images::get;
+use crate::db::images::{Image, get};
 use crate::image::attributes::refuse_signed;
-use crate::{stores, upload};
+use crate::upload;
 use base::{Error, Kind, Result};
 use futures::StreamExt;
 use glance_types::ImageStatus;
 use oslo_http::{Body, Reply, Req};
 use sdk::fetch;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 fn octets(req: &Req) -> Result<()> {
@@ -108,13 +109,7 @@ pub async fn download(glance: Arc<Glance>, req: Req) -> Result<Reply> {
             "The requested image has been deactivated. Image data download is forbidden.",
         ));
     }
-    // Of several copies, the one in the store of most weight.
-    let found = image.locations.iter().filter_map(|location| {
-        let store = glance.stores.find(&location.store)?;
-        Some((store, location))
-    });
-    let first = found.max_by_key(|(store, _)| store.weight);
-    let (Some((store, location)), Some(size)) = (first, row.size) else {
+    let Some(size) = row.size else {
         return Ok(Reply::empty(204));
     };
     let size = size as u64;
@@ -122,13 +117,17 @@ pub async fn download(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         Wanted::All => (200, 0, size),
         Wanted::Part(first, last) => (206, first, last - first + 1),
     };
-    let body = match (&store.kind, &location.file, &location.url) {
-        (stores::Kind::File(folder), Some(file), _) => {
-            let stream = folder.read(file, first, length).await?;
-            Body::stream(stream, Some(length))
-        }
-        (stores::Kind::Http, _, Some(url)) => part(fetch(url, &glance.web).await?, first, length),
-        _ => return Ok(Reply::empty(204)),
+    let cached = match &glance.cache {
+        Some(cache) => cache.read(&glance, &row.id, first, length).await?,
+        None => None,
+    };
+    let body = match (cached, &glance.cache) {
+        (Some(body), _) => body,
+        (None, cache) => match (open(&glance, &image, first, length).await?, cache) {
+            (Some(body), Some(cache)) if status == 200 => cache.tee(&glance, row, body).await,
+            (Some(body), _) => body,
+            (None, _) => return Ok(Reply::empty(204)),
+        },
     };
     let mut reply = Reply::empty(status)
         .header("content-type", "application/octet-stream")
@@ -142,6 +141,33 @@ pub async fn download(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         reply = reply.header("content-md5", checksum);
     }
     Ok(reply)
+}
+
+/// Bytes of an image from the copy in the store of most weight; from the next one, if that cannot be reached.
+pub async fn open(glance: &Glance, image: &Image, first: u64, length: u64) -> Result<Option<Body>> {
+    let copies = image.locations.iter();
+    let mut copies: Vec<_> = copies
+        .filter_map(|copy| Some((glance.stores.find(&copy.store)?, copy)))
+        .collect();
+    copies.sort_by_key(|(store, _)| Reverse(store.weight));
+    let mut unreachable = None;
+    for (store, copy) in copies {
+        let body = match (store.writable(), &copy.file, &copy.url) {
+            (Ok(store), Some(file), _) => store.read(file, first, length).await,
+            (Err(_), _, Some(url)) => fetch(url, &glance.web)
+                .await
+                .map(|body| part(body, first, length)),
+            _ => continue,
+        };
+        match body {
+            Ok(body) => return Ok(Some(body)),
+            Err(e) => {
+                tracing::warn!(image.id = %image.row.id, store = store.id, "a copy cannot be read: {e:?}");
+                unreachable.get_or_insert(e);
+            }
+        }
+    }
+    unreachable.map_or(Ok(None), Err)
 }
 
 /// Bytes `from .. from + length` of what comes from the web.

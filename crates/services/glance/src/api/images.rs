@@ -2,9 +2,12 @@
 
 use super::{filters, views};
 use crate::Glance;
-use crate::db::images::{self, Image, drop_locations, get, get_for_update, save_belongings};
+use crate::db::images::{
+    self, Image, drop_locations, get, get_for_update, save_belongings, save_locations,
+};
 use crate::db::{ImageRow, MemberRow, PropertyRow, TagRow};
-use crate::image::{attributes, patch};
+use crate::image::{attributes, locations, patch};
+use crate::limits::{self, Limits};
 use crate::periodic::files::remove_dropped;
 use base::{Error, Result};
 use glance_types::{ImageStatus, Visibility};
@@ -31,10 +34,7 @@ pub async fn list(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     };
     let last = found.last().filter(|_| more);
     Reply::ok(&views::ImagesView {
-        images: found
-            .iter()
-            .map(|i| views::image(i, &glance.stores))
-            .collect(),
+        images: found.iter().map(|i| views::image(i, &glance)).collect(),
         first: link(req.query.with(&[], &["marker"])),
         next: last.map(|last| link(req.query.with(&[("marker", &last.row.id)], &[]))),
         schema: "/v2/schemas/images",
@@ -45,7 +45,7 @@ pub async fn show(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
     let image = glance.db.read(move |tx| get(tx, &ctx, &id)).await?;
     req.enforce("get_image", &image.target())?;
-    Reply::ok(&views::image(&image, &glance.stores))
+    Reply::ok(&views::image(&image, &glance))
 }
 
 /// Rules on what an image shall be, beside the rule on changing it.
@@ -106,7 +106,9 @@ pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     req.enforce("add_image", &image.target())?;
     check_visibility(&req, &image)?;
     let stored = image.clone();
+    let limits = Limits::of(&glance, req.ctx.project()).await?;
     let insert = move |tx: &mut Tx| {
+        limits.reserve_image(tx)?;
         tx.insert(&stored.row)?;
         save_belongings(tx, &stored)
     };
@@ -125,7 +127,7 @@ pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         .writable()
         .map(|(b, _)| b.id.as_str())
         .collect();
-    Ok(Reply::json(201, &views::image(&image, &glance.stores))?
+    Ok(Reply::json(201, &views::image(&image, &glance))?
         .header("location", location)
         .header(
             "openstack-image-import-methods",
@@ -148,16 +150,23 @@ pub async fn update(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         Err(e) => return Err(e),
     };
     let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
-    let (policy, conf) = (Arc::clone(req.policy()), glance.conf.clone());
+    let found = find_places(&glance, &req, &changes).await?;
+    let (policy, state) = (Arc::clone(req.policy()), Arc::clone(&glance));
     let now = glance.clock.now();
     let write = move |tx: &mut Tx| {
         let old = get_for_update(tx, &ctx, &id)?;
         policy.enforce("modify_image", &ctx, &old.target())?;
         let mut image = old.clone();
+        let conf = &state.conf;
         for change in &changes {
-            patch::apply(&mut image, &conf, change)?;
+            if change.name == "locations" {
+                policy.enforce(locations::rule(change.op), &ctx, &old.target())?;
+                locations::apply(&mut image, conf, &state.stores, change, &found, now)?;
+            } else {
+                patch::apply(&mut image, conf, change)?;
+            }
         }
-        attributes::check_quotas(&image, &conf)?;
+        attributes::check_quotas(&image, conf)?;
         if image.row.visibility != old.row.visibility {
             match image.row.visibility {
                 Visibility::Public => policy.enforce("publicize_image", &ctx, &old.target())?,
@@ -186,10 +195,56 @@ pub async fn update(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         ];
         tx.update::<ImageRow>(eq("id", &id), &values)?;
         save_belongings(tx, &image)?;
-        Ok(image)
+        let moved = changes.iter().any(|c| c.name == "locations");
+        if moved {
+            let row = &image.row;
+            let values = [
+                set("status", row.status),
+                set("size", row.size),
+                set("checksum", row.checksum.clone()),
+                set("os_hash_algo", row.os_hash_algo.clone()),
+                set("os_hash_value", row.os_hash_value.clone()),
+            ];
+            tx.update::<ImageRow>(eq("id", &id), &values)?;
+            save_locations(tx, &old, &image)?;
+            let owner = row.owner.as_deref().unwrap_or_default();
+            limits::keep_quota(tx, state.quota, owner, 0)?;
+        }
+        Ok((image, moved))
     };
-    let image = glance.db.write(write).await?;
-    Reply::ok(&views::image(&image, &glance.stores))
+    let (image, moved) = glance.db.write(write).await?;
+    if moved && let Err(e) = remove_dropped(&glance, &image.row.id).await {
+        tracing::warn!(image.id = %image.row.id, "a copy could not be removed yet: {e}");
+        glance.poke_files();
+    }
+    Reply::ok(&views::image(&image, &glance))
+}
+
+/// Asks for the addresses that a patch names, if the caller may name any.
+async fn find_places(
+    glance: &Glance,
+    req: &Req,
+    changes: &[patch::Change],
+) -> Result<locations::Findings> {
+    let mut found = locations::Findings::new();
+    if changes.iter().all(|c| c.name != "locations") {
+        return Ok(found);
+    }
+    let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
+    let image = glance.db.read(move |tx| get(tx, &ctx, &id)).await?;
+    for change in changes.iter().filter(|c| c.name == "locations") {
+        req.enforce(locations::rule(change.op), &image.target())?;
+        for url in locations::unknown(&image, &glance.conf, &glance.stores, change)? {
+            let store = super::locations::reader(glance, &url)?.to_string();
+            let there = sdk::fetch(&url, &glance.web)
+                .await
+                .map_err(|e| Error::bad_request("Invalid location").log(e.log_message()))?;
+            let size = there.length().filter(|size| *size > 0);
+            let size = size.ok_or_else(|| Error::bad_request("Invalid location"))?;
+            found.insert(url, locations::Found { store, size });
+        }
+    }
+    Ok(found)
 }
 
 pub async fn delete(glance: Arc<Glance>, req: Req) -> Result<Reply> {
@@ -224,6 +279,11 @@ pub async fn delete(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let row = glance.db.write(write).await?;
     tracing::info!(image.id = %row.id, "image deleted");
     // The image is gone already; if its file resists, the reconciler tries again.
+    if let Some(cache) = &glance.cache
+        && let Err(e) = cache.forget(&glance, &row.id).await
+    {
+        tracing::warn!(image.id = %row.id, "its cached copy could not be removed yet: {e}");
+    }
     let mut removed = remove_dropped(&glance, &row.id).await;
     if let (Ok(()), Some(staged)) = (&removed, &row.staged) {
         removed = crate::upload::remove_file(&glance, staged).await;

@@ -4,6 +4,8 @@ use crate::Glance;
 use crate::db::images::get_for_update;
 use crate::flows::Method;
 use crate::import::{Import, submit, task_row};
+use crate::limits::Limits;
+use crate::remote;
 use base::Result;
 use glance_types::TaskType;
 use oslo_db::Tx;
@@ -15,26 +17,24 @@ pub async fn import(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let body = req.json.clone();
     let import = Import::parse(&glance, body.as_ref(), req.header("x-image-meta-store"))?;
     let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
-    let (policy, engine) = (Arc::clone(req.policy()), glance.engine.clone());
-    let default = glance.stores.default().id.clone();
+    let (policy, state) = (Arc::clone(req.policy()), Arc::clone(&glance));
     let input = input(&id, body, &import.stores);
-    let task = task_row(
-        &ctx,
-        TaskType::ApiImageImport,
-        &id,
-        &input,
-        glance.clock.now(),
-    );
+    let now = glance.clock.now();
+    let task = task_row(&ctx, TaskType::ApiImageImport, &id, &input, now);
+    let limits = Limits::of(&glance, ctx.project()).await?;
+    let remote = import.remote.clone();
     let write = move |tx: &mut Tx| {
         let mut image = get_for_update(tx, &ctx, &id)?;
         match import.method {
             Method::CopyImage => policy.enforce("copy_image", &ctx, &image.target())?,
             _ => policy.enforce("modify_image", &ctx, &image.target())?,
         }
-        submit(tx, &engine, &mut image, &import, &task, &default)
+        submit(tx, &state, &ctx, &mut image, &import, &task, &limits)
     };
-    glance.db.write(write).await?;
-    glance.engine.wake();
+    match (glance.db.write(write).await?, remote) {
+        (Some(flow), Some(remote)) => remote::start(&glance, flow, remote, Arc::clone(&req.ctx)),
+        _ => glance.engine.wake(),
+    }
     tracing::info!(image.id = req.param("image_id"), "import accepted");
     Ok(Reply::empty(202))
 }

@@ -1,16 +1,18 @@
 //! `/v2/images/{id}/locations`: where the copies of an image are, for services; and data that stays on the web.
 
+use super::views;
 use crate::Glance;
 use crate::db::images::{get, get_for_update};
 use crate::flows::{Claim, HASHES};
 use crate::import::{Import, submit, task_row};
-use crate::stores::Kind;
+use crate::limits::Limits;
+use crate::stores::StoreType;
 use base::{Error, Result};
 use glance_types::TaskType;
 use oslo_db::Tx;
 use oslo_http::{Reply, Req};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 #[derive(Deserialize)]
@@ -54,10 +56,10 @@ fn claim(validation: Option<Validation>) -> Result<Option<Claim>> {
 }
 
 /// The store that reads such addresses; `file`, `filesystem` and the like are nobody's to name.
-fn reader<'a>(glance: &'a Glance, url: &str) -> Result<&'a str> {
+pub fn reader<'a>(glance: &'a Glance, url: &str) -> Result<&'a str> {
     let scheme = url.split(':').next().unwrap_or_default();
     let store = glance.stores.all().iter();
-    let mut store = store.filter(|b| matches!(b.kind, Kind::Http));
+    let mut store = store.filter(|b| b.kind == StoreType::Http);
     match (scheme, store.next()) {
         ("http" | "https", Some(store)) => {
             glance.web.check(url)?;
@@ -72,15 +74,15 @@ pub async fn add(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let store = reader(&glance, &body.url)?;
     let import = Import::location(&body.url, claim(body.validation_data)?, store);
     let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
-    let (policy, engine) = (Arc::clone(req.policy()), glance.engine.clone());
-    let default = glance.stores.default().id.clone();
+    let (policy, state) = (Arc::clone(req.policy()), Arc::clone(&glance));
     let input = json!({"image_id": id, "loc_url": body.url, "validation_data": import.claim});
     let now = glance.clock.now();
     let task = task_row(&ctx, TaskType::LocationImport, &id, &input, now);
+    let limits = Limits::none();
     let write = move |tx: &mut Tx| {
         let mut image = get_for_update(tx, &ctx, &id)?;
         policy.enforce("add_image_location", &ctx, &image.target())?;
-        submit(tx, &engine, &mut image, &import, &task, &default)
+        submit(tx, &state, &ctx, &mut image, &import, &task, &limits)
     };
     glance.db.write(write).await?;
     glance.engine.wake();
@@ -91,16 +93,5 @@ pub async fn list(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
     let image = glance.db.read(move |tx| get(tx, &ctx, &id)).await?;
     req.enforce("fetch_image_location", &image.target())?;
-    let views = image.locations.iter().filter_map(|location| {
-        let store = glance.stores.find(&location.store)?;
-        let url = match (&store.kind, &location.file, &location.url) {
-            (Kind::File(folder), Some(file), _) => {
-                format!("file://{}", folder.path(file).display())
-            }
-            (_, _, Some(url)) => url.clone(),
-            _ => return None,
-        };
-        Some(json!({"url": url, "metadata": {"store": store.id}}))
-    });
-    Reply::ok(&views.collect::<Vec<Value>>())
+    Reply::ok(&views::places(&image, &glance.stores))
 }

@@ -3,7 +3,7 @@
 use crate::Glance;
 use crate::db::images::{drop_locations, get_for_update};
 use crate::periodic::files::remove_dropped;
-use crate::stores::{Backend, Kind};
+use crate::stores::Backend;
 use base::{Error, Result};
 use glance_types::ImageStatus;
 use oslo_db::{Tx, eq, is_in};
@@ -35,20 +35,8 @@ pub async fn detail(glance: Arc<Glance>, _: Req) -> Result<Reply> {
     let stores = glance.stores.all().iter().map(|store| {
         let mut view = view(&glance, store);
         view["weight"] = json!(store.weight);
-        let (kind, properties) = match &store.kind {
-            Kind::File(folder) => {
-                let datadir = folder.path("");
-                let thin = false;
-                let chunk = 256 * 1024;
-                (
-                    "file",
-                    json!({"datadir": datadir, "chunk_size": chunk, "thin_provisioning": thin}),
-                )
-            }
-            Kind::Http => ("http", json!({})),
-        };
-        view["type"] = json!(kind);
-        view["properties"] = properties;
+        view["type"] = json!(store.kind);
+        view["properties"] = store.writable().map_or(json!({}), |s| s.properties());
         view
     });
     Reply::ok(&json!({"stores": stores.collect::<Vec<_>>()}))

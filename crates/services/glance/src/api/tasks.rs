@@ -6,6 +6,7 @@ use crate::db::TaskRow;
 use crate::db::images::{get, save_belongings};
 use crate::image::attributes;
 use crate::import::{Import, submit, task_row};
+use crate::limits::Limits;
 use base::{Dir, Error, Result};
 use glance_types::{TaskStatus, TaskType};
 use oslo_context::RequestContext;
@@ -168,12 +169,15 @@ pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let (now, id) = (glance.clock.now(), image.row.id.clone());
     let input = Value::Object(body.input.clone());
     let task = task_row(&req.ctx, TaskType::Import, &id, &input, now);
-    let (engine, made) = (glance.engine.clone(), task.clone());
-    let default = glance.stores.default().id.clone();
+    let (state, made) = (Arc::clone(&glance), task.clone());
+    let limits = Limits::of(&glance, req.ctx.project()).await?;
+    let ctx = Arc::clone(&req.ctx);
     let write = move |tx: &mut Tx| {
+        limits.reserve_image(tx)?;
         tx.insert(&image.row)?;
         save_belongings(tx, &image)?;
-        submit(tx, &engine, &mut image.clone(), &import, &task, &default)
+        let mut image = image.clone();
+        submit(tx, &state, &ctx, &mut image, &import, &task, &limits).map(drop)
     };
     glance.db.write(write).await?;
     glance.engine.wake();
@@ -189,7 +193,12 @@ pub async fn of_image(glance: Arc<Glance>, req: Req) -> Result<Reply> {
         let image = get(tx, &ctx, &id)?;
         policy.enforce("get_image", &ctx, &image.target())?;
         policy.enforce("get_tasks", &ctx, &json!({}))?;
-        let cond = all([eq("image_id", &id), fresh.clone()]);
+        // Addresses that data came from may hold keys: whoever only reads the image sees no more than their own tasks.
+        let theirs = match image.row.owner.is_some() && image.row.owner == ctx.project_id {
+            true => everything(),
+            false => visible(&ctx),
+        };
+        let cond = all([eq("image_id", &id), theirs, fresh.clone()]);
         tx.select_sorted::<TaskRow>(cond, &[("created_at", Dir::Asc), ("id", Dir::Asc)], None)
     };
     let rows = glance.db.read(read).await?;

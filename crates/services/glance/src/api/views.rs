@@ -1,7 +1,9 @@
 //! Images and members as callers see them: views that borrow from the rows and become bytes without a tree between.
 
+use crate::Glance;
 use crate::db::images::Image;
-use crate::db::{MemberRow, TaskRow};
+use crate::db::{LocationRow, MemberRow, TaskRow};
+use crate::image::locations;
 use crate::stores::Stores;
 use glance_types::{ImageStatus, MemberStatus, Visibility};
 use serde::Serialize;
@@ -34,6 +36,10 @@ pub struct ImageView<'a> {
     tags: &'a BTreeSet<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stores: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locations: Option<Vec<Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direct_url: Option<String>,
     #[serde(rename = "self")]
     own: String,
     file: String,
@@ -54,7 +60,26 @@ fn store_names(image: &Image, stores: &Stores) -> Option<String> {
     }
 }
 
-pub fn image<'a>(image: &'a Image, stores: &Stores) -> ImageView<'a> {
+/// Where the copies are, for those who may see it.
+pub fn places(image: &Image, stores: &Stores) -> Vec<Value> {
+    let place =
+        |l| json!({"url": locations::url(l, stores), "metadata": locations::metadata(l, stores)});
+    let known = image.locations.iter();
+    known
+        .filter(|l| stores.find(&l.store).is_some())
+        .map(place)
+        .collect()
+}
+
+/// The address of the copy that is read first.
+fn first_place(image: &Image, stores: &Stores) -> Option<String> {
+    let weight = |l: &&LocationRow| stores.find(&l.store).map_or(0, |s| s.weight);
+    let first = image.locations.iter().rev().max_by_key(weight)?;
+    Some(locations::url(first, stores))
+}
+
+pub fn image<'a>(image: &'a Image, glance: &Glance) -> ImageView<'a> {
+    let (stores, conf) = (&glance.stores, &glance.conf);
     let row = &image.row;
     ImageView {
         properties: &image.properties,
@@ -78,6 +103,11 @@ pub fn image<'a>(image: &'a Image, stores: &Stores) -> ImageView<'a> {
         updated_at: row.updated_at.iso_z(),
         tags: &image.tags,
         stores: store_names(image, stores),
+        locations: conf.show_multiple_locations.then(|| places(image, stores)),
+        direct_url: match conf.show_image_direct_url {
+            true => first_place(image, stores),
+            false => None,
+        },
         own: format!("/v2/images/{}", row.id),
         file: format!("/v2/images/{}/file", row.id),
         schema: "/v2/schemas/image",

@@ -83,7 +83,8 @@ pub fn gather(tx: &mut Tx, rows: Vec<ImageRow>) -> Result<Vec<Image>> {
         is_in("image", ids.iter()),
         eq("status", LocationStatus::Active),
     ]);
-    for location in tx.select::<LocationRow>(readable)? {
+    let by_age = [("created_at", base::Dir::Asc), ("id", base::Dir::Asc)];
+    for location in tx.select_sorted::<LocationRow>(readable, &by_age, None)? {
         let own = locations.entry(location.image.clone()).or_default();
         own.push(location);
     }
@@ -102,6 +103,25 @@ pub fn drop_locations(tx: &mut Tx, cond: oslo_db::Cond) -> Result<u64> {
     let live = eq("status", LocationStatus::Active);
     let values = [set("status", LocationStatus::PendingDelete)];
     tx.update::<LocationRow>(all([cond, live]), &values)
+}
+
+/// Makes the stored copies of an image those of `new`, which came of `old`.
+pub fn save_locations(tx: &mut Tx, old: &Image, new: &Image) -> Result<()> {
+    let find = |among: &Image, id: &str| among.locations.iter().find(|l| l.id == id).cloned();
+    for location in &new.locations {
+        match find(old, &location.id) {
+            None => tx.insert(location)?,
+            Some(before) if before.metadata != location.metadata => {
+                let values = [set("metadata", location.metadata.clone())];
+                tx.update::<LocationRow>(eq("id", &location.id), &values)?;
+            }
+            Some(_) => {}
+        }
+    }
+    for gone in old.locations.iter().filter(|l| find(new, &l.id).is_none()) {
+        drop_locations(tx, eq("id", &gone.id))?;
+    }
+    Ok(())
 }
 
 /// Makes the stored properties and tags those of `image`.

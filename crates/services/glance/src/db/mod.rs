@@ -1,5 +1,6 @@
 //! The tables.
 
+pub mod cache;
 pub mod images;
 pub mod metadefs;
 pub mod visible;
@@ -20,6 +21,14 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-25-stores",
         sql: include_str!("../../migrations/2026-11-25-stores.sql"),
+    },
+    Migration {
+        id: "2026-11-25-cache",
+        sql: include_str!("../../migrations/2026-11-25-cache.sql"),
+    },
+    Migration {
+        id: "2026-11-25-location-metadata",
+        sql: include_str!("../../migrations/2026-11-25-location-metadata.sql"),
     },
     Migration {
         id: oslo_taskflow::MIGRATIONS[0].id,
@@ -59,6 +68,8 @@ oslo_db::table! {
         pub file: Option<String>,
         /// On the web.
         pub url: Option<String>,
+        /// What a caller says of it (JSON).
+        pub metadata: Option<String>,
         pub status: LocationStatus, pub created_at: Timestamp,
     }
 

@@ -5,11 +5,15 @@ use crate::Glance;
 use crate::db::images::drop_locations;
 use crate::db::{ImageRow, LocationRow, LocationStatus, PropertyRow, TaskRow};
 use crate::import::{FAILED, IMPORTING};
-use crate::upload::{self, Facts, gone, judge, location, pour};
+use crate::limits;
+use crate::plugins::{Became, leftovers, transform};
+use crate::stores::{Store, copy};
+use crate::upload::{self, Facts, gone, judge, location, pour, released, renew};
 use base::{Error, Result};
 use futures::future::BoxFuture;
 use glance_types::{ImageStatus, TaskStatus};
 use oslo_db::{Tx, all, cell, eq, is_null, set};
+use oslo_http::Body;
 use oslo_taskflow::{Flow, Step};
 use sdk::fetch;
 use serde::{Deserialize, Serialize};
@@ -27,6 +31,8 @@ base::str_enum! {
         WebDownload = "web-download",
         /// Another store.
         CopyImage = "copy-image",
+        /// The image service of another region.
+        GlanceDownload = "glance-download",
         /// They stay where they are, on the web; nobody can ask an import for this.
         Location = "location",
     }
@@ -64,6 +70,37 @@ pub struct ImportImage {
     pub claim: Option<Claim>,
     /// Stores that did not take it.
     pub failed: Vec<String>,
+    /// What the image becomes with its data.
+    #[serde(default)]
+    pub became: Became,
+    /// Files in staging that became others.
+    #[serde(default)]
+    pub spent: Vec<String>,
+    /// Whether properties are injected: some roles' imports are left alone.
+    #[serde(default)]
+    pub inject: bool,
+}
+
+impl ImportImage {
+    /// What a task is about, as far as its end needs to know.
+    pub fn of_task(task: &TaskRow, image: &str, file: &str) -> ImportImage {
+        ImportImage {
+            task: task.id.clone(),
+            image: image.to_string(),
+            request_id: task.request_id.clone().unwrap_or_default(),
+            method: Method::GlanceDownload,
+            uri: None,
+            file: file.to_string(),
+            stores: Vec::new(),
+            all_must_succeed: true,
+            facts: None,
+            claim: None,
+            failed: Vec::new(),
+            became: Became::default(),
+            spent: Vec::new(),
+            inject: false,
+        }
+    }
 }
 
 impl Flow for ImportImage {
@@ -75,6 +112,11 @@ impl Flow for ImportImage {
             Step::new("fetch", |flow, glance| Box::pin(fetch_data(flow, glance)))
                 .undo(|flow, glance| Box::pin(forget_data(flow, glance)))
                 .retries(3),
+            Step::new("transform", |flow, glance| {
+                Box::pin(transform(flow, glance))
+            })
+            .undo(|flow, glance| Box::pin(forget_data(flow, glance)))
+            .retries(3),
             Step::new("store", |flow, glance| Box::pin(store(flow, glance)))
                 .undo(|flow, glance| Box::pin(unstore(flow, glance)))
                 .retries(3),
@@ -96,7 +138,7 @@ impl Flow for ImportImage {
 }
 
 /// The image, as long as it is there.
-async fn row(glance: &Glance, id: &str) -> Result<ImageRow> {
+pub async fn row(glance: &Glance, id: &str) -> Result<ImageRow> {
     let cond = all([eq("id", id), is_null("deleted_at")]);
     let found = glance
         .db
@@ -123,31 +165,96 @@ async fn fetch_data(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
             let facts = facts.ok_or_else(|| Error::internal("a staged image without facts"))?;
             flow.facts = Some(serde_json::from_str(facts)?);
         }
+        // It was fetched by the process that had the token.
+        Method::GlanceDownload => {}
         Method::WebDownload | Method::Location => {
             let uri = flow.uri.clone().unwrap_or_default();
             let body = fetch(&uri, &glance.web).await?;
-            let staging = glance.stores.staging.clone();
-            let id = flow.image.clone();
-            // Nobody wants the bytes of an image that was deleted meanwhile.
-            let alive = || -> BoxFuture<'_, Result<()>> {
-                let (glance, id) = (Arc::clone(&glance), id.clone());
-                Box::pin(async move { self::row(&glance, &id).await.map(drop) })
-            };
-            let facts = pour(&glance, &row, staging.part(&flow.file), body, &alive).await?;
-            let name = flow.file.clone();
-            tokio::task::spawn_blocking(move || staging.keep(&name))
-                .await
-                .map_err(Error::internal)??;
-            flow.facts = Some(facts);
+            if flow.method == Method::Location && !believe(flow, &glance, body.length()).await? {
+                return Ok(());
+            }
+            let owner = row.owner.as_deref().unwrap_or_default();
+            let cap = limits::cap(&glance, owner, body.length()).await?;
+            flow.facts = Some(to_staging(&glance, &row, &flow.file, body, cap).await?);
         }
     }
     if let (Some(facts), Some(claim)) = (&mut flow.facts, &flow.claim) {
-        let path = glance.stores.staging.path(&flow.file);
+        let path = glance.stores.staging.file(&flow.file);
         verify(path, facts, claim).await?;
     }
-    match &flow.facts {
-        Some(facts) => judge(&glance, facts),
-        None => Ok(()),
+    match (&flow.facts, flow.method) {
+        // The others are judged when they are what they shall be.
+        (Some(facts), Method::Location) => judge(&glance, facts),
+        _ => Ok(()),
+    }
+}
+
+/// An image of whose data nothing was claimed is usable before the data have been read to the end, and so is one whose
+/// data shall not be read: upstream's ways. Says whether they shall be.
+async fn believe(flow: &ImportImage, glance: &Glance, size: Option<u64>) -> Result<bool> {
+    let read = glance.conf.do_secure_hash;
+    if read && flow.claim.is_some() {
+        return Ok(true);
+    }
+    let mut values = vec![
+        set("size", size.and_then(|size| i64::try_from(size).ok())),
+        set("updated_at", glance.clock.now()),
+    ];
+    match &flow.claim {
+        Some(claim) => values.extend([
+            set("os_hash_algo", &claim.os_hash_algo),
+            set("os_hash_value", &claim.os_hash_value),
+        ]),
+        None if read => values.push(set("os_hash_algo", "sha512")),
+        None => {}
+    }
+    let id = flow.image.clone();
+    let write = move |tx: &mut Tx| {
+        let from = [ImageStatus::Importing];
+        let to = ImageStatus::Active;
+        tx.swap::<ImageRow, _>(eq("id", &id), "status", &from, to, &values)
+    };
+    glance.db.write(write).await?;
+    Ok(read)
+}
+
+/// What an image is during its import. That of data on the web may be usable already.
+fn during(flow: &ImportImage) -> Vec<ImageStatus> {
+    match flow.method {
+        Method::Location => vec![ImageStatus::Importing, ImageStatus::Active],
+        _ => vec![ImageStatus::Importing],
+    }
+}
+
+/// Brings bytes into staging, as long as their image is there.
+pub async fn to_staging(
+    glance: &Arc<Glance>,
+    row: &ImageRow,
+    file: &str,
+    body: Body,
+    cap: u64,
+) -> Result<Facts> {
+    // Nobody wants the bytes of an image that was deleted meanwhile.
+    let alive = || -> BoxFuture<'_, Result<()>> {
+        let held = row.upload.is_some();
+        Box::pin(async move {
+            match held {
+                true => renew(glance, &row.id, file).await,
+                false => self::row(glance, &row.id).await.map(drop),
+            }
+        })
+    };
+    let staging = &glance.stores.staging;
+    let mut incoming = staging.begin(file, body.length()).await?;
+    match pour(glance, row, &mut *incoming, body, cap, &alive).await {
+        Ok(facts) => {
+            incoming.keep(Some(&facts.checksum)).await?;
+            Ok(facts)
+        }
+        Err(e) => {
+            incoming.forget().await;
+            Err(e)
+        }
     }
 }
 
@@ -183,17 +290,41 @@ fn hash_file(path: &Path, algo: &str) -> Result<String> {
 }
 
 async fn forget_data(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
-    let (staging, name) = (glance.stores.staging.clone(), flow.file.clone());
-    tokio::task::spawn_blocking(move || staging.remove(&name))
-        .await
-        .map_err(Error::internal)?
+    forget_files(flow, &glance).await
+}
+
+/// Removes what an import has in staging.
+async fn forget_files(flow: &ImportImage, glance: &Glance) -> Result<()> {
+    if flow.method == Method::CopyImage {
+        return Ok(());
+    }
+    let staging = &glance.stores.staging;
+    for name in leftovers(flow) {
+        staging.remove(&name).await?;
+    }
+    staging.remove(&flow.file).await
 }
 
 /// Where the bytes are now.
-async fn source(flow: &ImportImage, glance: &Glance) -> Result<PathBuf> {
+struct Source {
+    store: Arc<dyn Store>,
+    file: String,
+    size: u64,
+    md5: Option<String>,
+}
+
+async fn source(flow: &ImportImage, glance: &Glance) -> Result<Source> {
     if flow.method != Method::CopyImage {
-        return Ok(glance.stores.staging.path(&flow.file));
+        let facts = flow.facts.as_ref();
+        let facts = facts.ok_or_else(|| Error::internal("an import without facts"))?;
+        return Ok(Source {
+            store: Arc::new(glance.stores.staging.clone()),
+            file: flow.file.clone(),
+            size: facts.size,
+            md5: Some(facts.checksum.clone()),
+        });
     }
+    let row = row(glance, &flow.image).await?;
     let cond = all([
         eq("image", &flow.image),
         eq("status", LocationStatus::Active),
@@ -202,12 +333,20 @@ async fn source(flow: &ImportImage, glance: &Glance) -> Result<PathBuf> {
         .db
         .read(move |tx| tx.select::<LocationRow>(cond.clone()))
         .await?;
-    let path = |copy: &LocationRow| {
+    // Of several, the one that would be read. What this import has made already is as good as what it came from.
+    let weight = |copy: &&LocationRow| glance.stores.find(&copy.store).map_or(0, |s| s.weight);
+    let source = |copy: &LocationRow| {
         let store = glance.stores.find(&copy.store)?.writable().ok()?;
-        Some(store.path(copy.file.as_deref()?))
+        Some(Source {
+            store: Arc::clone(store),
+            file: copy.file.clone()?,
+            size: row.size? as u64,
+            md5: row.checksum.clone(),
+        })
     };
-    // What this import has made already is as good as what it came from.
-    copies.iter().find_map(path).ok_or_else(|| {
+    let mut copies: Vec<&LocationRow> = copies.iter().collect();
+    copies.sort_by_key(|copy| std::cmp::Reverse(weight(copy)));
+    copies.into_iter().find_map(source).ok_or_else(|| {
         Error::conflict("None of the image's copies is in a store that can be copied from.")
     })
 }
@@ -221,7 +360,7 @@ async fn store(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
     flow.failed.clear();
     for (at, name) in flow.stores.clone().into_iter().enumerate() {
         let left = flow.stores[at + 1..].join(",");
-        match fill(flow, &glance, &name, from.clone(), &left).await {
+        match fill(flow, &glance, &name, &from, &left).await {
             Ok(()) => filled += 1,
             Err(e) if flow.all_must_succeed || e.kind() == base::Kind::Gone => return Err(e),
             Err(e) => {
@@ -240,8 +379,9 @@ async fn store(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
     }
 }
 
-/// Says on the image how far the import is.
+/// Says on the image how far the import is, not while somebody else changes its properties.
 fn tell(tx: &mut Tx, image: &str, left: &str, failed: &str) -> Result<()> {
+    tx.find_for_update::<ImageRow>(eq("id", image))?;
     for (name, value) in [(IMPORTING, left), (FAILED, failed)] {
         let cond = all([eq("image", image), eq("name", name)]);
         tx.update::<PropertyRow>(cond, &[set("value", value)])?;
@@ -254,7 +394,7 @@ async fn fill(
     flow: &ImportImage,
     glance: &Glance,
     name: &str,
-    from: PathBuf,
+    from: &Source,
     left: &str,
 ) -> Result<()> {
     let cond = all([
@@ -270,43 +410,49 @@ async fn fill(
     {
         return Ok(());
     }
-    let folder = glance.stores.chosen(name)?.writable()?.clone();
-    let file = flow.file.clone();
-    tokio::task::spawn_blocking(move || folder.take(&from, &file))
-        .await
-        .map_err(Error::internal)??;
+    let to = glance.stores.chosen(name)?.writable()?;
+    let md5 = from.md5.as_deref();
+    copy(&*from.store, &from.file, &**to, &flow.file, from.size, md5).await?;
     let now = glance.clock.now();
     let location = location(&flow.image, name, &flow.file, now);
     let (id, left, failed) = (flow.image.clone(), left.to_string(), flow.failed.join(","));
     // Usable as soon as one store has it, unless all must.
-    let early = (!flow.all_must_succeed)
-        .then(|| flow.facts.clone())
-        .flatten();
+    let early = (!flow.all_must_succeed).then(|| flow.clone());
+    let (quota, size) = (glance.quota, from.size);
     let write = move |tx: &mut Tx| {
         let there = all([eq("id", &id), is_null("deleted_at")]);
-        if tx.find_for_update::<ImageRow>(there)?.is_none() {
+        let Some(row) = tx.find_for_update::<ImageRow>(there)? else {
             return Err(gone(&id));
-        }
+        };
+        let owner = row.owner.as_deref().unwrap_or_default();
+        limits::keep_quota(tx, quota, owner, size)?;
         tx.insert(&location)?;
-        if let Some(facts) = &early {
-            activate(tx, &id, facts, now)?;
+        if let Some(flow) = &early {
+            activate(tx, flow, now)?;
         }
         tell(tx, &id, &left, &failed)
     };
     glance.db.write(write).await
 }
 
-fn activate(tx: &mut Tx, id: &str, facts: &Facts, now: base::Timestamp) -> Result<()> {
+/// Makes the image what came of its data; nothing of one that is copied, or active already.
+fn activate(tx: &mut Tx, flow: &ImportImage, now: base::Timestamp) -> Result<()> {
+    let Some(facts) = &flow.facts else {
+        return Ok(());
+    };
     let mut values = facts.columns();
+    values.extend(flow.became.columns());
     values.extend([
         ("staged", cell(None::<String>)),
         ("staged_facts", cell(None::<String>)),
         set("updated_at", now),
     ]);
-    let from = [ImageStatus::Importing];
+    let from = during(flow);
     let to = ImageStatus::Active;
-    tx.swap::<ImageRow, _>(eq("id", id), "status", &from, to, &values)
-        .map(drop)
+    match tx.swap::<ImageRow, _>(eq("id", &flow.image), "status", &from, to, &values)? {
+        true => flow.became.save_properties(tx, &flow.image),
+        false => Ok(()),
+    }
 }
 
 async fn unstore(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
@@ -314,18 +460,36 @@ async fn unstore(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
     if flow.method == Method::Location {
         return Ok(());
     }
-    let cond = all([eq("image", &flow.image), eq("file", &flow.file)]);
-    let write = move |tx: &mut Tx| drop_locations(tx, cond.clone());
-    glance.db.write(write).await?;
+    let (id, file) = (flow.image.clone(), flow.file.clone());
+    let write = move |tx: &mut Tx| drop_made(tx, &id, &file);
+    let kept: Vec<String> = glance.db.write(write).await?;
     // A file whose row was never written is only known by its name.
-    for (_, folder) in glance.stores.writable() {
-        let (folder, name) = (folder.clone(), flow.file.clone());
-        tokio::task::spawn_blocking(move || folder.remove(&name))
-            .await
-            .map_err(Error::internal)??;
+    for name in flow.stores.iter().filter(|s| !kept.contains(s)) {
+        // A store that was taken out of the configuration meanwhile keeps what it has.
+        if let Ok(store) = glance.stores.chosen(name).and_then(|b| b.writable()) {
+            store.remove(&flow.file).await?;
+        }
     }
     glance.poke_files();
     Ok(())
+}
+
+/// Drops the copies that an import made, and gives the stores of those that stay: an image that can be read keeps
+/// its data. Another copy, from which this one was made, may be gone meanwhile, and then this is the last one.
+fn drop_made(tx: &mut Tx, image: &str, file: &str) -> Result<Vec<String>> {
+    let row = tx.find_for_update::<ImageRow>(eq("id", image))?;
+    let readable = [ImageStatus::Active, ImageStatus::Deactivated];
+    let readable = row.is_some_and(|row| readable.contains(&row.status));
+    let active = all([eq("image", image), eq("status", LocationStatus::Active)]);
+    let copies = tx.select::<LocationRow>(active)?;
+    let (made, others): (Vec<_>, Vec<_>) = copies
+        .into_iter()
+        .partition(|copy| copy.file.as_deref() == Some(file));
+    if readable && others.is_empty() {
+        return Ok(made.into_iter().map(|copy| copy.store).collect());
+    }
+    drop_locations(tx, all([eq("image", image), eq("file", file)]))?;
+    Ok(vec![])
 }
 
 async fn finish(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
@@ -337,9 +501,7 @@ async fn finish(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
         if tx.find_for_update::<ImageRow>(there)?.is_none() {
             return Err(gone(&flow.image));
         }
-        if let Some(facts) = &flow.facts {
-            activate(tx, &flow.image, facts, now)?;
-        }
+        activate(tx, flow, now)?;
         tell(tx, &flow.image, "", &flow.failed.join(","))?;
         let values = [
             set("status", TaskStatus::Success),
@@ -352,26 +514,31 @@ async fn finish(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()> {
     };
     glance.db.write(write).await?;
     tracing::info!(image.id = %flow.image, "image imported");
-    forget_data(flow, glance).await
+    // The image is there, whatever becomes of this: the reconciler finds it too.
+    if let Err(e) = forget_files(flow, &glance).await {
+        tracing::warn!(image.id = %flow.image, "what an import has in staging could not be removed yet: {e:?}");
+    }
+    Ok(())
 }
 
 /// The last word: the image can be imported again, and everybody can read why it was not.
-async fn fail(flow: &ImportImage, glance: &Glance, error: Error) -> Result<()> {
+pub async fn fail(flow: &ImportImage, glance: &Glance, error: Error) -> Result<()> {
     let words = match error.kind() {
         base::Kind::Internal => "Task failed due to Internal Error".to_string(),
         _ => error.message().to_string(),
     };
     let (flow, now) = (flow.clone(), glance.clock.now());
     let expires = now.plus(Duration::from_secs(glance.conf.task_time_to_live * 3600));
-    let (image, file) = (flow.image.clone(), flow.file.clone());
+    let ended = flow.clone();
     let write = move |tx: &mut Tx| {
-        let values = [
+        let mut values = vec![
             ("staged", cell(None::<String>)),
             ("staged_facts", cell(None::<String>)),
             ("size", cell(None::<i64>)),
-            set("updated_at", now),
+            ("os_hash_algo", cell(None::<String>)),
         ];
-        let from = [ImageStatus::Importing];
+        values.extend(released(now));
+        let from = during(&flow);
         let to = ImageStatus::Queued;
         tx.swap::<ImageRow, _>(eq("id", &flow.image), "status", &from, to, &values)?;
         tell(tx, &flow.image, "", &flow.stores.join(","))?;
@@ -381,9 +548,15 @@ async fn fail(flow: &ImportImage, glance: &Glance, error: Error) -> Result<()> {
             set("expires_at", expires),
             set("updated_at", now),
         ];
-        tx.update::<TaskRow>(eq("id", &flow.task), &values)
+        tx.update::<TaskRow>(eq("id", &flow.task), &values)?;
+        let stays = all([eq("file", &flow.file), eq("status", LocationStatus::Active)]);
+        tx.exists::<LocationRow>(stays)
     };
-    glance.db.write(write).await?;
-    tracing::warn!(image.id = %image, "an import failed: {error:?}");
-    upload::remove_file(glance, &file).await
+    let stays = glance.db.write(write).await?;
+    tracing::warn!(image.id = %ended.image, "an import failed: {error:?}");
+    forget_files(&ended, glance).await?;
+    match stays {
+        true => Ok(()),
+        false => upload::remove_file(glance, &ended.file).await,
+    }
 }

@@ -2,4 +2,4 @@
 
 mod import_image;
 
-pub use import_image::{Claim, HASHES, ImportImage, Method};
+pub use import_image::{Claim, HASHES, ImportImage, Method, fail, row, to_staging};

@@ -19,6 +19,8 @@ base::str_enum! {
 pub struct Change {
     pub op: Op,
     pub name: String,
+    /// Where in the list of locations.
+    pub position: Option<String>,
     pub value: Value,
 }
 
@@ -85,15 +87,23 @@ fn one(change: &Value, modern: bool) -> Result<Change> {
             )));
         }
     };
+    let (name, position) = pointer(path)?;
+    // Places are added and removed one by one, and replaced all at once.
+    if position.is_some() != (name == "locations" && op != Op::Replace) {
+        return Err(bad(&format!(
+            "Invalid JSON pointer for this resource: '{path}'"
+        )));
+    }
     Ok(Change {
         op,
-        name: pointer(path)?,
+        name,
+        position,
         value,
     })
 }
 
-/// A JSON pointer of depth one.
-fn pointer(path: &str) -> Result<String> {
+/// A JSON pointer of depth one, or two.
+fn pointer(path: &str) -> Result<(String, Option<String>)> {
     let wrong = |why: &str| {
         bad(&format!(
             "Invalid JSON pointer for this resource: '{path}': {why}"
@@ -105,11 +115,15 @@ fn pointer(path: &str) -> Result<String> {
     if rest.is_empty() || rest.ends_with('/') {
         return Err(wrong("it must not end with \"/\""));
     }
-    if rest.contains('/') {
-        return Err(wrong("it must have one part"));
+    let (first, second) = match rest.split_once('/') {
+        Some((first, second)) => (first, Some(second.to_string())),
+        None => (rest, None),
+    };
+    if second.as_ref().is_some_and(|part| part.contains('/')) {
+        return Err(wrong("it has too many parts"));
     }
     let mut name = String::new();
-    let mut chars = rest.chars();
+    let mut chars = first.chars();
     while let Some(c) = chars.next() {
         match c {
             '~' => name.push(match chars.next() {
@@ -120,21 +134,16 @@ fn pointer(path: &str) -> Result<String> {
             c => name.push(c),
         }
     }
-    Ok(name)
+    Ok((name, second))
 }
 
-/// Applies one change; the caller checks rules on what changed and saves.
+/// Applies one change, but of locations ([`super::locations`]); the caller checks rules on what changed and saves.
 pub fn apply(image: &mut Image, conf: &Conf, change: &Change) -> Result<()> {
     let name = change.name.as_str();
     let is_base = BASE.contains(&name);
     let known = is_base || READ_ONLY.contains(&name) || RESERVED.contains(&name);
     if name == "id" {
         return Err(Error::forbidden("Attribute 'id' is read-only."));
-    }
-    if name == "locations" {
-        return Err(Error::forbidden(
-            "It's not allowed to add locations if locations are invisible.",
-        ));
     }
     if name.starts_with(GLANCE_OWN) {
         return Err(Error::forbidden(format!("Attribute '{name}' is reserved.")));
@@ -185,6 +194,10 @@ mod tests {
             json!([{"op": "add", "path": "/", "value": ""}]),
             json!([{"op": "add", "path": "/a/b", "value": ""}]),
             json!([{"op": "add", "path": "/a~2", "value": ""}]),
+            json!([{"op": "add", "path": "/locations", "value": {}}]),
+            json!([{"op": "remove", "path": "/locations"}]),
+            json!([{"op": "replace", "path": "/locations/0", "value": {}}]),
+            json!([{"op": "add", "path": "/locations/0/url", "value": ""}]),
         ];
         for body in bad {
             assert_eq!(

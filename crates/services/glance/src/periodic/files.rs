@@ -4,13 +4,13 @@ use crate::Glance;
 use crate::db::{ImageRow, LocationRow, LocationStatus, TaskRow};
 use crate::stores::Store;
 use async_trait::async_trait;
-use base::{Error, Result};
+use base::{Result, Timestamp};
 use glance_types::{ImageStatus, TaskStatus};
-use oslo_db::{Tx, all, any, eq, is_in, set};
+use oslo_db::{Tx, all, eq, everything, in_rows, is_in, not, set};
 use oslo_service::{Reconciler, Report};
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// A stray file this old belongs to nobody who is still about to say so.
 const STRAY_AGE: Duration = Duration::from_secs(3600);
@@ -46,13 +46,22 @@ impl Reconciler for Files {
             examined: dropped.len() as u64,
             changed: 0,
         };
+        // A store that cannot be reached does not keep the others waiting.
+        let mut outcome = Ok(());
         for location in dropped {
-            remove(&glance, &location).await?;
-            report.changed += 1;
+            match remove(&glance, &location).await {
+                Ok(()) => report.changed += 1,
+                failed => outcome = outcome.and(failed),
+            }
         }
-        forget_deleted(&glance).await?;
-        report.changed += strays(&glance).await?;
-        Ok(report)
+        for image in bare(&glance).await? {
+            forget_deleted(&glance, &image).await?;
+        }
+        match strays(&glance).await {
+            Ok(removed) => report.changed += removed,
+            Err(e) => outcome = outcome.and(Err(e)),
+        }
+        outcome.map(|()| report)
     }
 }
 
@@ -69,17 +78,15 @@ pub async fn remove_dropped(glance: &Glance, image: &str) -> Result<()> {
     for location in dropped {
         remove(glance, &location).await?;
     }
-    forget_deleted(glance).await
+    forget_deleted(glance, image).await
 }
 
 /// Removes the file of a copy, and then what the row says of it.
 async fn remove(glance: &Glance, location: &LocationRow) -> Result<()> {
     let store = glance.stores.find(&location.store);
-    let folder = store.and_then(|s| s.writable().ok()).cloned();
-    match (folder, location.file.clone()) {
-        (Some(folder), Some(file)) => tokio::task::spawn_blocking(move || folder.remove(&file))
-            .await
-            .map_err(Error::internal)??,
+    let store = store.and_then(|s| s.writable().ok());
+    match (store, &location.file) {
+        (Some(store), Some(file)) => store.remove(file).await?,
         (None, Some(_)) => {
             // The store was taken out of the configuration; it may come back.
             tracing::warn!(
@@ -95,17 +102,25 @@ async fn remove(glance: &Glance, location: &LocationRow) -> Result<()> {
     glance.db.write(write).await.map(drop)
 }
 
+/// Deleted images that have no copies any more.
+async fn bare(glance: &Glance) -> Result<Vec<String>> {
+    let stored = in_rows::<LocationRow>("id", "image", everything());
+    let bare = all([eq("status", ImageStatus::PendingDelete), not(stored)]);
+    let read = move |tx: &mut Tx| tx.select::<ImageRow>(bare.clone());
+    let rows = glance.db.read(read).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
 /// A deleted image without copies is deleted for good.
-async fn forget_deleted(glance: &Glance) -> Result<()> {
-    let write = |tx: &mut Tx| {
-        let pending = tx.select::<ImageRow>(eq("status", ImageStatus::PendingDelete))?;
-        for row in pending {
-            if !tx.exists::<LocationRow>(eq("image", &row.id))? {
-                let values = [set("status", ImageStatus::Deleted)];
-                tx.update::<ImageRow>(eq("id", &row.id), &values)?;
-            }
+async fn forget_deleted(glance: &Glance, image: &str) -> Result<()> {
+    let image = image.to_string();
+    let write = move |tx: &mut Tx| {
+        if tx.exists::<LocationRow>(eq("image", &image))? {
+            return Ok(());
         }
-        Ok(())
+        let pending = all([eq("id", &image), eq("status", ImageStatus::PendingDelete)]);
+        let values = [set("status", ImageStatus::Deleted)];
+        tx.update::<ImageRow>(pending, &values).map(drop)
     };
     glance.db.write(write).await
 }
@@ -115,24 +130,34 @@ fn image_of(name: &str) -> &str {
     name.split('.').next().unwrap_or_default()
 }
 
-/// Files that no row knows, in every folder.
+/// What no row knows, in every store.
 async fn strays(glance: &Glance) -> Result<u64> {
     let mut removed = strays_of(glance, &glance.stores.staging).await?;
+    let mut outcome = Ok(());
     for (_, store) in glance.stores.writable() {
-        removed += strays_of(glance, store).await?;
+        match strays_of(glance, &**store).await {
+            Ok(more) => removed += more,
+            Err(e) => outcome = outcome.and(Err(e)),
+        }
     }
-    Ok(removed)
+    outcome.map(|()| removed)
 }
 
-async fn strays_of(glance: &Glance, folder: &Store) -> Result<u64> {
-    let store = folder.clone();
-    let names = tokio::task::spawn_blocking(move || store.names())
-        .await
-        .map_err(Error::internal)??;
-    let old = |at: &SystemTime| at.elapsed().is_ok_and(|age| age > STRAY_AGE);
+/// Whether a name is one that we give: `<image>.<upload>`. A bucket may hold what others put there.
+fn is_ours(name: &str) -> bool {
+    let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    name.split_once('.').is_some_and(|(image, upload)| {
+        image.len() == 36 && upload.len() == 32 && hex(image) && hex(upload)
+    })
+}
+
+async fn strays_of(glance: &Glance, store: &dyn Store) -> Result<u64> {
+    let names = store.names().await?;
+    let now = Timestamp::now();
+    let old = |name: &str, at: Timestamp| now.since(at) > STRAY_AGE && is_ours(name);
     let old: Vec<String> = names
         .into_iter()
-        .filter(|(_, at)| old(at))
+        .filter(|(name, at)| old(name, *at))
         .map(|(name, _)| name)
         .collect();
     let mut removed = 0;
@@ -142,8 +167,15 @@ async fn strays_of(glance: &Glance, folder: &Store) -> Result<u64> {
             let names = || wanted.iter().map(String::as_str);
             let stored = tx.select::<LocationRow>(is_in("file", names()))?;
             let mut known: HashSet<String> = stored.into_iter().filter_map(|l| l.file).collect();
-            let cond = any([is_in("upload", names()), is_in("staged", names())]);
-            let rows = tx.select::<ImageRow>(cond)?;
+            let rest: HashSet<&str> = names()
+                .filter(|n| !known.contains(*n))
+                .map(image_of)
+                .collect();
+            if rest.is_empty() {
+                return Ok(known);
+            }
+            // Of what has no row, which is little, the images say whether it is on its way.
+            let rows = tx.select::<ImageRow>(is_in("id", rest))?;
             known.extend(
                 rows.into_iter()
                     .flat_map(|r| [r.upload, r.staged])
@@ -163,9 +195,7 @@ async fn strays_of(glance: &Glance, folder: &Store) -> Result<u64> {
         };
         let known: HashSet<String> = glance.db.read(known).await?;
         for name in chunk.iter().filter(|n| !known.contains(*n)) {
-            let (store, name) = (folder.clone(), name.clone());
-            let gone = tokio::task::spawn_blocking(move || store.remove(&name)).await;
-            gone.map_err(Error::internal)??;
+            store.remove(name).await?;
             removed += 1;
         }
     }

@@ -1,5 +1,6 @@
 //! Reconcilers.
 
+pub mod cache;
 pub mod files;
 pub mod tasks;
 pub mod uploads;

@@ -1,7 +1,7 @@
-//! Images that are `saving` or `uploading` though nobody receives their data any more go back to `queued`.
+//! Images that are `saving`, `uploading` or `importing` though nobody receives their data any more go back to `queued`.
 
 use crate::db::ImageRow;
-use crate::{Glance, upload};
+use crate::{Glance, remote, upload};
 use async_trait::async_trait;
 use base::Result;
 use glance_types::ImageStatus;
@@ -35,7 +35,7 @@ impl Reconciler for Uploads {
         let saving = glance
             .db
             .read(|tx| {
-                let moving = is_in("status", [ImageStatus::Saving, ImageStatus::Uploading]);
+                let moving = is_in("status", upload::RECEIVING);
                 tx.select::<ImageRow>(all([moving, not_null("upload")]))
             })
             .await?;
@@ -55,7 +55,10 @@ impl Reconciler for Uploads {
                 lapsed
             };
             if dead {
-                upload::abandon(&glance, &row.id, upload).await?;
+                match row.status {
+                    ImageStatus::Importing => remote::abandon(&glance, &row).await?,
+                    _ => upload::abandon(&glance, &row.id, upload).await?,
+                }
                 tracing::info!(image.id = %row.id, "an upload died; the image is queued again");
                 report.changed += 1;
             }

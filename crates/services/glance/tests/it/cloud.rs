@@ -5,11 +5,11 @@ use futures::future::BoxFuture;
 use glance::{Conf, Deps, Glance, ImageInspector, Verdict};
 use oslo_context::RequestContext;
 use oslo_db::Db;
-use oslo_http::{Authenticate, Body, Endpoint, HeaderMap};
+use oslo_http::{Authenticate, Body, Endpoint, HeaderMap, Reply};
 use oslo_service::Supervisor;
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// `admin`; `reader-p1` reads in `p1`; every other token is a member of the project of its name.
 struct Names;
@@ -30,6 +30,7 @@ impl Authenticate for Names {
             Ok(RequestContext {
                 user_id: Some(format!("user-{token}")),
                 project_id: Some(project.to_string()),
+                token: Some(base::Secret::new(token.as_str())),
                 roles: roles.iter().map(|r| r.to_string()).collect(),
                 ..RequestContext::anonymous()
             })
@@ -69,7 +70,102 @@ impl ImageInspector for Real {
     }
 }
 
+struct QemuImg(host_privsep::Privsep);
+
+#[async_trait::async_trait]
+impl glance::ImageConverter for QemuImg {
+    async fn convert(
+        &self,
+        source: &Path,
+        target: &Path,
+        from: &str,
+        to: &str,
+        largest: u64,
+    ) -> Result<()> {
+        let format = |name| host_imagefmt::Format::parse(name);
+        let (from, to) = (format(from)?, format(to)?);
+        host_imagefmt::convert_within(&self.0, source, target, from, to, largest).await
+    }
+}
+
+/// As much of keystone as glance asks for: a catalog, and limits.
+#[derive(Default)]
+pub struct Identity {
+    /// Region and address of further glances.
+    pub regions: Mutex<Vec<(String, String)>>,
+    /// Limits for all, and those of single projects.
+    pub registered: Mutex<Vec<Value>>,
+    pub limits: Mutex<Vec<Value>>,
+    /// Tokens that asked for the catalog.
+    pub asked: Mutex<Vec<String>>,
+}
+
+impl Identity {
+    pub fn limit(&self, name: &str, value: i64) {
+        let limit =
+            json!({"resource_name": name, "region_id": "RegionOne", "default_limit": value});
+        let mut all = self.registered.lock().unwrap();
+        all.retain(|l| l["resource_name"] != name);
+        all.push(limit);
+    }
+
+    fn answer(&self, method: &str, path: &str, token: &str) -> (u16, Value) {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        match (method, path) {
+            ("POST", "/v3/auth/tokens") => (
+                201,
+                json!({"token": {"expires_at": "2999-01-01T00:00:00.000000Z"}}),
+            ),
+            ("GET", "/v3/auth/catalog") => {
+                self.asked.lock().unwrap().push(token.to_string());
+                let mut regions = self.regions.lock().unwrap().clone();
+                regions.push(("RegionOne".to_string(), "http://127.0.0.1:1".to_string()));
+                let endpoint = |(region, url): &(String, String)| json!({"id": "e", "interface": "public", "region": region, "region_id": region, "url": url});
+                let endpoints: Vec<_> = regions.iter().map(endpoint).collect();
+                let image = json!({"id": "the-image-service", "type": "image", "name": "glance", "endpoints": endpoints});
+                (200, json!({"catalog": [image]}))
+            }
+            ("GET", "/v3/registered_limits") if query == "service_id=the-image-service" => {
+                let all = self.registered.lock().unwrap().clone();
+                (200, json!({"registered_limits": all}))
+            }
+            ("GET", "/v3/limits") => {
+                let project = query.split("project_id=").nth(1).unwrap_or_default();
+                let mut all = self.limits.lock().unwrap().clone();
+                all.retain(|l| l["project_id"] == project);
+                (200, json!({"limits": all}))
+            }
+            _ => (
+                404,
+                json!({"error": {"message": format!("{method} {path}?{query}")}}),
+            ),
+        }
+    }
+}
+
+impl Endpoint for Identity {
+    fn call(&self, request: http::Request<Body>) -> BoxFuture<'_, Reply> {
+        Box::pin(async move {
+            let path = request.uri().path_and_query().unwrap().to_string();
+            let token = request.headers().get("x-auth-token");
+            let token = token.and_then(|t| t.to_str().ok()).unwrap_or_default();
+            let (status, body) = self.answer(request.method().as_str(), &path, token);
+            let reply = Reply::json(status, &body).unwrap();
+            reply.header("x-subject-token", "glance's own")
+        })
+    }
+
+    fn routes(&self) -> Vec<oslo_http::RouteInfo> {
+        Vec::new()
+    }
+
+    fn name(&self) -> &'static str {
+        "keystone"
+    }
+}
+
 pub struct Cloud {
+    pub identity: Arc<Identity>,
     pub db: Db,
     pub endpoint: Arc<dyn Endpoint>,
     pub state: Arc<Glance>,
@@ -116,18 +212,36 @@ impl Cloud {
         let folder = std::env::temp_dir().join(format!("glance-{}", base::new_id()));
         let db = database().await;
         let clock = Clock::manual(Timestamp::now());
-        let mut cloud = Cloud::start(db, folder, clock, conf).await;
+        let identity = Arc::new(Identity::default());
+        let mut cloud = Cloud::start(identity, db, folder, clock, conf).await;
         cloud.keeper = true;
         cloud
     }
 
+    /// The words with which a glance of this configuration does not start.
+    pub async fn refused(conf: Conf) -> String {
+        let folder = std::env::temp_dir().join(format!("glance-{}", base::new_id()));
+        let (db, clock) = (database().await, Clock::real());
+        let started = Cloud::build(Arc::default(), db, &folder, clock, conf, &Arc::default()).await;
+        for name in ["", "-staging"] {
+            let _ = std::fs::remove_dir_all(format!("{}{name}", folder.display()));
+        }
+        started.err().unwrap().message().to_string()
+    }
+
     /// Another process on the same database and folder.
     pub async fn again(&self) -> Cloud {
+        self.again_with(self.conf.clone()).await
+    }
+
+    /// The same, with another configuration.
+    pub async fn again_with(&self, conf: Conf) -> Cloud {
         Cloud::start(
+            Arc::clone(&self.identity),
             self.db.clone(),
             self.folder.clone(),
             self.clock.clone(),
-            self.conf.clone(),
+            conf,
         )
         .await
     }
@@ -153,22 +267,54 @@ impl Cloud {
         self.ok("admin", "GET", &path, None).await
     }
 
-    async fn start(db: Db, folder: PathBuf, clock: Clock, conf: Conf) -> Cloud {
-        let supervisor = Arc::new(Supervisor::new());
+    async fn build(
+        identity: Arc<Identity>,
+        db: Db,
+        folder: &Path,
+        clock: Clock,
+        conf: Conf,
+        supervisor: &Arc<Supervisor>,
+    ) -> Result<glance::Built> {
+        let neighbours = sdk::InProcess::default();
+        neighbours.register("identity", identity as Arc<dyn Endpoint>);
         let deps = Deps {
-            db: db.clone(),
+            db,
             auth: Arc::new(Names),
             conf: Conf {
-                filesystem_store_datadir: folder.clone(),
-                ..conf.clone()
+                filesystem_store_datadir: folder.to_path_buf(),
+                endpoint_region_name: "RegionOne".to_string(),
+                ..conf
             },
-            clock: clock.clone(),
-            supervisor: Arc::clone(&supervisor),
+            clock,
+            supervisor: Arc::clone(supervisor),
             inspectors: Arc::new(|| Box::new(Real(host_imagefmt::Inspector::new()))),
+            converter: Arc::new(QemuImg(host_privsep::Privsep::new())),
+            sdk: sdk::Sdk::new(Arc::new(neighbours), sdk::ServiceCredentials::default()),
         };
-        let built = glance::build(deps).await.unwrap();
+        glance::build(deps).await
+    }
+
+    async fn start(
+        identity: Arc<Identity>,
+        db: Db,
+        folder: PathBuf,
+        clock: Clock,
+        conf: Conf,
+    ) -> Cloud {
+        let supervisor = Arc::new(Supervisor::new());
+        let parts = (Arc::clone(&identity), db.clone(), clock.clone());
+        let built = Cloud::build(
+            parts.0,
+            parts.1,
+            &folder,
+            parts.2,
+            conf.clone(),
+            &supervisor,
+        );
+        let built = built.await.unwrap();
         let (endpoint, state) = (built.endpoint, built.state);
         Cloud {
+            identity,
             db,
             endpoint,
             state,

@@ -57,6 +57,29 @@ async fn what_stays_in_staging_takes_nothing_back() {
     assert_eq!(tasks(&cloud, "p1", &id).await[0]["status"], "success");
 }
 
+/// What glance notes on an image does not use up what its owner may note there.
+#[tokio::test]
+async fn notes_of_an_import_count_for_no_quota() {
+    let conf = Conf {
+        image_property_quota: 2,
+        ..two()
+    };
+    let cloud = Cloud::with(conf).await;
+    let id = cloud.image("p1", json!({"a": "1", "b": "2"})).await;
+    let path = format!("/v2/images/{id}/stage");
+    let staged = cloud
+        .send("p1", "PUT", &path, &[OCTETS], "data".to_string().into())
+        .await;
+    assert_eq!(staged.status, 204);
+    let direct = json!({"method": {"name": "glance-direct"}});
+    let path = format!("/v2/images/{id}/import");
+    cloud.ok("p1", "POST", &path, Some(direct)).await;
+    cloud.imported().await;
+    let add = |name: &str| json!([{"op": "add", "path": name, "value": "x"}]);
+    assert_eq!(cloud.patch("p1", &id, add("/name")).await.0, 200);
+    assert_eq!(cloud.patch("p1", &id, add("/c")).await.0, 413);
+}
+
 /// A copy is made, the one that it was made of is deleted, and then the import fails elsewhere: its undoing does not
 /// drop what is now the only copy.
 #[tokio::test]

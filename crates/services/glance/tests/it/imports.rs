@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-fn table(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub fn table(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string()));
     owned.collect()
 }
@@ -33,7 +33,7 @@ fn conf(port: u16) -> Conf {
     }
 }
 
-async fn stage(cloud: &Cloud, token: &str, id: &str, body: impl Into<Body>) -> Answer {
+pub async fn stage(cloud: &Cloud, token: &str, id: &str, body: impl Into<Body>) -> Answer {
     let headers = [
         ("content-type", "application/octet-stream"),
         ("accept", "application/json"),
@@ -42,27 +42,27 @@ async fn stage(cloud: &Cloud, token: &str, id: &str, body: impl Into<Body>) -> A
     cloud.send(token, "PUT", &path, &headers, body.into()).await
 }
 
-async fn import(cloud: &Cloud, token: &str, id: &str, body: Value) -> (u16, Value) {
+pub async fn import(cloud: &Cloud, token: &str, id: &str, body: Value) -> (u16, Value) {
     let path = format!("/v2/images/{id}/import");
     cloud.ask(token, "POST", &path, Some(body)).await
 }
 
-fn direct() -> Value {
+pub fn direct() -> Value {
     json!({"method": {"name": "glance-direct"}})
 }
 
-fn download(uri: &str) -> Value {
+pub fn download(uri: &str) -> Value {
     json!({"method": {"name": "web-download", "uri": uri}})
 }
 
-async fn bytes(cloud: &Cloud, id: &str) -> Vec<u8> {
+pub async fn bytes(cloud: &Cloud, id: &str) -> Vec<u8> {
     let path = format!("/v2/images/{id}/file");
     let answer = cloud.send("p1", "GET", &path, &[], Body::Empty).await;
     assert_eq!(answer.status, 200, "{:?}", answer.json());
     answer.bytes
 }
 
-async fn tasks(cloud: &Cloud, id: &str) -> Vec<Value> {
+pub async fn tasks(cloud: &Cloud, id: &str) -> Vec<Value> {
     let path = format!("/v2/images/{id}/tasks");
     let tasks = cloud.ok("p1", "GET", &path, None).await;
     tasks["tasks"].as_array().unwrap().clone()
@@ -413,7 +413,7 @@ async fn requests_that_cannot_be() {
     let bare = bare["id"].as_str().unwrap();
     stage(&cloud, "p1", bare, "x".to_string()).await;
     let (status, fault) = import(&cloud, "p1", bare, direct()).await;
-    assert_eq!(status, 400, "{fault}");
+    assert_eq!(status, 409, "{fault}");
     // Names that glance keeps for itself.
     let body = json!({"name": "i", "os_glance_import_task": "x"});
     assert_eq!(
@@ -482,7 +482,7 @@ async fn an_image_deleted_during_its_import_stays_deleted() {
     );
 }
 
-async fn arriving(cloud: &Cloud) {
+pub async fn arriving(cloud: &Cloud) {
     while cloud.files_of("staging").is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -1,11 +1,18 @@
 //! Glance as its callers see it, in process.
 
+mod cache;
 mod cloud;
 mod data;
+mod ends;
 mod hostile;
 mod imports;
+mod limits;
+mod locations;
 mod mariadb;
 mod members;
 mod metadefs;
+mod plugins;
 mod records;
+mod regions;
+mod stores;
 mod web;

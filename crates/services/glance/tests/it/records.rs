@@ -114,7 +114,7 @@ async fn refused_records_and_patches() {
         (op("replace", "/status", json!("active")), 403),
         (op("replace", "/id", json!("x")), 403),
         (op("add", "/locations/-", json!({})), 400),
-        (op("add", "/locations", json!([])), 403),
+        (op("add", "/locations", json!([])), 400),
         (op("remove", "/name", Value::Null), 403),
         (op("remove", "/nothing", Value::Null), 409),
         (op("replace", "/nothing", json!("x")), 409),
