@@ -1,0 +1,5 @@
+//! See `fuzz::image`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::image::run("image_qcow2", data));

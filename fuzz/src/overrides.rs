@@ -1,0 +1,1 @@
+../../crates/oslo/policy/src/overrides.rs

@@ -1,0 +1,1 @@
+../../../crates/services/keystone/src/token/fernet.rs

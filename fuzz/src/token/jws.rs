@@ -1,0 +1,1 @@
+../../../crates/services/keystone/src/token/jws.rs
