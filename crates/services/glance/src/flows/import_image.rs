@@ -538,6 +538,15 @@ pub async fn fail(flow: &ImportImage, glance: &Glance, error: Error) -> Result<(
             ("os_hash_algo", cell(None::<String>)),
         ];
         values.extend(released(now));
+        tx.find_for_update::<ImageRow>(eq("id", &flow.image))?;
+        let stays = all([eq("file", &flow.file), eq("status", LocationStatus::Active)]);
+        let stays = tx.exists::<LocationRow>(stays)?;
+        let task = tx.find_for_update::<TaskRow>(eq("id", &flow.task))?;
+        let at_work = [TaskStatus::Pending, TaskStatus::Processing];
+        if task.is_some_and(|task| !at_work.contains(&task.status)) {
+            // It was said before; by now the image may be another import's.
+            return Ok(stays);
+        }
         let from = during(&flow);
         let to = ImageStatus::Queued;
         tx.swap::<ImageRow, _>(eq("id", &flow.image), "status", &from, to, &values)?;
@@ -549,14 +558,17 @@ pub async fn fail(flow: &ImportImage, glance: &Glance, error: Error) -> Result<(
             set("updated_at", now),
         ];
         tx.update::<TaskRow>(eq("id", &flow.task), &values)?;
-        let stays = all([eq("file", &flow.file), eq("status", LocationStatus::Active)]);
-        tx.exists::<LocationRow>(stays)
+        Ok(stays)
     };
     let stays = glance.db.write(write).await?;
     tracing::warn!(image.id = %ended.image, "an import failed: {error:?}");
-    forget_files(&ended, glance).await?;
-    match stays {
-        true => Ok(()),
-        false => upload::remove_file(glance, &ended.file).await,
+    let mut removed = forget_files(&ended, glance).await;
+    if !stays {
+        removed = removed.and(upload::remove_file(glance, &ended.file).await);
     }
+    if let Err(e) = removed {
+        // All that had to be said is said; the reconciler finds the files.
+        tracing::warn!(image.id = %ended.image, "what a failed import left could not be removed yet: {e:?}");
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! How imports end when something is in the way: whoever can read an image keeps its data.
 
 use crate::cloud::Cloud;
+use crate::data::qcow2;
 use crate::web::Web;
 use glance::Conf;
 use glance::flows::ImportImage;
@@ -55,6 +56,35 @@ async fn what_stays_in_staging_takes_nothing_back() {
     assert_eq!(cloud.status(&id).await, "active");
     assert_eq!(bytes(&cloud, &id).await, b"data");
     assert_eq!(tasks(&cloud, "p1", &id).await[0]["status"], "success");
+}
+
+/// An import that failed has ended, also where staging cannot be cleared, and says no more of an image that is tried again.
+#[tokio::test]
+async fn what_stays_in_staging_keeps_no_failure_alive() {
+    let cloud = Cloud::with(two()).await;
+    // Said to be raw, and is not.
+    let id = cloud.image("p1", json!({})).await;
+    let path = format!("/v2/images/{id}/stage");
+    let stage = async |data: Vec<u8>| {
+        let staged = cloud.send("p1", "PUT", &path, &[OCTETS], data.into());
+        assert_eq!(staged.await.status, 204);
+        cloud.files_of("staging")
+    };
+    let file = stage(qcow2(b"")).await.pop().unwrap();
+    let own = cloud.folder.file_name().unwrap().to_string_lossy();
+    let staging = cloud.folder.with_file_name(format!("{own}-staging"));
+    std::fs::create_dir(staging.join(format!("{file}.part"))).unwrap();
+    let direct = json!({"method": {"name": "glance-direct"}});
+    let import = format!("/v2/images/{id}/import");
+    cloud.ok("p1", "POST", &import, Some(direct.clone())).await;
+    cloud.imported().await;
+    assert_eq!(cloud.status(&id).await, "queued");
+    assert_eq!(tasks(&cloud, "p1", &id).await[0]["status"], "failure");
+    stage(b"data".to_vec()).await;
+    cloud.ok("p1", "POST", &import, Some(direct)).await;
+    cloud.imported().await;
+    assert_eq!(cloud.status(&id).await, "active");
+    assert_eq!(bytes(&cloud, &id).await, b"data");
 }
 
 /// What glance notes on an image does not use up what its owner may note there.
