@@ -4,7 +4,7 @@
 //! A server's listings and answers are hints; that an image is whole is known from its size, asked for at the end.
 
 use super::sign::{Key, Unsigned};
-use super::store::{Incoming, Store, full, missing};
+use super::store::{Incoming, Store, UnderWay, full, missing};
 use crate::config::StoreConf;
 use async_trait::async_trait;
 use base::{Error, Result, Timestamp};
@@ -16,8 +16,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::OnceCell;
-use tokio::task::JoinSet;
+use tokio::sync::{OnceCell, OwnedMutexGuard};
+use tokio::task::{JoinHandle, JoinSet};
 
 const MIB: u64 = 1024 * 1024;
 /// What S3 takes: parts of an upload, and the smallest that is not the last.
@@ -45,6 +45,7 @@ struct Inner {
     parallel: u64,
     create: bool,
     created: OnceCell<()>,
+    under_way: UnderWay,
 }
 
 #[derive(Deserialize)]
@@ -170,6 +171,7 @@ impl Bucket {
             parallel: conf.s3_store_thread_pools,
             create: conf.s3_store_create_bucket_on_put,
             created: OnceCell::new(),
+            under_way: UnderWay::default(),
         })))
     }
 
@@ -350,6 +352,7 @@ impl Bucket {
 impl Store for Bucket {
     async fn begin(&self, name: &str, size: Option<u64>) -> Result<Box<dyn Incoming>> {
         self.ensure().await?;
+        let held = self.0.under_way.hold(name).await;
         // As many parts as S3 takes, of a whole number of mebibytes.
         let needed = size.unwrap_or_default().div_ceil(PARTS).div_ceil(MIB) * MIB;
         Ok(Box::new(Arriving {
@@ -360,8 +363,11 @@ impl Store for Bucket {
             waiting: Vec::new(),
             bytes: 0,
             size: 0,
+            beginning: None,
             upload: None,
             sending: JoinSet::new(),
+            held: Some(held),
+            ending: false,
             begun: 0,
             tags: Vec::new(),
         }))
@@ -393,6 +399,7 @@ impl Store for Bucket {
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
+        let _held = self.0.under_way.hold(name).await;
         for upload in self.uploads(name).await? {
             if upload.key == name {
                 self.cancel(name, &upload.upload_id).await?;
@@ -446,14 +453,51 @@ struct Arriving {
     waiting: Vec<Bytes>,
     bytes: u64,
     size: u64,
+    beginning: Option<JoinHandle<Result<String>>>,
     upload: Option<String>,
     sending: JoinSet<Result<(u64, String)>>,
     /// Parts that were begun.
     begun: u64,
     tags: Vec<(u64, String)>,
+    /// The name; nothing is removed under it meanwhile.
+    held: Option<OwnedMutexGuard<()>>,
+    /// It is what is left of another one, and nobody looks after it but itself.
+    ending: bool,
 }
 
 impl Arriving {
+    /// The upload whose parts these are. It is begun on a task of its own, so that it is known whoever stops waiting.
+    async fn upload(&mut self) -> Result<String> {
+        if let Some(upload) = &self.upload {
+            return Ok(upload.clone());
+        }
+        let (bucket, name) = (self.bucket.clone(), self.name.clone());
+        let begin = async move {
+            let query = [("uploads", "")];
+            let begun = bucket.get("POST", &name, &query, &[], Body::Empty).await?;
+            Ok(xml::<Begun>(&begun.1)?.upload_id)
+        };
+        let beginning = self.beginning.insert(tokio::spawn(begin));
+        let begun = beginning.await;
+        self.beginning = None;
+        Ok(self.upload.insert(begun.map_err(Error::internal)??).clone())
+    }
+
+    /// Waits for what was sent, then ends the upload.
+    async fn cancel(&mut self) {
+        if let Some(beginning) = self.beginning.take()
+            && let Ok(Ok(upload)) = beginning.await
+        {
+            self.upload = Some(upload);
+        }
+        while self.sending.join_next().await.is_some() {}
+        if let Some(upload) = self.upload.take()
+            && let Err(e) = self.bucket.cancel(&self.name, &upload).await
+        {
+            tracing::warn!(file = self.name, "an upload could not be ended yet: {e:?}");
+        }
+    }
+
     /// Waits for one part of those under way.
     async fn one(&mut self) -> Result<bool> {
         match self.sending.join_next().await {
@@ -466,17 +510,7 @@ impl Arriving {
     }
 
     async fn send(&mut self) -> Result<()> {
-        let upload = match &self.upload {
-            Some(upload) => upload.clone(),
-            None => {
-                let begin =
-                    self.bucket
-                        .get("POST", &self.name, &[("uploads", "")], &[], Body::Empty);
-                let (_, begun) = begin.await?;
-                let begun: Begun = xml(&begun)?;
-                self.upload.insert(begun.upload_id).clone()
-            }
-        };
+        let upload = self.upload().await?;
         if self.begun == PARTS {
             return Err(full().log("an object of S3 has no more parts"));
         }
@@ -549,22 +583,53 @@ impl Incoming for Arriving {
     }
 
     async fn keep(mut self: Box<Self>, _md5: Option<&str>) -> Result<()> {
-        match self.upload.clone() {
-            Some(upload) => self.complete(&upload).await?,
-            None => {
-                let pieces = std::mem::take(&mut self.waiting);
-                self.bucket.put(&self.name, &[], pieces).await?;
+        // To its end, whoever stops waiting.
+        let keep = async move {
+            match self.upload.clone() {
+                Some(upload) => {
+                    self.complete(&upload).await?;
+                    self.upload = None;
+                }
+                None => {
+                    let pieces = std::mem::take(&mut self.waiting);
+                    self.bucket.put(&self.name, &[], pieces).await?;
+                }
             }
-        }
-        self.bucket.check_size(&self.name, self.size).await
+            self.bucket.check_size(&self.name, self.size).await
+        };
+        tokio::spawn(keep).await.map_err(Error::internal)?
     }
 
     async fn forget(mut self: Box<Self>) {
-        self.sending.shutdown().await;
-        if let Some(upload) = self.upload.take()
-            && let Err(e) = self.bucket.cancel(&self.name, &upload).await
-        {
-            tracing::warn!(file = self.name, "an upload could not be ended yet: {e:?}");
+        self.cancel().await;
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let open = self.beginning.is_some() || self.upload.is_some() || !self.sending.is_empty();
+        let open = open && !self.ending;
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if open {
+            let mut left = Arriving {
+                bucket: self.bucket.clone(),
+                name: std::mem::take(&mut self.name),
+                chunk: 0,
+                known: false,
+                waiting: Vec::new(),
+                bytes: 0,
+                size: 0,
+                beginning: self.beginning.take(),
+                upload: self.upload.take(),
+                sending: std::mem::take(&mut self.sending),
+                begun: 0,
+                tags: Vec::new(),
+                held: self.held.take(),
+                ending: true,
+            };
+            runtime.spawn(async move { left.cancel().await });
         }
     }
 }

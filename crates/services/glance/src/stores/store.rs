@@ -5,7 +5,10 @@ use base::{Error, Kind, Result, Timestamp};
 use futures::StreamExt;
 use oslo_http::{Body, Bytes};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::OwnedMutexGuard;
 
 base::str_enum! {
     /// Types of stores, as operators name them.
@@ -67,6 +70,28 @@ pub trait Incoming: Send {
 
     /// Ends without keeping anything: when this returns, nothing more arrives.
     async fn forget(self: Box<Self>);
+}
+
+/// Names under which something arrives in this process. What is removed waits until all that was sent has an answer: a
+/// request that nobody waits for any more may still do what it says.
+#[derive(Default)]
+pub struct UnderWay(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
+
+impl UnderWay {
+    /// Waits for a name, and has it until the guard is dropped.
+    pub async fn hold(&self, name: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            names.retain(|_, lock| lock.strong_count() > 0);
+            let known = names.get(name).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let lock = Arc::default();
+                names.insert(name.to_string(), Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
+    }
 }
 
 /// Copies what is kept under a name in one store into another one, under the same name.

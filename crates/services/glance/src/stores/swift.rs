@@ -1,7 +1,7 @@
 //! The Swift store: a container with one object per image. An image whose size is known and small enough is one object;
 //! others go up in segments (`<name>-00001`), and a static large object that lists them is made when the image is kept.
 
-use super::store::{Incoming, Store, full, missing};
+use super::store::{Incoming, Store, UnderWay, full, missing};
 use super::swift_auth::{Auth, Session};
 use crate::config::StoreConf;
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use sdk::Outside;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, OwnedMutexGuard, mpsc};
 use tokio::task::JoinHandle;
 
 const MIB: u64 = 1024 * 1024;
@@ -32,6 +32,7 @@ struct Inner {
     chunk: u64,
     create: bool,
     created: OnceCell<()>,
+    under_way: UnderWay,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +83,7 @@ impl Container {
             chunk,
             create: conf.swift_store_create_container_on_put,
             created: OnceCell::new(),
+            under_way: UnderWay::default(),
         })))
     }
 
@@ -213,6 +215,7 @@ impl Container {
 impl Store for Container {
     async fn begin(&self, name: &str, size: Option<u64>) -> Result<Box<dyn Incoming>> {
         self.ensure().await?;
+        let held = self.0.under_way.hold(name).await;
         let needed = size.unwrap_or_default().div_ceil(SEGMENTS).div_ceil(MIB) * MIB;
         Ok(Box::new(Arriving {
             container: self.clone(),
@@ -223,6 +226,7 @@ impl Store for Container {
             sending: None,
             segments: Vec::new(),
             size: 0,
+            held: Some(held),
         }))
     }
 
@@ -249,6 +253,7 @@ impl Store for Container {
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
+        let _held = self.0.under_way.hold(name).await;
         self.delete(name).await?;
         for segment in self.list(&format!("{name}-")).await? {
             self.delete(&segment.name).await?;
@@ -311,6 +316,8 @@ struct Arriving {
     sending: Option<Sending>,
     segments: Vec<Segment>,
     size: u64,
+    /// The name; nothing is removed under it meanwhile.
+    held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Arriving {
@@ -447,10 +454,14 @@ impl Incoming for Arriving {
         };
         let manifest: Vec<Value> = self.segments.iter().map(segment).collect();
         let manifest = serde_json::to_string(&manifest)?;
-        let put = self
-            .container
-            .get("PUT", &self.name, "multipart-manifest=put", &manifest);
-        put.await.map(drop)
+        // To its end, whoever stops waiting.
+        let put = async move {
+            let put = self
+                .container
+                .get("PUT", &self.name, "multipart-manifest=put", &manifest);
+            put.await.map(drop)
+        };
+        tokio::spawn(put).await.map_err(Error::internal)?
     }
 
     async fn forget(mut self: Box<Self>) {
@@ -458,6 +469,21 @@ impl Incoming for Arriving {
             drop(sending.pieces);
             // It breaks off; how is no news.
             let _ = sending.answer.await;
+        }
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        if let (Some(sending), held) = (self.sending.take(), self.held.take()) {
+            drop(sending.pieces);
+            runtime.spawn(async move {
+                let _ = sending.answer.await;
+                drop(held);
+            });
         }
     }
 }

@@ -315,7 +315,7 @@ async fn what_a_crash_left_is_cleaned() {
         cloud.ask("admin", "POST", "/v2/cache/clean", None).await.0,
         200
     );
-    assert_eq!(cached.ids().await, [one.clone()]);
+    assert_eq!(cached.ids().await, vec![one.clone()]);
     assert_eq!(cached.files().len(), 1);
     assert_eq!(bytes(cloud, &two).await, b"two");
 }

@@ -287,7 +287,7 @@ async fn conforms(store: &dyn Store) {
     put(store, &one, &data(6 * MIB), true).await;
     put(store, &two, &data(6 * MIB), false).await;
     store.remove(&one).await.unwrap();
-    assert_eq!(names(store).await, [two.clone()]);
+    assert_eq!(names(store).await, vec![two.clone()]);
     assert!(read(store, &two, 0, 6 * MIB as u64).await == data(6 * MIB));
     store.remove(&two).await.unwrap();
 }
