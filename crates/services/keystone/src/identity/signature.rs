@@ -87,7 +87,7 @@ impl Signed {
         }
     }
 
-    fn is_v2(&self) -> bool {
+    fn signs_params(&self) -> bool {
         self.params
             .get("SignatureVersion")
             .is_some_and(|v| v == "2")
@@ -96,7 +96,7 @@ impl Signed {
     /// When it was signed, if the signature says so. Of the two ways to say it only the one counts that is signed,
     /// which is that of the version by which [`Signed::verify`] judges.
     pub(crate) fn time(&self) -> Result<Option<Timestamp>> {
-        let text = match self.is_v2() {
+        let text = match self.signs_params() {
             true => self.params.get("Timestamp").map(String::as_str),
             false => self.date(),
         };
@@ -109,7 +109,7 @@ impl Signed {
 
     /// 401 unless this secret signed the request.
     pub(crate) fn verify(&self, secret: &str) -> Result<()> {
-        let good = match self.is_v2() {
+        let good = match self.signs_params() {
             true => {
                 self.verify_params(secret, &self.host) || self.verify_params_without_port(secret)
             }
