@@ -16,9 +16,22 @@ oslo_config::section! {
     }
 }
 
+base::str_enum! {
+    /// What tokens are.
+    pub enum TokenProvider {
+        /// Encrypted: whoever makes tokens can read them, and nobody else.
+        Fernet = "fernet",
+        /// Signed: everybody can read them, and whoever has a public key can check them.
+        Jws = "jws",
+    }
+}
+oslo_config::choice!(TokenProvider);
+
 oslo_config::section! {
     /// Tokens.
     pub struct TokenConf in "token" {
+        /// What new tokens are. Those of the other kind stay good for as long as their keys are there.
+        pub provider: TokenProvider = TokenProvider::Fernet,
         /// How long a token is valid, in seconds.
         pub expiration: u64 = 86_400,
         /// How long keystone remembers the meaning of a token, in seconds. Changes are seen at once in this process, and
@@ -41,6 +54,18 @@ oslo_config::section! {
         pub key_repository: Option<PathBuf> = None,
         /// How many keys are kept by a rotation.
         pub max_active_keys: u64 = 3,
+    }
+}
+
+oslo_config::section! {
+    /// The keys that sign tokens. If no directories are set, pairs are in keystone's database, sealed with the secret of the
+    /// cloud, and rotate as those of Fernet do.
+    pub struct JwtConf in "jwt_tokens" {
+        /// Directory of the public keys (PEM) of all keystones: P-256, or RSA of at least 2048 bits. A new key must be here, at
+        /// all keystones, before it signs.
+        pub jws_public_key_repository: Option<PathBuf> = None,
+        /// Directory of `private.pem`, with which this keystone signs: PKCS#8.
+        pub jws_private_key_repository: Option<PathBuf> = None,
     }
 }
 
@@ -196,6 +221,8 @@ pub struct Conf {
     pub token: TokenConf,
     /// `[fernet_tokens]`
     pub fernet_tokens: FernetConf,
+    /// `[jwt_tokens]`
+    pub jwt_tokens: JwtConf,
     /// `[credential]`
     pub credential: CredentialConf,
     /// `[identity]`
@@ -233,6 +260,7 @@ impl Conf {
             KeystoneConf::options(),
             TokenConf::options(),
             FernetConf::options(),
+            JwtConf::options(),
             CredentialConf::options(),
             IdentityConf::options(),
             AppCredConf::options(),
@@ -253,6 +281,7 @@ impl Conf {
             keystone: config.section()?,
             token: config.section()?,
             fernet_tokens: config.section()?,
+            jwt_tokens: config.section()?,
             credential: config.section()?,
             identity: config.section()?,
             application_credential: config.section()?,

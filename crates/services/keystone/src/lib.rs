@@ -29,7 +29,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
+use config::TokenProvider;
 use token::cache::TokenCache;
+use token::fernet::Key;
+use token::jws::Jws;
 use token::keys::{self, Keys, Repository, Seal};
 use token::revocations::Revocations;
 
@@ -70,6 +73,8 @@ pub struct Keystone {
     pub(crate) compliance: identity::compliance::Compliance,
     pub(crate) keys: Keys,
     pub(crate) credential_keys: Keys,
+    /// Where tokens are signed, or were until now.
+    pub(crate) jws: Option<Jws>,
     pub(crate) cache: TokenCache,
     pub(crate) revocations: RwLock<Revocations>,
     pub(crate) sync: sync::Sync,
@@ -111,8 +116,22 @@ impl Keystone {
 
     /// Makes the staged token key primary; tokens made before stay valid until their key is forgotten, and no longer.
     pub async fn rotate_keys(self: &Arc<Self>) -> Result<()> {
+        let most = self.keys.max_active();
+        if let Some(jws) = &self.jws {
+            match jws.seal().cloned() {
+                Some(seal) => {
+                    self.write(move |tx| {
+                        let rows = db::keys::list(tx, keys::SIGNATURES)?;
+                        let rotated = Jws::rotated_rows(&seal, &rows, most)?;
+                        db::keys::replace(tx, keys::SIGNATURES, &rotated)
+                    })
+                    .await?;
+                }
+                None => jws.rotate(most)?,
+            }
+        }
         if let Repository::Database(seal) = &self.keys.repository {
-            let (seal, most) = (seal.clone(), self.keys.max_active());
+            let seal = seal.clone();
             return self.write(move |tx| rotate_rows(tx, &seal, most)).await;
         }
         let keystone = Arc::clone(self);
@@ -146,7 +165,7 @@ impl Keystone {
 
 fn rotate_rows(tx: &mut Tx, seal: &Seal, most: usize) -> Result<()> {
     let rows = db::keys::list(tx, keys::TOKENS)?;
-    let rotated = keys::rotated(seal.open_all(keys::TOKENS, &rows)?, most);
+    let rotated = keys::rotated(seal.open_all(keys::TOKENS, &rows)?, most, Key::random);
     let rows = seal.seal_all(keys::TOKENS, &rotated)?;
     db::keys::replace(tx, keys::TOKENS, &rows)
 }
@@ -197,6 +216,53 @@ async fn open_keys(
     Ok(Keys::new(purpose, repository, keys, max_active))
 }
 
+/// Opens, or makes, the keys that sign tokens. A cloud that signed them once reads those for as long as their keys are there.
+async fn open_jws(deps: &Deps) -> Result<Option<Jws>> {
+    let signs = deps.conf.token.provider == TokenProvider::Jws;
+    let conf = deps.conf.jwt_tokens.clone();
+    match (conf.jws_public_key_repository, conf.jws_private_key_repository) {
+        (Some(public), private) => {
+            if signs && private.is_none() {
+                return Err(Error::bad_request(
+                    "[jwt_tokens] jws_private_key_repository is needed beside jws_public_key_repository",
+                ));
+            }
+            let private = private.unwrap_or_default();
+            let open = move || Jws::open_directories(private, public, signs);
+            let opened = tokio::task::spawn_blocking(open);
+            return opened.await.map_err(Error::internal)?.map(Some);
+        }
+        (None, Some(_)) => {
+            return Err(Error::bad_request(
+                "[jwt_tokens] jws_public_key_repository is needed beside jws_private_key_repository",
+            ));
+        }
+        (None, None) => {}
+    }
+    if deps.secret.is_empty() {
+        return signs.then(Jws::of_process).transpose();
+    }
+    let seal = Seal::new(&deps.secret);
+    let read = |tx: &mut Tx| db::keys::list(tx, keys::SIGNATURES);
+    let mut rows = deps.db.read(read).await?;
+    if rows.is_empty() && signs {
+        let (first, now) = (Jws::fresh_rows(&seal)?, deps.clock.now());
+        let ensure = move |tx: &mut Tx| {
+            // Whoever comes second waits here, and finds the keys of the first.
+            db::generation::advance(tx, now)?;
+            if db::keys::list(tx, keys::SIGNATURES)?.is_empty() {
+                db::keys::replace(tx, keys::SIGNATURES, &first)?;
+            }
+            db::keys::list(tx, keys::SIGNATURES)
+        };
+        rows = deps.db.write(ensure).await?;
+    }
+    match rows.is_empty() {
+        true => Ok(None),
+        false => Jws::open_rows(seal, &rows).map(Some),
+    }
+}
+
 /// Migrates the database, reads the keys and puts the surface together.
 pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("keystone", db::MIGRATIONS).await?;
@@ -210,6 +276,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
     .await?;
     let repository = deps.conf.credential_repository();
     let credential_keys = open_keys(&deps, keys::CREDENTIALS, repository, u64::MAX).await?;
+    let jws = open_jws(&deps).await?;
     let conf = deps.conf;
     let state = Arc::new(Keystone {
         db: deps.db,
@@ -218,6 +285,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
         compliance: identity::compliance::Compliance::new(&conf.security_compliance)?,
         keys: token_keys,
         credential_keys,
+        jws,
         cache: TokenCache::new(
             conf.token.cache_size,
             Duration::from_secs(conf.token.cache_time),

@@ -5,6 +5,8 @@
 
 use crate::Keystone;
 use crate::db::{generation, keys, revocations};
+use crate::token::jws::Jws;
+use crate::token::keys::SIGNATURES;
 use base::{Error, Result};
 use keystone_types::{GenerationApi, GenerationClient};
 use oslo_context::RequestContext;
@@ -85,8 +87,13 @@ impl Keystone {
             return Ok(());
         }
         let keystone = Arc::clone(self);
-        if self.conf.fernet_tokens.key_repository.is_some() {
-            let changed = tokio::task::spawn_blocking(move || keystone.keys.reload())
+        let signed = self.jws.as_ref().is_some_and(Jws::is_directory);
+        if signed || self.conf.fernet_tokens.key_repository.is_some() {
+            let reload = move || {
+                let signed = keystone.jws.as_ref().is_some_and(Jws::reload);
+                Ok::<_, Error>(keystone.keys.reload()? || signed)
+            };
+            let changed = tokio::task::spawn_blocking(reload)
                 .await
                 .map_err(Error::internal)??;
             if changed {
@@ -117,11 +124,16 @@ impl Keystone {
             .newest();
         let since = oldest.max(newest.minus(OVERLAP));
         let purposes = [self.keys.purpose, self.credential_keys.purpose];
-        let (rows, [token_keys, credential_keys]) = self
+        let signed = self.jws.as_ref().is_some_and(|jws| jws.seal().is_some());
+        let (rows, [token_keys, credential_keys, pairs]) = self
             .db
             .read(move |tx| {
                 let [tokens, credentials] = purposes;
-                let keys = [keys::list(tx, tokens)?, keys::list(tx, credentials)?];
+                let pairs = match signed {
+                    true => keys::list(tx, SIGNATURES)?,
+                    false => vec![],
+                };
+                let keys = [keys::list(tx, tokens)?, keys::list(tx, credentials)?, pairs];
                 Ok((revocations::since(tx, since)?, keys))
             })
             .await?;
@@ -132,6 +144,9 @@ impl Keystone {
         }
         self.keys.take_up_rows(&token_keys);
         self.credential_keys.take_up_rows(&credential_keys);
+        if let Some(jws) = &self.jws {
+            jws.take_up_rows(&pairs);
+        }
         self.generation.fetch_max(generation, Ordering::AcqRel);
         self.cache.clear();
         Ok(())

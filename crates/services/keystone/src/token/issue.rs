@@ -3,6 +3,7 @@
 use crate::Keystone;
 use crate::api::unauthorized;
 use crate::assignment::effective;
+use crate::config::TokenProvider;
 use crate::db::projects::{self, ROOT};
 use crate::db::trusts;
 use crate::db::users::{self, UserRow};
@@ -200,10 +201,6 @@ impl Keystone {
 
     async fn seal(&self, mut claims: Claims) -> Result<(String, Arc<Validated>)> {
         let seconds = u64::try_from(claims.issued_at.seconds()).map_err(Error::internal)?;
-        let keys = self.keys.all();
-        let primary = keys
-            .first()
-            .ok_or_else(|| Error::internal("no token keys"))?;
         let generation = self.generation_now();
         let by_trust = matches!(claims.scope, Scope::Trust { .. });
         let standing = self.standing(&claims.user_id, &claims.scope).await;
@@ -216,7 +213,7 @@ impl Keystone {
         if let Some(end) = standing.ends_at {
             claims.expires_at = claims.expires_at.min(end);
         }
-        let token = primary.seal(&payload::write(&claims), seconds);
+        let token = self.write_token(&claims, seconds)?;
         let validated = self
             .describe(claims)
             .await
@@ -225,6 +222,17 @@ impl Keystone {
         self.cache
             .insert(TokenCache::key(&token, generation), Arc::clone(&validated));
         Ok((token, validated))
+    }
+
+    fn write_token(&self, claims: &Claims, seconds: u64) -> Result<String> {
+        if let (TokenProvider::Jws, Some(jws)) = (self.conf.token.provider, &self.jws) {
+            return jws.sign(claims);
+        }
+        let keys = self.keys.all();
+        let primary = keys
+            .first()
+            .ok_or_else(|| Error::internal("no token keys"))?;
+        Ok(primary.seal(&payload::write(claims), seconds))
     }
 
     /// The scope meant; whether the user may be there, and whether it is there at all if it is named by id, is seen

@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex};
 
 /// What keys are for; the name is that of their rows.
 pub(crate) const TOKENS: &str = "token";
+/// Pairs of keys that sign tokens.
+pub(crate) const SIGNATURES: &str = "jws";
 /// Credentials outlive every token, so their keys are others and no rotation forgets them.
 pub(crate) const CREDENTIALS: &str = "credential";
 
@@ -47,12 +49,16 @@ pub(crate) fn fresh() -> Numbered {
 }
 
 /// What a rotation makes of these keys.
-pub(crate) fn rotated(mut keys: Numbered, max_active: usize) -> Numbered {
+pub(crate) fn rotated<K>(
+    mut keys: Vec<(u64, K)>,
+    max_active: usize,
+    random: impl Fn() -> K,
+) -> Vec<(u64, K)> {
     let next = keys.first().map_or(0, |(number, _)| *number) + 1;
     let staged = keys.pop_if(|(number, _)| *number == 0);
-    keys.insert(0, (next, staged.map_or_else(Key::random, |(_, key)| key)));
+    keys.insert(0, (next, staged.map_or_else(&random, |(_, key)| key)));
     keys.truncate(max_active - 1);
-    keys.push((0, Key::random()));
+    keys.push((0, random()));
     keys
 }
 
@@ -141,7 +147,7 @@ impl Keys {
                 let last = keys.len() as u64 - 1;
                 let numbered = keys.iter().enumerate();
                 let numbered = numbered.map(|(at, key)| (last - at as u64, key.clone()));
-                self.take_up(rotated(numbered.collect(), self.max_active));
+                self.take_up(rotated(numbered.collect(), self.max_active, Key::random));
                 Ok(())
             }
             Repository::Database(_) => Err(Error::internal("keys in the database rotate there")),

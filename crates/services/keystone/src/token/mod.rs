@@ -5,6 +5,7 @@ pub(crate) mod catalog;
 pub(crate) mod delegation;
 pub(crate) mod fernet;
 pub(crate) mod issue;
+pub(crate) mod jws;
 pub(crate) mod keys;
 pub(crate) mod msgpack;
 pub(crate) mod payload;

@@ -62,6 +62,11 @@ pub(crate) fn method(name: &str) -> Option<&'static str> {
     OFFERED.iter().find(|n| **n == name).copied()
 }
 
+/// The method of that name that a token may speak of.
+pub(crate) fn known_method(name: &str) -> Option<&'static str> {
+    METHODS.iter().map(|(n, _)| *n).find(|n| *n == name)
+}
+
 /// The bits of methods; of those that upstream gives none there is nothing to say.
 pub(crate) fn method_bits(methods: &[&'static str]) -> i64 {
     let known = METHODS.iter().filter(|(n, _)| methods.contains(n));

@@ -12,6 +12,7 @@ mod ec2;
 mod endpoints;
 mod hostile;
 mod identity;
+mod jws;
 mod keys;
 mod limits;
 mod mariadb;

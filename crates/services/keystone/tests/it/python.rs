@@ -5,7 +5,7 @@ use crate::cloud::{Cloud, START, by_id, by_token, conf, database, deps};
 use crate::passwords::{hashing, store_hash, stored_hash};
 use base::Clock;
 use keystone::Conf;
-use keystone::config::HashAlgorithm;
+use keystone::config::{HashAlgorithm, TokenProvider};
 use oslo_db::{Db, eq, set};
 use oslo_testing::upstream;
 use serde_json::{Value, json};
@@ -39,6 +39,12 @@ impl Repositories {
     async fn ask(&self, mut question: Value) -> Value {
         question["fernet"] = json!(self.0.join("fernet-keys"));
         question["credential"] = json!(self.0.join("credential-keys"));
+        for name in ["jws_public", "jws_private"] {
+            let folder = self.0.join(name);
+            if folder.is_dir() {
+                question[name] = json!(folder);
+            }
+        }
         upstream::ask("keystone", "python_keystone.py", &question)
             .await
             .unwrap()
@@ -178,6 +184,22 @@ fn claims(token: &Value) -> Value {
     claims
 }
 
+/// What a token that Python makes says.
+fn expected_of(named: &Value) -> Value {
+    let mut expected = named.clone();
+    expected["audit_ids"] = json!([AUDIT_ID, "another0another0anothQ"]);
+    expected["expires_at"] = json!(ENDS);
+    expected
+}
+
+/// That token, as Python is asked for it.
+fn asked_for(class: &str, named: &Value) -> Value {
+    let mut token = expected_of(named);
+    token["id"] = json!(class);
+    token["class"] = json!(class);
+    token
+}
+
 /// Methods are a set; each side has an order of its own.
 fn sorted(mut claims: Value) -> Value {
     let methods = claims["methods"].as_array_mut().unwrap();
@@ -198,12 +220,7 @@ async fn fernet_tokens_of_either_are_good_at_the_other() {
             .await
             .expect(201);
         ours.push((issued.token(), claims(&issued.body["token"])));
-        let mut token = named.clone();
-        token["id"] = json!(class);
-        token["class"] = json!(class);
-        token["audit_ids"] = json!([AUDIT_ID, "another0another0anothQ"]);
-        token["expires_at"] = json!(ENDS);
-        wanted.push(token);
+        wanted.push(asked_for(class, named));
     }
     // One from another: its chain is known to both.
     let chained = cloud
@@ -227,10 +244,7 @@ async fn fernet_tokens_of_either_are_good_at_the_other() {
     for (class, _, _, named) in &kinds {
         let token = answer["tokens"][class].as_str().unwrap();
         let shown = cloud.check_as(&admin, token).await.expect(200);
-        let mut expected = named.clone();
-        expected["audit_ids"] = json!([AUDIT_ID, "another0another0anothQ"]);
-        expected["expires_at"] = json!(ENDS);
-        assert_eq!(claims(&shown.body["token"]), expected, "{class}");
+        assert_eq!(claims(&shown.body["token"]), expected_of(named), "{class}");
         // And it opens doors.
         cloud.get(token, "/v3/auth/projects").await.expect(200);
     }
@@ -246,6 +260,49 @@ async fn fernet_tokens_of_either_are_good_at_the_other() {
     assert_eq!(answer["read"][1]["user_id"], json!(people.ann));
     let token = answer["tokens"]["UnscopedPayload"].as_str().unwrap();
     cloud.check_as(&admin, token).await.expect(200);
+}
+
+/// The pair is made by upstream's own function, and both sign with it.
+#[tokio::test]
+async fn signed_tokens_of_either_are_good_at_the_other() {
+    let keys = Repositories::new();
+    let mut conf = keys.conf();
+    conf.token.provider = TokenProvider::Jws;
+    let (public, private) = (keys.0.join("jws_public"), keys.0.join("jws_private"));
+    for folder in [&public, &private] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    conf.jwt_tokens.jws_public_key_repository = Some(public);
+    conf.jwt_tokens.jws_private_key_repository = Some(private);
+    // Its Fernet keys, which Python wants to see.
+    drop(Cloud::with(keys.conf()).await);
+    keys.ask(json!({})).await;
+
+    let cloud = Cloud::with(conf).await;
+    let people = people(&cloud).await;
+    let kinds = people.tokens();
+    let (mut ours, mut wanted) = (Vec::new(), Vec::new());
+    for (class, identity, scope, named) in &kinds {
+        let issued = cloud
+            .auth(identity.clone(), scope.clone())
+            .await
+            .expect(201);
+        ours.push((issued.token(), claims(&issued.body["token"])));
+        wanted.push(asked_for(class, named));
+    }
+    let texts: Vec<&String> = ours.iter().map(|(text, _)| text).collect();
+    let answer = keys.ask(json!({"tokens": wanted, "read_jws": texts})).await;
+    for ((_, expected), read) in ours.iter().zip(answer["read_jws"].as_array().unwrap()) {
+        let mut read = read.clone();
+        read.as_object_mut().unwrap().remove("issued_at");
+        assert_eq!(sorted(read), sorted(expected.clone()));
+    }
+    let admin = cloud.admin().await;
+    for (class, _, _, named) in &kinds {
+        let token = answer["jws"][class].as_str().unwrap();
+        let shown = cloud.check_as(&admin, token).await.expect(200);
+        assert_eq!(claims(&shown.body["token"]), expected_of(named), "{class}");
+    }
 }
 
 #[tokio::test]

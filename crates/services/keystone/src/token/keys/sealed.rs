@@ -22,13 +22,7 @@ impl Seal {
     }
 
     pub(crate) fn seal_all(&self, purpose: &str, keys: &Numbered) -> Result<Vec<KeyRow>> {
-        let row = |(number, key): &(u64, Key)| {
-            Ok(KeyRow {
-                purpose: purpose.to_string(),
-                number: i64::try_from(*number).map_err(Error::internal)?,
-                sealed: self.0.seal(label(purpose, *number, key).as_bytes(), 0),
-            })
-        };
+        let row = |(number, key): &(u64, Key)| self.seal_text(purpose, *number, &key.show());
         keys.iter().map(row).collect()
     }
 
@@ -37,6 +31,20 @@ impl Seal {
     }
 
     fn open(&self, purpose: &str, row: &KeyRow) -> Result<(u64, Key)> {
+        let (number, text) = self.open_text(purpose, row)?;
+        Ok((number, Key::parse(&text)?))
+    }
+
+    /// The row of a key that is written as one word.
+    pub(crate) fn seal_text(&self, purpose: &str, number: u64, key: &str) -> Result<KeyRow> {
+        Ok(KeyRow {
+            purpose: purpose.to_string(),
+            number: i64::try_from(number).map_err(Error::internal)?,
+            sealed: self.0.seal(label(purpose, number, key).as_bytes(), 0),
+        })
+    }
+
+    pub(crate) fn open_text(&self, purpose: &str, row: &KeyRow) -> Result<(u64, String)> {
         let number = row.number.unsigned_abs();
         let opened = fernet::open(std::slice::from_ref(&self.0), &row.sealed);
         let text = opened.and_then(|(bytes, _)| String::from_utf8(bytes).ok());
@@ -45,9 +53,9 @@ impl Seal {
                 "key {number} for {purpose} in the database was sealed with another secret: STATE/secrets.json must be that of the controller that made it"
             ))
         })?;
-        let key = Key::parse(text.rsplit(' ').next().unwrap_or_default())?;
-        match label(purpose, number, &key) == text {
-            true => Ok((number, key)),
+        let key = text.rsplit(' ').next().unwrap_or_default();
+        match label(purpose, number, key) == text {
+            true => Ok((number, key.to_string())),
             false => Err(Error::internal(format!(
                 "key {number} for {purpose} in the database is the row of another key"
             ))),
@@ -55,8 +63,8 @@ impl Seal {
     }
 }
 
-fn label(purpose: &str, number: u64, key: &Key) -> String {
-    format!("{purpose} {number} {}", key.show())
+fn label(purpose: &str, number: u64, key: &str) -> String {
+    format!("{purpose} {number} {key}")
 }
 
 #[cfg(test)]
@@ -83,13 +91,13 @@ mod tests {
     fn rotations() {
         let first = fresh();
         let numbers = |keys: &Numbered| keys.iter().map(|(n, _)| *n).collect::<Vec<_>>();
-        let second = rotated(first.clone(), 3);
+        let second = rotated(first.clone(), 3, Key::random);
         assert_eq!(numbers(&second), [2, 1, 0]);
         assert!(second[0].1 == first[1].1, "the staged key is primary");
         assert!(second[1].1 == first[0].1);
-        let third = rotated(second.clone(), 3);
+        let third = rotated(second.clone(), 3, Key::random);
         assert_eq!(numbers(&third), [3, 2, 0]);
         assert!(third[0].1 == second[2].1);
-        assert_eq!(numbers(&rotated(third, usize::MAX)), [4, 3, 2, 0]);
+        assert_eq!(numbers(&rotated(third, usize::MAX, Key::random)), [4, 3, 2, 0]);
     }
 }
