@@ -95,6 +95,9 @@ fn check(value: &Value) {
         ("same", format!("( {text} )")),
         ("never", format!("( {text} ) and !")),
         ("always", format!("( {text} ) or @")),
+        // What is not there is neither true nor false.
+        ("unknown", format!("( {text} ) and rule:nowhere")),
+        ("not known", format!("not ( ( {text} ) or rule:nowhere )")),
     ];
     // What says nothing says "anyone", and is nothing that could be put into parentheses.
     if text.trim().is_empty() {
@@ -108,6 +111,9 @@ fn check(value: &Value) {
     let [it, not, twice, same, never, always] =
         ["it", "not", "not not", "same", "never", "always"].map(|name| answers(&rules, name));
     assert!(!never.contains(&true), "{text}");
+    for name in ["unknown", "not known"] {
+        assert!(!answers(&rules, name).contains(&true), "{text}");
+    }
     // A check that is deep enough already is too deep in parentheses; it then denies.
     if parse(&overrides["always"]).is_ok() {
         assert!(!always.contains(&false), "{text}");
