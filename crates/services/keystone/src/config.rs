@@ -1,6 +1,6 @@
 //! Options, by upstream's sections and names.
 
-use base::Result;
+use base::{Result, Secret};
 use oslo_config::{Config, OptionDoc, Section};
 use std::path::PathBuf;
 
@@ -212,6 +212,60 @@ oslo_config::section! {
     }
 }
 
+oslo_config::section! {
+    /// Users of other identity providers.
+    pub struct FederationConf in "federation" {
+        /// What a trusted front end sends in `X-Federation-Secret`, so that what else it sends of a user counts. Without it
+        /// nobody's attributes are believed. The front end must take this header, and all that begin with
+        /// `assertion_prefix`, away from what clients send.
+        pub front_end_secret: Secret = Secret::default(),
+        /// Only headers that begin with one of these are attributes of users (`OIDC-`, `MELLON-`); all if empty. Case and
+        /// the difference of `-` and `_` do not matter, neither does a leading `HTTP_`.
+        pub assertion_prefix: Vec<String> = vec![],
+        /// The attribute in which an identity provider names itself, where its protocol does not say another.
+        pub remote_id_attribute: Option<String> = None,
+        /// How many minutes memberships in groups that a mapping gives hold beyond the token, if the identity provider does
+        /// not say; 0 is not at all.
+        pub default_authorization_ttl: u64 = 0,
+        /// The version of mappings that name none: 1.0, 2.0 or 3.0.
+        pub attribute_mapping_default_schema_version: String = "1.0".to_string(),
+        /// The addresses (`https://dashboard/auth/websso/`) to which browsers may carry a token.
+        pub trusted_dashboard: Vec<String> = vec![],
+        /// The page that makes them do it, with `$host` and `$token`; one of our own if not set.
+        pub sso_callback_template: Option<PathBuf> = None,
+    }
+}
+
+oslo_config::section! {
+    /// This cloud as an identity provider of others.
+    pub struct SamlConf in "saml" {
+        /// How long an assertion counts, in seconds.
+        pub assertion_expiration_time: u64 = 3600,
+        /// The certificate by which others know this cloud, PEM.
+        pub certfile: Option<PathBuf> = None,
+        /// Its RSA key, PEM.
+        pub keyfile: Option<PathBuf> = None,
+        /// The name of this cloud among identity providers, an address.
+        pub idp_entity_id: Option<String> = None,
+        /// Where others send users to log in.
+        pub idp_sso_endpoint: Option<String> = None,
+        /// The metadata that others are shown; made from the rest of this section if not set.
+        pub idp_metadata_path: Option<PathBuf> = None,
+        /// How the relay state of assertions begins, for service providers that say no other.
+        pub relay_state_prefix: String = "ss:mem:".to_string(),
+    }
+}
+
+oslo_config::section! {
+    /// Programs that act for users by OAuth 1.0a.
+    pub struct Oauth1Conf in "oauth1" {
+        /// How many seconds a user has to agree; any time if 0.
+        pub request_token_duration: u64 = 28_800,
+        /// How many seconds a program may act then; without end if 0.
+        pub access_token_duration: u64 = 86_400,
+    }
+}
+
 /// All sections of the identity service.
 #[derive(Clone, Debug, Default)]
 pub struct Conf {
@@ -243,6 +297,12 @@ pub struct Conf {
     pub unified_limit: UnifiedLimitConf,
     /// `[endpoint_filter]`
     pub endpoint_filter: EndpointFilterConf,
+    /// `[federation]`
+    pub federation: FederationConf,
+    /// `[saml]`
+    pub saml: SamlConf,
+    /// `[oauth1]`
+    pub oauth1: Oauth1Conf,
 }
 
 impl Conf {
@@ -271,6 +331,9 @@ impl Conf {
             ReceiptConf::options(),
             UnifiedLimitConf::options(),
             EndpointFilterConf::options(),
+            FederationConf::options(),
+            SamlConf::options(),
+            Oauth1Conf::options(),
         ];
         sections.concat()
     }
@@ -292,6 +355,9 @@ impl Conf {
             receipt: config.section()?,
             unified_limit: config.section()?,
             endpoint_filter: config.section()?,
+            federation: config.section()?,
+            saml: config.section()?,
+            oauth1: config.section()?,
         })
     }
 }

@@ -9,6 +9,7 @@ mod auth;
 mod bootstrap;
 pub mod config;
 mod db;
+pub mod federation;
 mod identity;
 mod policy;
 mod routes;
@@ -21,6 +22,7 @@ pub use config::Conf;
 pub use db::MIGRATIONS;
 
 use base::{Clock, Error, Result, Secret};
+use config::TokenProvider;
 use keystone_types::GenerationClient;
 use oslo_db::{Db, Tx};
 use oslo_http::{Api, ApiConfig, Authenticate, Endpoint, Schemas, Wording};
@@ -29,7 +31,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
-use config::TokenProvider;
 use token::cache::TokenCache;
 use token::fernet::Key;
 use token::jws::Jws;
@@ -220,7 +221,10 @@ async fn open_keys(
 async fn open_jws(deps: &Deps) -> Result<Option<Jws>> {
     let signs = deps.conf.token.provider == TokenProvider::Jws;
     let conf = deps.conf.jwt_tokens.clone();
-    match (conf.jws_public_key_repository, conf.jws_private_key_repository) {
+    match (
+        conf.jws_public_key_repository,
+        conf.jws_private_key_repository,
+    ) {
         (Some(public), private) => {
             if signs && private.is_none() {
                 return Err(Error::bad_request(

@@ -41,7 +41,7 @@ impl Target {
         match user {
             Some(u) => self.set(
                 "user",
-                json!({"id": u.id, "name": u.name, "domain_id": u.domain_id}),
+                json!({"id": u.id, "name": u.shown_name(), "domain_id": u.domain_id}),
             ),
             None => self,
         }

@@ -8,10 +8,12 @@ use crate::api::*;
 use oslo_http::{PUBLIC, Route, delete, get, inside, patch, post, put};
 
 mod extensions;
+mod federation;
 
 pub(crate) fn routes() -> Vec<Route<Keystone>> {
     let mut routes = core();
     routes.extend(extensions::routes());
+    routes.extend(federation::routes());
     routes
 }
 

@@ -5,6 +5,7 @@
 
 use crate::Keystone;
 use crate::db::{generation, keys, revocations};
+use crate::federation::shadow;
 use crate::token::jws::Jws;
 use crate::token::keys::SIGNATURES;
 use base::{Error, Result};
@@ -12,7 +13,7 @@ use keystone_types::{GenerationApi, GenerationClient};
 use oslo_context::RequestContext;
 use oslo_messaging::{Bus, ServerHandle};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const INTERVAL_MS: u64 = 1000;
@@ -23,6 +24,8 @@ const OVERLAP: Duration = Duration::from_secs(300);
 pub(crate) struct Sync {
     started: Instant,
     looked_ms: AtomicU64,
+    /// When the next membership ends that was given for a time, in microseconds.
+    memberships_end: AtomicI64,
     /// One reader of revocations at a time.
     reading: tokio::sync::Mutex<()>,
 }
@@ -32,6 +35,7 @@ impl Default for Sync {
         Sync {
             started: Instant::now(),
             looked_ms: AtomicU64::new(0),
+            memberships_end: AtomicI64::new(i64::MAX),
             reading: Default::default(),
         }
     }
@@ -104,6 +108,16 @@ impl Keystone {
         self.catch_up().await
     }
 
+    /// Ends memberships whose time has come, and with them what they gave.
+    pub(crate) async fn end_memberships(&self) -> Result<()> {
+        let now = self.clock.now();
+        if now.0 < self.sync.memberships_end.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.write(move |tx| shadow::end_memberships(tx, now).map(drop))
+            .await
+    }
+
     /// Reads the generation, and what depends on it if it moved.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         let found = self.db.read(generation::current).await?;
@@ -125,7 +139,7 @@ impl Keystone {
         let since = oldest.max(newest.minus(OVERLAP));
         let purposes = [self.keys.purpose, self.credential_keys.purpose];
         let signed = self.jws.as_ref().is_some_and(|jws| jws.seal().is_some());
-        let (rows, [token_keys, credential_keys, pairs]) = self
+        let (rows, [token_keys, credential_keys, pairs], next_end) = self
             .db
             .read(move |tx| {
                 let [tokens, credentials] = purposes;
@@ -134,9 +148,12 @@ impl Keystone {
                     false => vec![],
                 };
                 let keys = [keys::list(tx, tokens)?, keys::list(tx, credentials)?, pairs];
-                Ok((revocations::since(tx, since)?, keys))
+                let next_end = shadow::next_end(tx)?;
+                Ok((revocations::since(tx, since)?, keys, next_end))
             })
             .await?;
+        let next_end = next_end.map_or(i64::MAX, |end| end.0);
+        self.sync.memberships_end.store(next_end, Ordering::Release);
         {
             let mut known = self.revocations.write().unwrap_or_else(|e| e.into_inner());
             known.absorb(rows);

@@ -1,6 +1,6 @@
 //! The body of `POST` and `GET /v3/auth/tokens`.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// `{"token": …}`.
@@ -48,6 +48,12 @@ pub struct Token {
     /// The application credential that its holder logged in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application_credential: Option<AppCredRef>,
+    /// The OAuth access token that its holder logged in with.
+    #[serde(rename = "OS-OAUTH1", default, skip_serializing_if = "Option::is_none")]
+    pub oauth1: Option<OauthRef>,
+    /// Clouds that take this one's word for who its users are; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_providers: Option<Vec<ServiceProviderRef>>,
     /// Where services are, a list of [`crate::CatalogService`]; absent without a scope or if not wanted. It is by far the
     /// largest part and most readers skip it, so it stays text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,8 +69,56 @@ pub struct UserRef {
     pub id: String,
     /// Their name.
     pub name: String,
-    /// When their password ends.
-    pub password_expires_at: Option<String>,
+    /// Who vouches for them, if they are another identity provider's.
+    #[serde(
+        rename = "OS-FEDERATION",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub federation: Option<FederationRef>,
+    /// When their password ends: null if never, absent if they cannot have one.
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub password_expires_at: Option<Option<String>>,
+}
+
+/// Null is something else than nothing.
+fn given<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// Who vouches for a user, by what way, and the groups that this puts them in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FederationRef {
+    /// The groups.
+    pub groups: Vec<IdRef>,
+    /// The identity provider.
+    pub identity_provider: IdRef,
+    /// The protocol.
+    pub protocol: IdRef,
+}
+
+/// An OAuth access token, as a token names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OauthRef {
+    /// Its id.
+    pub access_token_id: String,
+    /// The program that acts.
+    pub consumer_id: String,
+}
+
+/// A cloud that takes this one's word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceProviderRef {
+    /// Where to log in there.
+    pub auth_url: String,
+    /// Its id.
+    pub id: String,
+    /// Where to send what this cloud says of a user.
+    pub sp_url: String,
 }
 
 /// A domain by id and name.

@@ -1,9 +1,10 @@
 //! `/v3/auth/{projects,domains,system,catalog}`: where the holder of a token can go.
 
 use crate::Keystone;
+use crate::api::delegation::own_token;
 use crate::api::list::collection;
 use crate::api::{base_url, domains, projects};
-use crate::assignment::effective;
+use crate::assignment::effective::{self, Who};
 use crate::policy::{Target, enforce};
 use base::{Error, Result};
 use keystone_types::SystemScope;
@@ -39,14 +40,20 @@ struct CatalogBody<'a> {
     links: SelfLink,
 }
 
-/// `GET /v3/auth/projects`
+/// The holder of the token, with the groups that only it knows of.
+async fn holder(keystone: &Arc<Keystone>, req: &Req) -> Result<(String, Vec<String>)> {
+    let token = own_token(keystone, req).await?;
+    Ok((req.ctx.user().to_string(), token.more_groups()))
+}
+
+/// `GET /v3/auth/projects`, and `/v3/OS-FEDERATION/projects`
 pub(crate) async fn list_projects(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     enforce(&req, "identity:get_auth_projects", Target::new())?;
-    let user_id = req.ctx.user().to_string();
+    let (user_id, groups) = holder(&keystone, &req).await?;
     let rows = keystone
         .db
         .read(move |tx| {
-            let rows = effective::projects_of(tx, &user_id)?;
+            let rows = effective::projects_of(tx, Who::within(&user_id, &groups))?;
             let on: BTreeSet<String> = domains::enabled_ids(tx)?;
             Ok(rows
                 .into_iter()
@@ -59,13 +66,13 @@ pub(crate) async fn list_projects(keystone: Arc<Keystone>, req: Req) -> Result<R
     collection(&base, &req, "projects", views, None)
 }
 
-/// `GET /v3/auth/domains`
+/// `GET /v3/auth/domains`, and `/v3/OS-FEDERATION/domains`
 pub(crate) async fn list_domains(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     enforce(&req, "identity:get_auth_domains", Target::new())?;
-    let user_id = req.ctx.user().to_string();
+    let (user_id, groups) = holder(&keystone, &req).await?;
     let rows = keystone
         .db
-        .read(move |tx| effective::domains_of(tx, &user_id))
+        .read(move |tx| effective::domains_of(tx, Who::within(&user_id, &groups)))
         .await?;
     let base = base_url(&keystone, &req);
     let views = rows
@@ -79,10 +86,10 @@ pub(crate) async fn list_domains(keystone: Arc<Keystone>, req: Req) -> Result<Re
 /// `GET /v3/auth/system`
 pub(crate) async fn show_system(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     enforce(&req, "identity:get_auth_system", Target::new())?;
-    let user_id = req.ctx.user().to_string();
+    let (user_id, groups) = holder(&keystone, &req).await?;
     let held = keystone
         .db
-        .read(move |tx| effective::is_on_system(tx, &user_id))
+        .read(move |tx| effective::is_on_system(tx, Who::within(&user_id, &groups)))
         .await?;
     Reply::ok(&SystemBody {
         system: held

@@ -34,10 +34,16 @@ pub(crate) fn seal(keystone: &Keystone, blob: &str) -> Result<String> {
     Ok(primary.seal_padded(blob.as_bytes(), seconds))
 }
 
-pub(crate) fn open(keystone: &Keystone, c: &CredentialRow) -> Result<String> {
-    fernet::open(&keystone.credential_keys.all(), &c.encrypted_blob)
+/// What was sealed.
+pub(crate) fn unseal(keystone: &Keystone, sealed: &str) -> Result<String> {
+    fernet::open(&keystone.credential_keys.all(), sealed)
         .and_then(|(bytes, _)| String::from_utf8(bytes).ok())
-        .ok_or_else(|| Error::internal(format!("no key opens credential {}", c.id)))
+        .ok_or_else(|| Error::internal("no key opens a credential"))
+}
+
+pub(crate) fn open(keystone: &Keystone, c: &CredentialRow) -> Result<String> {
+    unseal(keystone, &c.encrypted_blob)
+        .map_err(|_| Error::internal(format!("no key opens credential {}", c.id)))
 }
 
 fn view(base: &str, c: &CredentialRow, blob: &str) -> Value {
@@ -126,6 +132,9 @@ pub(crate) fn origin(token: &Validated) -> Option<(&'static str, String)> {
     match &token.claims.scope {
         Scope::Trust { id, .. } => Some(("trust_id", id.clone())),
         Scope::AppCred { id, .. } => Some(("app_cred_id", id.clone())),
+        Scope::Oauth {
+            access_token_id, ..
+        } => Some(("access_token_id", access_token_id.clone())),
         _ => None,
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn unless_restricted(token: &Validated, what: &str) -> Result<()> {
 /// 403 for trusts: an application credential would outlive them.
 pub(crate) fn unless_by_trust(token: &Validated) -> Result<()> {
     match token.claims.scope {
-        Scope::Trust { .. } => Err(Error::forbidden(
+        Scope::Trust { .. } | Scope::Oauth { .. } => Err(Error::forbidden(
             "Cannot manage application credentials with a token issued via delegation.",
         )),
         _ => Ok(()),
@@ -49,7 +49,18 @@ pub(crate) fn unless_by_app_cred(token: &Validated) -> Result<()> {
         Scope::AppCred { .. } => Err(refused(
             "Using method 'application_credential' is not allowed for managing trusts.",
         )),
+        Scope::Oauth { .. } => Err(refused(
+            "Using method 'oauth1' is not allowed for managing trusts.",
+        )),
         _ => Ok(()),
+    }
+}
+
+/// 403 in these words for whatever was delegated.
+pub(crate) fn unless_delegated(token: &Validated, words: &str) -> Result<()> {
+    match token.claims.scope.is_delegated() {
+        true => Err(Error::forbidden(words)),
+        false => Ok(()),
     }
 }
 

@@ -16,7 +16,10 @@ use crate::db::projects::{self, ProjectRow, ROOT};
 use crate::db::revocations::{self, Revoke};
 use crate::db::roles::RoleRow;
 use crate::db::users::{FormerPasswordRow, UserRow};
-use crate::db::{Extra, app_creds, duplicate_id, duplicate_name, endpoint_filters, limits, trusts};
+use crate::db::{
+    Extra, app_creds, duplicate_id, duplicate_name, endpoint_filters, federation, limits, oauth1,
+    trusts,
+};
 use crate::policy::{Target, enforce, wording};
 use base::{Error, Json, Result, new_hex_id};
 use oslo_db::{Tx, all, any, eq, is_in, set};
@@ -235,6 +238,8 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
         tx.delete::<AssignmentRow>(is_in("actor_id", actors.iter()))?;
         app_creds::delete_of_users(tx, actors)?;
         trusts::delete_of_users(tx, actors)?;
+        federation::delete_of_users(tx, actors)?;
+        oauth1::delete_of_users(tx, actors)?;
         tx.delete::<FormerPasswordRow>(is_in("user_id", actors.iter()))?;
         tx.delete::<CredentialRow>(is_in("user_id", actors.iter()))?;
         tx.delete::<MembershipRow>(any([
@@ -257,6 +262,7 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
         app_creds::delete(tx, is_in("project_id", targets.iter()))?;
         trusts::delete(tx, is_in("project_id", targets.iter()))?;
         limits::delete_of(tx, targets)?;
+        oauth1::delete_of_projects(tx, targets)?;
         endpoint_filters::delete_of_projects(tx, targets)?;
         let nothing: Option<String> = None;
         tx.update::<UserRow>(
@@ -264,6 +270,7 @@ fn delete_content(tx: &mut Tx, id: &str) -> Result<()> {
             &[set("default_project_id", nothing)],
         )?;
     }
+    federation::delete_of_domain(tx, id)?;
     tx.delete::<DomainConfigRow>(eq("domain_id", id))?;
     tx.delete::<UserRow>(eq("domain_id", id))?;
     tx.delete::<GroupRow>(eq("domain_id", id))?;

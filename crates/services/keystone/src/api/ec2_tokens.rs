@@ -86,10 +86,13 @@ async fn standing(
         };
         return Ok((trust.trustee_user_id, scope));
     }
-    let scope = match origin("app_cred_id") {
-        Some(id) => Scope::AppCred { id, project_id },
-        None if origin("access_token_id").is_some() => return Err(unauthorized()),
-        None => Scope::Project(project_id),
+    let scope = match (origin("app_cred_id"), origin("access_token_id")) {
+        (Some(id), _) => Scope::AppCred { id, project_id },
+        (None, Some(access_token_id)) => Scope::Oauth {
+            access_token_id,
+            project_id,
+        },
+        (None, None) => Scope::Project(project_id),
     };
     Ok((row.user_id.clone(), scope))
 }
@@ -115,6 +118,7 @@ async fn token_of(
         chain: None,
         bound: None,
         mfa_rules: vec![],
+        via: None,
     };
     keystone.grant(proven, scope).await
 }

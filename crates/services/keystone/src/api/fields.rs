@@ -49,6 +49,11 @@ impl Fields {
         &self.0
     }
 
+    /// Takes an attribute out, whatever it is.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
     /// `None` if absent, `Some(None)` if null.
     pub(crate) fn nullable(&mut self, name: &str) -> Result<Option<Option<String>>> {
         match self.0.remove(name) {

@@ -66,6 +66,7 @@ fn permit(
     Ok(MembershipRow {
         user_id: user.id,
         group_id: group.id,
+        ..MembershipRow::default()
     })
 }
 

@@ -81,6 +81,7 @@ async fn issue(keystone: &Arc<Keystone>, req: &Req) -> std::result::Result<Reply
         token: None,
         app_cred: Some((NamedAppCred::Id(id), secret)),
         totp: None,
+        oauth1: None,
         receipt: None,
         scope: Wanted::Default,
     };

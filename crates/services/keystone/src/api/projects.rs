@@ -12,7 +12,7 @@ use crate::db::credentials::CredentialRow;
 use crate::db::projects::{self, ProjectRow};
 use crate::db::revocations::{self, Revoke};
 use crate::db::users::UserRow;
-use crate::db::{Extra, app_creds, duplicate_name, endpoint_filters, limits, trusts};
+use crate::db::{Extra, app_creds, duplicate_name, endpoint_filters, limits, oauth1, trusts};
 use crate::policy::{Target, enforce};
 use base::{Error, Json, Result, new_hex_id};
 use oslo_db::{Tx, all, eq, set};
@@ -316,6 +316,7 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             app_creds::delete(tx, eq("project_id", &row.id))?;
             trusts::delete(tx, eq("project_id", &row.id))?;
             limits::delete_of(tx, std::slice::from_ref(&row.id))?;
+            oauth1::delete_of_projects(tx, std::slice::from_ref(&row.id))?;
             endpoint_filters::delete_of_projects(tx, std::slice::from_ref(&row.id))?;
             tx.delete::<ProjectRow>(eq("id", &row.id)).map(drop)
         })

@@ -2,7 +2,7 @@
 
 use crate::Keystone;
 use crate::api::fields::expecting;
-use crate::api::unauthorized;
+use crate::api::{oauth1_flow, unauthorized};
 use crate::db::missing;
 use crate::db::revocations::{self, Revoke};
 use crate::policy::{Target, enforce};
@@ -41,6 +41,9 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         .as_ref()
         .ok_or_else(|| expecting("auth", "request body"))?;
     let mut ask = parse(body, &keystone.conf.auth.methods)?;
+    if asks_by(body, "oauth1") {
+        ask.oauth1 = Some(oauth1_flow::signed(&keystone, &req)?);
+    }
     let receipt = req.header(RECEIPT).filter(|r| !r.is_empty());
     ask.receipt = receipt.map(Secret::new);
     match keystone.issue(ask).await? {
@@ -69,7 +72,7 @@ async fn receipt_body(
             "methods": receipt.methods,
             "user": {
                 "id": user.id,
-                "name": user.name,
+                "name": user.shown_name(),
                 "domain": {"id": domain.id, "name": domain.name},
             },
             "expires_at": receipt.expires_at.iso_micros_z(),
@@ -204,6 +207,8 @@ fn parse(body: &Value, offered: &[String]) -> Result<Ask> {
             "password" => password = Some(parse_user_proof(proof, "password", "password")?),
             "totp" => totp = Some(parse_user_proof(proof, "totp", "passcode")?),
             "application_credential" => app_cred = Some(parse_app_cred(proof)?),
+            // The proof is the request's signature.
+            "oauth1" => {}
             _ => {
                 let id = proof
                     .get("id")
@@ -221,9 +226,16 @@ fn parse(body: &Value, offered: &[String]) -> Result<Ask> {
         token,
         app_cred,
         totp,
+        oauth1: None,
         receipt: None,
         scope: parse_scope(auth.get("scope"))?,
     })
+}
+
+/// Whether a login's body names this method.
+fn asks_by(body: &Value, method: &str) -> bool {
+    let methods = body["auth"]["identity"]["methods"].as_array();
+    methods.is_some_and(|m| m.iter().any(|m| m == method))
 }
 
 /// `{"user": {"id" | "name" + "domain", "password" or "passcode"}}`.

@@ -14,7 +14,7 @@ use crate::db::groups::GroupRow;
 use crate::db::memberships::{self, MembershipRow};
 use crate::db::revocations::{self, Revoke};
 use crate::db::users::{self, FormerPasswordRow, UserRow};
-use crate::db::{Extra, app_creds, duplicate_name, missing, trusts};
+use crate::db::{Extra, app_creds, duplicate_name, federation, missing, oauth1, trusts};
 use crate::policy::{Target, enforce};
 use base::{Error, Json, Result, Secret, Timestamp, new_hex_id};
 use oslo_db::{Cond, Tx, all, eq, ge, gt, is_in, le, lt, ne, nothing, set};
@@ -33,7 +33,7 @@ const SORTS: &[&str] = &["id", "name", "domain_id"];
 pub(crate) fn view(base: &str, u: &UserRow) -> Value {
     let mut view = json!({
         "id": u.id,
-        "name": u.name,
+        "name": u.shown_name(),
         "domain_id": u.domain_id,
         "enabled": u.enabled,
         "password_expires_at": u.password_expires_at.map(Timestamp::iso_micros),
@@ -277,18 +277,26 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let row = permit(&req, "identity:delete_user", found)?;
     let id = row.id.clone();
     keystone
-        .write(move |tx| {
-            tx.delete::<AssignmentRow>(eq("actor_id", &id))?;
-            tx.delete::<MembershipRow>(eq("user_id", &id))?;
-            tx.delete::<CredentialRow>(eq("user_id", &id))?;
-            app_creds::delete_of_users(tx, std::slice::from_ref(&id))?;
-            trusts::delete_of_users(tx, std::slice::from_ref(&id))?;
-            tx.delete::<FormerPasswordRow>(eq("user_id", &id))?;
-            tx.delete::<UserRow>(eq("id", &id)).map(drop)
-        })
+        .write(move |tx| remove(tx, std::slice::from_ref(&id)))
         .await?;
     tracing::info!(user.id = row.id, "user deleted");
     Ok(Reply::empty(204))
+}
+
+/// Takes users away with all that is theirs.
+pub(crate) fn remove(tx: &mut Tx, ids: &[String]) -> Result<()> {
+    for ids in ids.chunks(5_000) {
+        tx.delete::<AssignmentRow>(is_in("actor_id", ids.iter()))?;
+        tx.delete::<MembershipRow>(is_in("user_id", ids.iter()))?;
+        tx.delete::<CredentialRow>(is_in("user_id", ids.iter()))?;
+        app_creds::delete_of_users(tx, ids)?;
+        trusts::delete_of_users(tx, ids)?;
+        federation::delete_of_users(tx, ids)?;
+        oauth1::delete_of_users(tx, ids)?;
+        tx.delete::<FormerPasswordRow>(is_in("user_id", ids.iter()))?;
+        tx.delete::<UserRow>(is_in("id", ids.iter()))?;
+    }
+    Ok(())
 }
 
 /// `POST /v3/users/{user_id}/password`: proof is the old password, so no token is needed.

@@ -8,6 +8,36 @@ use base::Result;
 use oslo_db::{Cond, Tx, all, any, eq, is_in};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Whose roles are asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Who<'a> {
+    user_id: &'a str,
+    /// Groups beside those that the database knows.
+    more_groups: &'a [String],
+}
+
+impl<'a> Who<'a> {
+    /// A user in groups that the database need not know of.
+    pub(crate) fn within(user_id: &'a str, more_groups: &'a [String]) -> Who<'a> {
+        Who {
+            user_id,
+            more_groups,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Who<'a> {
+    fn from(user_id: &'a str) -> Who<'a> {
+        Who::within(user_id, &[])
+    }
+}
+
+impl<'a> From<&'a String> for Who<'a> {
+    fn from(user_id: &'a String) -> Who<'a> {
+        Who::within(user_id, &[])
+    }
+}
+
 /// Everything that can hold roles for a user.
 pub(crate) struct Actors {
     user_id: String,
@@ -15,10 +45,13 @@ pub(crate) struct Actors {
 }
 
 impl Actors {
-    pub(crate) fn of(tx: &mut Tx, user_id: &str) -> Result<Actors> {
+    pub(crate) fn of<'a>(tx: &mut Tx, who: impl Into<Who<'a>>) -> Result<Actors> {
+        let who = who.into();
+        let mut groups = memberships::groups_of(tx, who.user_id)?;
+        groups.extend_from_slice(who.more_groups);
         Ok(Actors {
-            user_id: user_id.to_string(),
-            groups: memberships::groups_of(tx, user_id)?,
+            user_id: who.user_id.to_string(),
+            groups,
         })
     }
 
@@ -44,23 +77,27 @@ impl Actors {
 }
 
 /// Roles on a project (or on a domain that is asked for as a project).
-pub(crate) fn on_project(tx: &mut Tx, user_id: &str, project: &ProjectRow) -> Result<Vec<RoleRow>> {
-    let cond = held_on_project(tx, user_id, project)?;
+pub(crate) fn on_project<'a>(
+    tx: &mut Tx,
+    who: impl Into<Who<'a>>,
+    project: &ProjectRow,
+) -> Result<Vec<RoleRow>> {
+    let cond = held_on_project(tx, who.into(), project)?;
     held_roles(tx, cond)
 }
 
 /// The ids of the same roles, domains' own included.
-pub(crate) fn ids_on_project(
+pub(crate) fn ids_on_project<'a>(
     tx: &mut Tx,
-    user_id: &str,
+    who: impl Into<Who<'a>>,
     project: &ProjectRow,
 ) -> Result<BTreeSet<String>> {
-    let cond = held_on_project(tx, user_id, project)?;
+    let cond = held_on_project(tx, who.into(), project)?;
     held_ids(tx, cond)
 }
 
-fn held_on_project(tx: &mut Tx, user_id: &str, project: &ProjectRow) -> Result<Cond> {
-    let actors = Actors::of(tx, user_id)?;
+fn held_on_project(tx: &mut Tx, who: Who<'_>, project: &ProjectRow) -> Result<Cond> {
+    let actors = Actors::of(tx, who)?;
     let above = projects::ancestors(tx, project)?;
     let mut ways = vec![
         all([
@@ -85,8 +122,12 @@ fn held_on_project(tx: &mut Tx, user_id: &str, project: &ProjectRow) -> Result<C
 }
 
 /// Roles on a domain.
-pub(crate) fn on_domain(tx: &mut Tx, user_id: &str, domain_id: &str) -> Result<Vec<RoleRow>> {
-    let actors = Actors::of(tx, user_id)?;
+pub(crate) fn on_domain<'a>(
+    tx: &mut Tx,
+    who: impl Into<Who<'a>>,
+    domain_id: &str,
+) -> Result<Vec<RoleRow>> {
+    let actors = Actors::of(tx, who)?;
     held_roles(
         tx,
         all([
@@ -159,8 +200,8 @@ pub(crate) fn with_implied(
 }
 
 /// The projects on which a user holds any role.
-pub(crate) fn projects_of(tx: &mut Tx, user_id: &str) -> Result<Vec<ProjectRow>> {
-    let actors = Actors::of(tx, user_id)?;
+pub(crate) fn projects_of<'a>(tx: &mut Tx, who: impl Into<Who<'a>>) -> Result<Vec<ProjectRow>> {
+    let actors = Actors::of(tx, who)?;
     let on_projects: Vec<AssignmentRow> = tx.select(actors.on_projects())?;
     let on_domains: Vec<AssignmentRow> =
         tx.select(all([actors.on_domains(), eq("inherited", true)]))?;
@@ -185,8 +226,8 @@ pub(crate) fn projects_of(tx: &mut Tx, user_id: &str) -> Result<Vec<ProjectRow>>
 }
 
 /// The domains on which a user holds any role.
-pub(crate) fn domains_of(tx: &mut Tx, user_id: &str) -> Result<Vec<ProjectRow>> {
-    let actors = Actors::of(tx, user_id)?;
+pub(crate) fn domains_of<'a>(tx: &mut Tx, who: impl Into<Who<'a>>) -> Result<Vec<ProjectRow>> {
+    let actors = Actors::of(tx, who)?;
     let rows: Vec<AssignmentRow> = tx.select(all([actors.on_domains(), eq("inherited", false)]))?;
     tx.select(all([
         eq("is_domain", true),
@@ -195,7 +236,7 @@ pub(crate) fn domains_of(tx: &mut Tx, user_id: &str) -> Result<Vec<ProjectRow>> 
 }
 
 /// Whether a user holds any role on the system.
-pub(crate) fn is_on_system(tx: &mut Tx, user_id: &str) -> Result<bool> {
-    let actors = Actors::of(tx, user_id)?;
+pub(crate) fn is_on_system<'a>(tx: &mut Tx, who: impl Into<Who<'a>>) -> Result<bool> {
+    let actors = Actors::of(tx, who)?;
     tx.exists::<AssignmentRow>(actors.on_system())
 }

@@ -1,13 +1,17 @@
 //! Who is in which group.
 
-use base::Result;
+use base::{Result, Timestamp};
 use oslo_db::{Tx, eq};
 
 oslo_db::table! {
     /// A user in a group.
+    #[derive(Default)]
     pub(crate) struct MembershipRow in "identity_memberships" {
         pub user_id: String,
         pub group_id: String,
+        /// The identity provider that says so, until a time, if it is not the cloud that does.
+        pub idp_id: Option<String>,
+        pub expires_at: Option<Timestamp>,
     }
 }
 

@@ -6,12 +6,14 @@ pub(crate) mod credentials;
 pub(crate) mod domain_configs;
 pub(crate) mod endpoint_filters;
 pub(crate) mod endpoints;
+pub(crate) mod federation;
 pub(crate) mod generation;
 pub(crate) mod groups;
 pub(crate) mod implied_roles;
 pub(crate) mod keys;
 pub(crate) mod limits;
 pub(crate) mod memberships;
+pub(crate) mod oauth1;
 pub(crate) mod policies;
 pub(crate) mod policy_associations;
 pub(crate) mod projects;
@@ -57,6 +59,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-25-catalog-and-limits",
         sql: include_str!("../../migrations/2026-11-25-catalog-and-limits.sql"),
+    },
+    Migration {
+        id: "2026-11-25-federation-and-oauth",
+        sql: include_str!("../../migrations/2026-11-25-federation-and-oauth.sql"),
     },
 ];
 

@@ -25,6 +25,15 @@ oslo_db::table! {
         pub created_at: Option<Timestamp>,
         pub options: Json<Extra>,
         pub extra: Json<Extra>,
+        /// What a user is called who exists by an identity provider's word; their `name` is their id.
+        pub display_name: Option<String>,
+    }
+}
+
+impl UserRow {
+    /// What they are called.
+    pub(crate) fn shown_name(&self) -> &str {
+        self.display_name.as_deref().unwrap_or(&self.name)
     }
 }
 

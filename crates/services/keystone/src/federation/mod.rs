@@ -3,4 +3,5 @@
 pub(crate) mod front_end;
 pub(crate) mod login;
 pub mod mapping;
+pub(crate) mod saml;
 pub(crate) mod shadow;

@@ -148,6 +148,14 @@ pub(super) fn routes() -> Vec<Route<Keystone>> {
             inside("identity:get_auth_domains"),
             auth_scopes::list_domains,
         ),
+        // going to others
+        get("/v3/OS-FEDERATION/saml2/metadata", PUBLIC, saml2::metadata),
+        post("/v3/auth/OS-FEDERATION/saml2", PUBLIC, saml2::create),
+        post(
+            "/v3/auth/OS-FEDERATION/saml2/ecp",
+            PUBLIC,
+            saml2::create_ecp,
+        ),
         // programs
         get(
             "/v3/OS-OAUTH1/consumers",

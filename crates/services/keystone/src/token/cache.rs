@@ -76,6 +76,13 @@ impl Validated {
         &self.standing.token.user.id
     }
 
+    /// The groups that an identity provider put the user in.
+    pub(crate) fn more_groups(&self) -> Vec<String> {
+        let vouched = self.standing.token.user.federation.as_ref();
+        let groups = vouched.into_iter().flat_map(|f| &f.groups);
+        groups.map(|g| g.id.clone()).collect()
+    }
+
     pub(crate) fn expires_at(&self) -> Timestamp {
         self.claims.expires_at
     }

@@ -3,6 +3,7 @@
 use crate::assignment::effective;
 use crate::db::app_creds::{self, AppCred};
 use crate::db::implied_roles;
+use crate::db::oauth1::{self, AccessTokenRow};
 use crate::db::projects::ProjectRow;
 use crate::db::roles::RoleRow;
 use crate::db::trusts::{self, TrustRow};
@@ -16,6 +17,7 @@ use oslo_db::Tx;
 pub(crate) enum Delegation {
     Trust(Box<Trusted>),
     AppCred(Box<AppCred>),
+    Oauth(Box<AccessTokenRow>),
 }
 
 /// A trust with who made it.
@@ -35,6 +37,42 @@ pub(crate) struct ByTrust {
 pub(crate) struct ByAppCred {
     pub credential: Box<AppCred>,
     pub roles: Vec<RoleRow>,
+}
+
+/// What a user let a consumer do, as far as it holds.
+pub(crate) struct ByOauth {
+    pub access_token: Box<AccessTokenRow>,
+    pub roles: Vec<RoleRow>,
+}
+
+/// Nothing if the user took it back, it has ended, or the consumer is gone. Roles that the user lost are lost to it too.
+pub(crate) fn by_oauth(
+    tx: &mut Tx,
+    user_id: &str,
+    id: &str,
+    project: Option<&ProjectRow>,
+    now: Timestamp,
+) -> Result<Option<ByOauth>> {
+    let found = oauth1::find_access_token(tx, id)?;
+    let lives = |t: &AccessTokenRow| t.expires_at.is_none_or(|end| end > now);
+    let Some(row) = found.filter(|t| t.user_id == user_id && lives(t)) else {
+        return Ok(None);
+    };
+    let Some(project) = project.filter(|p| p.id == row.project_id) else {
+        return Ok(None);
+    };
+    if oauth1::find_consumer(tx, &row.consumer_id)?.is_none() {
+        return Ok(None);
+    }
+    let lent = row.role_ids.0.iter().cloned();
+    let lent = effective::with_implied(lent, &implied_roles::map(tx)?);
+    let mut roles = effective::on_project(tx, user_id, project)?;
+    roles.retain(|r| lent.contains(&r.id));
+    let access_token = Box::new(row);
+    Ok(Some(ByOauth {
+        access_token,
+        roles,
+    }))
 }
 
 /// Nothing if the trust has ended, is not for this user, or if its maker, or one of those by whom it came to them, is

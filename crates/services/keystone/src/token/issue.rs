@@ -8,9 +8,11 @@ use crate::db::projects::{self, ROOT};
 use crate::db::trusts;
 use crate::db::users::{self, UserRow};
 use crate::identity::mfa;
+use crate::identity::oauth1::SignedRequest;
 use crate::token::cache::{TokenCache, Validated};
-use crate::token::payload::{self, Scope};
+use crate::token::payload::{self, Scope, Via};
 use crate::token::receipts::Receipt;
+use crate::token::validate::MAX_TOKEN;
 use crate::token::{Claims, new_audit_id};
 use base::{Error, Result, Secret, Timestamp};
 use oslo_db::Tx;
@@ -44,6 +46,7 @@ pub(crate) struct Ask {
     pub token: Option<Secret>,
     pub app_cred: Option<(NamedAppCred, Secret)>,
     pub totp: Option<(Named, Secret)>,
+    pub oauth1: Option<SignedRequest>,
     /// For proofs that were given before.
     pub receipt: Option<Secret>,
     pub scope: Wanted,
@@ -77,10 +80,12 @@ pub(crate) struct Proven {
     pub expires_at: Timestamp,
     /// The first token of the chain, if it began with one.
     pub chain: Option<String>,
-    /// The only scope that the proof is good for: an application credential's.
+    /// The only scope that the proof is good for: an application credential's, or what a consumer was let do.
     pub bound: Option<Scope>,
     /// Which methods together are enough for this user.
     pub mfa_rules: Vec<Vec<String>>,
+    /// By whose word they are who they are.
+    pub via: Option<Arc<Via>>,
 }
 
 impl Proven {
@@ -94,6 +99,7 @@ impl Proven {
         self.expires_at = self.expires_at.min(other.expires_at);
         self.chain = self.chain.or(other.chain);
         self.bound = self.bound.or(other.bound);
+        self.via = self.via.or(other.via);
         self
     }
 }
@@ -103,6 +109,7 @@ impl Keystone {
     pub(crate) async fn issue(self: &Arc<Self>, ask: Ask) -> Result<Issued> {
         // What is remembered may be a second old. A token made on that would come after a revocation, and outlive it.
         self.catch_up().await?;
+        self.end_memberships().await?;
         let mut proofs = Vec::new();
         if let Some(token) = &ask.token {
             proofs.push(self.prove_token(token, &ask.scope).await?);
@@ -115,6 +122,9 @@ impl Keystone {
         }
         if let Some((named, passcode)) = &ask.totp {
             proofs.push(self.prove_totp(named, passcode).await?);
+        }
+        if let Some(signed) = &ask.oauth1 {
+            proofs.push(self.prove_oauth1(signed).await?);
         }
         let user_id = proofs.first().map(|p| p.user_id.clone());
         if proofs.iter().any(|p| Some(&p.user_id) != user_id.as_ref()) {
@@ -140,7 +150,10 @@ impl Keystone {
         if ask.password.is_some() || ask.totp.is_some() {
             self.note_login_of(&proven.user_id).await?;
         }
-        let scope = self.find_scope(&proven, ask.scope).await?;
+        let mut scope = self.find_scope(&proven, ask.scope).await?;
+        if let Some(via) = &proven.via {
+            scope = scope.vouched(via);
+        }
         let (token, validated) = self.grant(proven, scope).await?;
         Ok(Issued::Token(token, validated))
     }
@@ -214,6 +227,11 @@ impl Keystone {
             claims.expires_at = claims.expires_at.min(end);
         }
         let token = self.write_token(&claims, seconds)?;
+        if token.len() > MAX_TOKEN {
+            return Err(Error::forbidden(
+                "The user is in too many groups for a token to name.",
+            ));
+        }
         let validated = self
             .describe(claims)
             .await
@@ -239,8 +257,9 @@ impl Keystone {
     /// when the token is described.
     async fn find_scope(&self, proven: &Proven, wanted: Wanted) -> Result<Scope> {
         if let Some(bound) = &proven.bound {
-            return match wanted {
-                Wanted::Default => Ok(bound.clone()),
+            return match (wanted, bound) {
+                // COMPAT: what a consumer asks for beside is not heard.
+                (Wanted::Default, _) | (_, Scope::Oauth { .. }) => Ok(bound.clone()),
                 _ => Err(Error::unauthorized(
                     "Error authenticating with application credential: Application credentials cannot request a scope.",
                 )),

@@ -42,7 +42,13 @@ impl Pack {
                 out.extend_from_slice(b);
             }
             Pack::Array(items) => {
-                out.push(0x90 | (items.len() as u8 & 0x0f));
+                match items.len() {
+                    n @ 0..=15 => out.push(0x90 | n as u8),
+                    n => {
+                        out.push(0xdc);
+                        out.extend_from_slice(&(n as u16).to_be_bytes());
+                    }
+                }
                 items.iter().for_each(|i| i.write(out));
             }
         }
@@ -105,6 +111,10 @@ fn read(input: &mut &[u8], depth: usize) -> Option<Pack> {
         0xd9 | 0xda => {
             let n = number(input, if tag == 0xd9 { 1 } else { 2 })?;
             text(input, n as usize)
+        }
+        0xdc => {
+            let n = number(input, 2)?;
+            array(input, n as usize, depth)
         }
         _ => None,
     }

@@ -8,6 +8,7 @@ use crate::token::msgpack::Pack;
 use base::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::sync::Arc;
 
 /// What a token is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,21 +27,90 @@ pub(crate) enum Scope {
         id: String,
         project_id: String,
     },
+    /// What a user let a consumer do by OAuth 1.0a.
+    Oauth {
+        access_token_id: String,
+        project_id: String,
+    },
+    /// Where somebody is for whom an identity provider vouches, with the groups that it put them in.
+    Federated {
+        via: Arc<Via>,
+        place: Place,
+    },
+}
+
+/// How somebody came from an identity provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Via {
+    pub idp_id: String,
+    pub protocol_id: String,
+    pub group_ids: Vec<String>,
+}
+
+/// Where they went.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Nowhere,
+    Project(String),
+    Domain(String),
 }
 
 impl Scope {
     /// The project of the scope.
     pub(crate) fn project_id(&self) -> Option<&str> {
         match self {
-            Scope::Project(id) | Scope::AppCred { project_id: id, .. } => Some(id),
+            Scope::Project(id)
+            | Scope::AppCred { project_id: id, .. }
+            | Scope::Oauth { project_id: id, .. }
+            | Scope::Federated {
+                place: Place::Project(id),
+                ..
+            } => Some(id),
             Scope::Trust { project_id, .. } => project_id.as_deref(),
-            Scope::Unscoped | Scope::Domain(_) | Scope::System => None,
+            Scope::Unscoped | Scope::Domain(_) | Scope::System | Scope::Federated { .. } => None,
+        }
+    }
+
+    /// Whether it is no place at all.
+    pub(crate) fn is_unscoped(&self) -> bool {
+        matches!(
+            self,
+            Scope::Unscoped
+                | Scope::Federated {
+                    place: Place::Nowhere,
+                    ..
+                }
+        )
+    }
+
+    /// Who vouches, if somebody does.
+    pub(crate) fn via(&self) -> Option<&Arc<Via>> {
+        match self {
+            Scope::Federated { via, .. } => Some(via),
+            _ => None,
+        }
+    }
+
+    /// The same place, vouched for. A trust and the system are places of their own.
+    pub(crate) fn vouched(self, via: &Arc<Via>) -> Scope {
+        let place = match self {
+            Scope::Unscoped => Place::Nowhere,
+            Scope::Project(id) => Place::Project(id),
+            Scope::Domain(id) => Place::Domain(id),
+            other => return other,
+        };
+        Scope::Federated {
+            via: Arc::clone(via),
+            place,
         }
     }
 
     /// Whether it is somebody's delegation, with less power than its user.
     pub(crate) fn is_delegated(&self) -> bool {
-        matches!(self, Scope::Trust { .. } | Scope::AppCred { .. })
+        matches!(
+            self,
+            Scope::Trust { .. } | Scope::AppCred { .. } | Scope::Oauth { .. }
+        )
     }
 }
 
@@ -55,7 +125,13 @@ const METHODS: &[(&str, i64)] = &[
     ("totp", 64),
 ];
 /// Those that this cloud takes for a proof.
-const OFFERED: &[&str] = &["password", "token", "application_credential", "totp"];
+const OFFERED: &[&str] = &[
+    "password",
+    "token",
+    "oauth1",
+    "application_credential",
+    "totp",
+];
 
 /// The method of that name, if this cloud takes it.
 pub(crate) fn method(name: &str) -> Option<&'static str> {
@@ -129,18 +205,59 @@ fn pack_domain(id: &str) -> Pack {
     unhex(id).map_or_else(|| Pack::Text(id.to_string()), Pack::Bytes)
 }
 
+/// `([scope,] groups, identity provider, protocol)`
+fn pack_vouched(via: &Via, place: &Place) -> (i64, Vec<Pack>) {
+    let (version, scope) = match place {
+        Place::Nowhere => (4, None),
+        Place::Project(id) => (5, Some(pack_id(id))),
+        Place::Domain(id) => (6, Some(pack_id(id))),
+    };
+    let mut items: Vec<Pack> = scope.into_iter().collect();
+    items.push(Pack::Array(
+        via.group_ids.iter().map(|id| pack_id(id)).collect(),
+    ));
+    items.push(pack_id(&via.idp_id));
+    items.push(Pack::Text(via.protocol_id.clone()));
+    (version, items)
+}
+
+fn unpack_vouched(version: i64, items: &mut impl Iterator<Item = Pack>) -> Option<Scope> {
+    let place = match version {
+        5 => Place::Project(unpack_id(&items.next()?)?),
+        6 => Place::Domain(unpack_id(&items.next()?)?),
+        _ => Place::Nowhere,
+    };
+    let Some(Pack::Array(groups)) = items.next() else {
+        return None;
+    };
+    let via = Via {
+        group_ids: groups.iter().map(unpack_id).collect::<Option<_>>()?,
+        idp_id: unpack_id(&items.next()?)?,
+        protocol_id: unpack_id(&items.next()?)?,
+    };
+    Some(Scope::Federated {
+        via: Arc::new(via),
+        place,
+    })
+}
+
 pub(crate) fn write(claims: &Claims) -> Vec<u8> {
     let methods = method_bits(&claims.methods);
     let (version, scope) = match &claims.scope {
-        Scope::Unscoped => (0, None),
-        Scope::Domain(id) => (1, Some(pack_domain(id))),
-        Scope::Project(id) => (2, Some(pack_id(id))),
-        Scope::System => (8, Some(Pack::Text("all".into()))),
+        Scope::Unscoped => (0, vec![]),
+        Scope::Domain(id) => (1, vec![pack_domain(id)]),
+        Scope::Project(id) => (2, vec![pack_id(id)]),
+        Scope::System => (8, vec![Pack::Text("all".into())]),
         Scope::Trust { project_id, .. } => {
             let none = Pack::Array(vec![Pack::Bool(false), Pack::Nil]);
-            (3, Some(project_id.as_deref().map_or(none, pack_id)))
+            (3, vec![project_id.as_deref().map_or(none, pack_id)])
         }
-        Scope::AppCred { project_id, .. } => (9, Some(pack_id(project_id))),
+        Scope::AppCred { project_id, .. } => (9, vec![pack_id(project_id)]),
+        Scope::Oauth {
+            access_token_id,
+            project_id,
+        } => (7, vec![pack_id(project_id), pack_id(access_token_id)]),
+        Scope::Federated { via, place } => pack_vouched(via, place),
     };
     let audit = claims.audit_ids.iter().map(|a| pack_audit_id(a));
     let delegation = match &claims.scope {
@@ -176,10 +293,22 @@ pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
     let Some(Pack::Int(methods)) = items.next() else {
         return None;
     };
+    let mut whole = None;
     let place = match version {
         0 => None,
         1 | 2 | 3 | 8 | 9 => Some(items.next()?),
-        // Federation and OAuth are not offered, so their tokens are not either.
+        4..=6 => {
+            whole = Some(unpack_vouched(version, &mut items)?);
+            None
+        }
+        7 => {
+            let project_id = unpack_id(&items.next()?)?;
+            whole = Some(Scope::Oauth {
+                access_token_id: unpack_id(&items.next()?)?,
+                project_id,
+            });
+            None
+        }
         _ => return None,
     };
     let expires = match items.next()? {
@@ -197,6 +326,7 @@ pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
     });
     let place_id = place.as_ref().and_then(unpack_id);
     let scope = match version {
+        4..=7 => whole?,
         0 => Scope::Unscoped,
         1 => Scope::Domain(place_id?),
         2 => Scope::Project(place_id?),
@@ -233,6 +363,18 @@ pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
 mod tests {
     use super::*;
 
+    fn vouched(groups: u32, place: Place) -> Scope {
+        let via = Via {
+            idp_id: "ACME".into(),
+            protocol_id: "saml2".into(),
+            group_ids: (0..groups).map(|n| format!("{n:032x}")).collect(),
+        };
+        Scope::Federated {
+            via: Arc::new(via),
+            place,
+        }
+    }
+
     #[test]
     fn every_scope_survives() {
         let id = "5b50efd009b540559104ee3c03bbb2b7".to_string();
@@ -255,6 +397,13 @@ mod tests {
                 id: id.clone(),
                 project_id: "by-hand".into(),
             },
+            Scope::Oauth {
+                access_token_id: id.clone(),
+                project_id: id.clone(),
+            },
+            vouched(0, Place::Nowhere),
+            vouched(2, Place::Project(id.clone())),
+            vouched(300, Place::Domain("default".into())),
         ];
         for scope in scopes {
             let claims = Claims {
@@ -290,6 +439,61 @@ mod tests {
         assert_eq!(claims.methods, ["password"]);
         assert_eq!(claims.expires_at, Timestamp::from_seconds(1_447_279_211));
         assert_eq!(claims.audit_ids.len(), 1);
+    }
+
+    /// The same with versions 4 to 7: groups, provider and protocol, or the access token, stand before the end.
+    #[test]
+    fn reads_upstreams_federation_and_oauth() {
+        let id = |out: &mut Vec<u8>, byte: u8| {
+            out.extend_from_slice(&[0x92, 0xc3, 0xc4, 16]);
+            out.extend_from_slice(&[byte; 16]);
+        };
+        for version in 4..=7u8 {
+            let mut bytes = vec![
+                0x90 | if version == 5 || version == 6 { 8 } else { 7 },
+                version,
+            ];
+            id(&mut bytes, 0x11);
+            bytes.push(16);
+            match version {
+                7 => {
+                    bytes[0] = 0x97;
+                    id(&mut bytes, 0x22);
+                    id(&mut bytes, 0x44);
+                }
+                _ => {
+                    bytes[0] = if version == 4 { 0x98 } else { 0x99 };
+                    if version != 4 {
+                        id(&mut bytes, 0x22);
+                    }
+                    bytes.push(0x92);
+                    id(&mut bytes, 0x55);
+                    bytes.extend_from_slice(&[0x92, 0xc2, 0xa1, b'g']);
+                    bytes.extend_from_slice(&[0x92, 0xc2, 0xa4]);
+                    bytes.extend_from_slice(b"ACME");
+                    bytes.push(0xa5);
+                    bytes.extend_from_slice(b"saml2");
+                }
+            }
+            bytes.push(0xcb);
+            bytes.extend_from_slice(&1_447_279_211.0f64.to_be_bytes());
+            bytes.extend_from_slice(&[0x91, 0xc4, 16]);
+            bytes.extend_from_slice(&[0x33; 16]);
+            let claims = read(&bytes, 1_447_192_811).unwrap();
+            assert_eq!(claims.methods, ["mapped"]);
+            let place = claims.scope.project_id() == Some("22".repeat(16).as_str());
+            assert_eq!(place, version == 5 || version == 7, "{version}");
+            if let Some(via) = claims.scope.via() {
+                assert_eq!(via.group_ids, ["55".repeat(16), "g".into()]);
+                assert_eq!(
+                    (via.idp_id.as_str(), via.protocol_id.as_str()),
+                    ("ACME", "saml2")
+                );
+            }
+            bytes[0] += 1;
+            bytes.push(0);
+            assert_eq!(write(&claims), bytes, "{version}");
+        }
     }
 
     /// The same with versions 3 and 9: what is delegated stands last.

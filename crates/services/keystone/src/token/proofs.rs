@@ -1,10 +1,12 @@
 //! Proofs of who somebody is, a method each. All failures say the same.
 
 use crate::Keystone;
-use crate::api::{credentials, unauthorized};
+use crate::api::{credentials, oauth1_flow, unauthorized};
 use crate::db::app_creds::{self, AppCred, AppCredRow};
 use crate::db::credentials::CredentialRow;
+use crate::db::oauth1;
 use crate::db::users::{self, UserRow};
+use crate::identity::oauth1::SignedRequest;
 use crate::identity::{mfa, totp};
 use crate::token::issue::{Named, NamedAppCred, Proven, Wanted, find_user};
 use crate::token::payload::Scope;
@@ -71,6 +73,7 @@ impl Keystone {
             chain: None,
             bound: None,
             mfa_rules: mfa::rules(&user.options.0),
+            via: None,
         }
     }
 
@@ -89,6 +92,11 @@ impl Keystone {
                     "Using trust-scoped token to create another token. Create a new trust-scoped token instead",
                 ));
             }
+            (Scope::Oauth { .. }, _) => {
+                return Err(refused(
+                    "Using OAuth-scoped token to create another token. Create a new OAuth-scoped token instead",
+                ));
+            }
             (Scope::System, Wanted::Project(_) | Wanted::Domain(_)) => {
                 return Err(refused(
                     "Using a system-scoped token to create a project-scoped or domain-scoped token is not allowed.",
@@ -102,7 +110,7 @@ impl Keystone {
             }
             _ => {}
         }
-        if *scope != Scope::Unscoped && !self.conf.token.allow_rescope_scoped_token {
+        if !scope.is_unscoped() && !self.conf.token.allow_rescope_scoped_token {
             return Err(refused("rescope a scoped token"));
         }
         let mut methods = found.claims.methods.clone();
@@ -118,7 +126,44 @@ impl Keystone {
             chain: found.claims.audit_ids.last().cloned(),
             bound,
             mfa_rules: found.standing.mfa_rules.clone(),
+            via: scope.via().cloned(),
         })
+    }
+
+    /// A consumer's signature over the login, with what it was told when a user agreed.
+    pub(crate) async fn prove_oauth1(&self, signed: &SignedRequest) -> Result<Proven> {
+        let consumer_id = signed.required("oauth_consumer_key")?.to_string();
+        let id = signed.required("oauth_token")?.to_string();
+        let find = move |tx: &mut Tx| {
+            let access = oauth1::get_access_token(tx, &id)?;
+            let consumer = oauth1::find_consumer(tx, &access.consumer_id)?;
+            let user = users::find(tx, &access.user_id)?;
+            Ok((access, consumer, user))
+        };
+        let (access, consumer, user) = self.db.read(find).await?;
+        let now = self.clock.now();
+        if access.expires_at.is_some_and(|end| end <= now) {
+            return Err(Error::unauthorized("Access token is expired"));
+        }
+        signed.check(now)?;
+        let invalid = || Error::unauthorized("Could not validate the access token");
+        let consumer = consumer
+            .filter(|c| c.id == consumer_id)
+            .ok_or_else(invalid)?;
+        let consumer_secret = credentials::unseal(self, &consumer.encrypted_secret)?;
+        let token_secret = credentials::unseal(self, &access.encrypted_secret)?;
+        if !signed.is_signed_by(&consumer_secret, &token_secret) {
+            tracing::info!(access_token.id = access.id, "a login failed");
+            return Err(invalid());
+        }
+        oauth1_flow::use_once(self, signed).await?;
+        let user = user.filter(|u| u.enabled && !self.compliance.is_inactive(u, now));
+        let mut proven = self.proven_by(user.ok_or_else(unauthorized)?, "oauth1");
+        proven.bound = Some(Scope::Oauth {
+            access_token_id: access.id,
+            project_id: access.project_id,
+        });
+        Ok(proven)
     }
 
     pub(crate) async fn prove_app_cred(

@@ -1,30 +1,32 @@
 //! From a token to its meaning: remembered, or opened, checked against revocations and looked up.
 
 use crate::Keystone;
-use crate::assignment::effective;
+use crate::assignment::effective::{self, Who};
+use crate::db::federation::{self, IdpRow, ServiceProviderRow};
 use crate::db::projects::{self, ProjectRow, ROOT};
 use crate::db::roles::RoleRow;
 use crate::db::users::{self, UserRow};
+use crate::federation::shadow::still_vouched;
 use crate::identity::mfa;
 use crate::token::cache::{Standing, TokenCache, Validated};
 use crate::token::catalog::{self, Substitutions};
 use crate::token::delegation::{self, Delegation};
-use crate::token::payload::{self, Scope};
+use crate::token::payload::{self, Place, Scope, Via};
 use crate::token::revocations::Subject;
 use crate::token::{Claims, fernet, jws};
-use base::{Error, Result, Timestamp};
+use base::{Dir, Error, Result, Timestamp};
 use keystone_types::{
-    AppCredRef, CatalogService, DomainRef, ProjectRef, RoleRef, SystemScope, Token, TrustRef,
-    UserRef,
+    AppCredRef, CatalogService, DomainRef, FederationRef, IdRef, OauthRef, ProjectRef, RoleRef,
+    ServiceProviderRef, SystemScope, Token, TrustRef, UserRef,
 };
 use oslo_context::RequestContext;
-use oslo_db::Tx;
+use oslo_db::{Tx, eq};
 use serde_json::value::to_raw_value;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Longer texts are no tokens.
-const MAX_TOKEN: usize = 2048;
+pub(crate) const MAX_TOKEN: usize = 8192;
 
 fn not_found() -> Error {
     // COMPAT: upstream repeats the token here; we rather do not.
@@ -41,6 +43,8 @@ pub(crate) struct Facts {
     pub roles: Vec<RoleRow>,
     pub catalog: Option<Vec<CatalogService>>,
     pub delegation: Option<Delegation>,
+    pub vouched: Option<FederationRef>,
+    pub service_providers: Vec<ServiceProviderRef>,
 }
 
 impl Keystone {
@@ -59,6 +63,7 @@ impl Keystone {
             return Err(not_found());
         }
         self.look_around().await?;
+        self.end_memberships().await?;
         let now = self.clock.now().minus(grace);
         let key = TokenCache::key(token, self.generation_now());
         if let Some(found) = self.cache.get(&key) {
@@ -152,7 +157,27 @@ pub(crate) fn facts(
         roles: vec![],
         catalog: None,
         delegation: None,
+        vouched: None,
+        service_providers: service_providers(tx)?,
     };
+    let mut more_groups = vec![];
+    if let Some(via) = scope.via() {
+        let Some(groups) = groups_by(tx, user_id, via)? else {
+            return Ok(None);
+        };
+        let named = groups.iter().map(|id| IdRef { id: id.clone() });
+        facts.vouched = Some(FederationRef {
+            groups: named.collect(),
+            identity_provider: IdRef {
+                id: via.idp_id.clone(),
+            },
+            protocol: IdRef {
+                id: via.protocol_id.clone(),
+            },
+        });
+        more_groups = groups;
+    }
+    let who = Who::within(user_id, &more_groups);
     if let Some(id) = scope.project_id() {
         let Some(project) = projects::find(tx, id)?.filter(|p| p.enabled) else {
             return Ok(None);
@@ -166,17 +191,29 @@ pub(crate) fn facts(
         facts.project = Some(project);
     }
     match scope {
-        Scope::Unscoped => return Ok(Some(facts)),
-        Scope::Project(_) => {
+        Scope::Unscoped
+        | Scope::Federated {
+            place: Place::Nowhere,
+            ..
+        } => return Ok(Some(facts)),
+        Scope::Project(_)
+        | Scope::Federated {
+            place: Place::Project(_),
+            ..
+        } => {
             if let Some(project) = &facts.project {
-                facts.roles = effective::on_project(tx, user_id, project)?;
+                facts.roles = effective::on_project(tx, who, project)?;
             }
         }
-        Scope::Domain(id) => {
+        Scope::Domain(id)
+        | Scope::Federated {
+            place: Place::Domain(id),
+            ..
+        } => {
             let Some(domain) = enabled_domain(tx, id)? else {
                 return Ok(None);
             };
-            facts.roles = effective::on_domain(tx, user_id, id)?;
+            facts.roles = effective::on_domain(tx, who, id)?;
             facts.domain = Some(domain);
         }
         Scope::System => facts.roles = effective::on_system(tx, user_id)?,
@@ -195,6 +232,17 @@ pub(crate) fn facts(
             };
             facts.roles = found.roles;
             facts.delegation = Some(Delegation::AppCred(found.credential));
+        }
+        Scope::Oauth {
+            access_token_id, ..
+        } => {
+            let project = facts.project.as_ref();
+            let found = delegation::by_oauth(tx, user_id, access_token_id, project, now)?;
+            let Some(found) = found else {
+                return Ok(None);
+            };
+            facts.roles = found.roles;
+            facts.delegation = Some(Delegation::Oauth(found.access_token));
         }
     }
     // A trust need not be about a project; it then delegates no role.
@@ -222,6 +270,28 @@ pub(crate) fn facts(
         all_endpoints,
     )?);
     Ok(Some(facts))
+}
+
+/// Clouds that take this one's word.
+fn service_providers(tx: &mut Tx) -> Result<Vec<ServiceProviderRef>> {
+    let on: Vec<ServiceProviderRow> =
+        tx.select_sorted(eq("enabled", true), &[("id", Dir::Asc)], None)?;
+    let refs = on.into_iter().map(|sp| ServiceProviderRef {
+        auth_url: sp.auth_url,
+        id: sp.id,
+        sp_url: sp.sp_url,
+    });
+    Ok(refs.collect())
+}
+
+/// The groups that an identity provider's word still gives; `None` if that word counts for nothing any more.
+fn groups_by(tx: &mut Tx, user_id: &str, via: &Via) -> Result<Option<Vec<String>>> {
+    let idp = tx.find::<IdpRow>(eq("id", &via.idp_id))?;
+    let spoken = federation::find_protocol(tx, &via.idp_id, &via.protocol_id)?;
+    if !idp.is_some_and(|idp| idp.enabled) || spoken.is_none() {
+        return Ok(None);
+    }
+    still_vouched(tx, user_id, &via.idp_id, &via.protocol_id, &via.group_ids)
 }
 
 fn enabled_domain(tx: &mut Tx, id: &str) -> Result<Option<ProjectRow>> {
@@ -263,18 +333,20 @@ fn assemble(scope: &Scope, facts: Facts) -> Result<Standing> {
     let mfa_rules = mfa::rules(&facts.user.options.0);
     let default_project_id = facts.user.default_project_id.clone();
     let own_domain_id = facts.user.domain_id.clone();
-    let (mut trust, mut trustor, mut credential) = (None, None, None);
+    let (mut trust, mut trustor, mut credential, mut access) = (None, None, None, None);
     match facts.delegation {
         Some(Delegation::Trust(found)) => {
             trust = Some(TrustRef::from(&found.row));
             trustor = Some(found);
         }
         Some(Delegation::AppCred(found)) => credential = Some(found),
+        Some(Delegation::Oauth(found)) => access = Some(found),
         None => {}
     }
-    let ends_at = match (&trustor, &credential) {
-        (Some(trust), _) => trust.row.expires_at,
-        (_, Some(credential)) => credential.row.expires_at,
+    let ends_at = match (&trustor, &credential, &access) {
+        (Some(trust), ..) => trust.row.expires_at,
+        (_, Some(credential), _) => credential.row.expires_at,
+        (_, _, Some(access)) => access.expires_at,
         _ => None,
     };
     // Who acts in whose name.
@@ -286,8 +358,12 @@ fn assemble(scope: &Scope, facts: Facts) -> Result<Standing> {
         user: UserRef {
             domain: domain_ref(user_domain),
             id: user.id.clone(),
-            name: user.name.clone(),
-            password_expires_at: user.password_expires_at.map(Timestamp::iso_micros),
+            name: user.shown_name().to_string(),
+            password_expires_at: match &facts.vouched {
+                Some(_) => None,
+                None => Some(user.password_expires_at.map(Timestamp::iso_micros)),
+            },
+            federation: facts.vouched,
         },
         is_domain: match &trustor {
             Some(_) => None,
@@ -296,15 +372,20 @@ fn assemble(scope: &Scope, facts: Facts) -> Result<Standing> {
         project,
         domain: facts.domain.as_ref().map(domain_ref),
         system: system.then_some(SystemScope { all: true }),
-        roles: (*scope != Scope::Unscoped).then_some(roles),
+        roles: (!scope.is_unscoped()).then_some(roles),
         catalog: catalog.map_err(|e| Error::internal(format!("catalog: {e}")))?,
         trust,
         application_credential: credential.map(|c| AppCredRef::from(*c)),
+        oauth1: access.map(|a| OauthRef {
+            access_token_id: a.id,
+            consumer_id: a.consumer_id,
+        }),
+        service_providers: (!facts.service_providers.is_empty()).then_some(facts.service_providers),
         ..Token::default()
     };
     let context = RequestContext {
         user_id: Some(user.id.clone()),
-        user_name: Some(user.name.clone()),
+        user_name: Some(user.shown_name().to_string()),
         user_domain_id: Some(user_domain.id.clone()),
         user_domain_name: Some(user_domain.name.clone()),
         project_id: facts.project.as_ref().map(|p| p.id.clone()),
