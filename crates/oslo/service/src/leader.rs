@@ -73,6 +73,11 @@ impl LeaderLock {
             .map(drop)
     }
 
+    /// After how long a leader that is not heard of is replaced.
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// How often a leader must renew.
     pub(crate) fn renewal(&self) -> Duration {
         self.ttl / 3

@@ -54,6 +54,12 @@ pub(crate) async fn run(
     loop {
         // A run is short and safe to cut, but cutting it at every stop would hide errors: it ends by itself.
         let outcome = once(&*reconciler, lock.as_ref()).await;
+        let mut pause = reconciler.interval();
+        if let (Ok(None), Some(lock)) = (&outcome, &lock) {
+            // The leader may die: its work waits for no longer than its lock.
+            pause = pause.min(lock.ttl());
+        }
+        let outcome = outcome.map(Option::unwrap_or_default);
         measure(&name, &outcome);
         match outcome {
             Ok(report) => {
@@ -81,7 +87,7 @@ pub(crate) async fn run(
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(jittered(reconciler.interval())) => {}
+            () = tokio::time::sleep(jittered(pause)) => {}
             () = poke.0.notified() => {}
             () = token.cancelled() => break,
         }
@@ -103,11 +109,12 @@ fn measure(name: &str, outcome: &Result<Report>) {
     counter!("ferrostack_reconciler_changed_total", "reconciler" => name).increment(report.changed);
 }
 
-async fn once(reconciler: &dyn Reconciler, lock: Option<&LeaderLock>) -> Result<Report> {
+/// None while another process leads.
+async fn once(reconciler: &dyn Reconciler, lock: Option<&LeaderLock>) -> Result<Option<Report>> {
     let run = AssertUnwindSafe(reconciler.run()).catch_unwind();
     let run = async {
         match run.await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => outcome.map(Some),
             Err(panic) => Err(Error::internal(format!(
                 "panicked: {}",
                 panic_words(&*panic)
@@ -118,7 +125,7 @@ async fn once(reconciler: &dyn Reconciler, lock: Option<&LeaderLock>) -> Result<
         return run.await;
     };
     if !lock.try_lead().await? {
-        return Ok(Report::default());
+        return Ok(None);
     }
     tokio::pin!(run);
     loop {

@@ -32,6 +32,7 @@ pub(crate) struct Inner {
     pub lease: Duration,
     /// The first pause before something is tried again.
     pub pause: Duration,
+    step_patience: Duration,
     kinds: RwLock<HashMap<&'static str, Arc<dyn Kind>>>,
     permits: Arc<Semaphore>,
     pub wake: Notify,
@@ -58,6 +59,7 @@ pub struct Builder {
     concurrency: usize,
     lease: Duration,
     pause: Duration,
+    step_patience: Duration,
     kinds: HashMap<&'static str, Arc<dyn Kind>>,
     wake_elsewhere: Option<WakeElsewhere>,
     pub(crate) faults: Option<Faults>,
@@ -88,6 +90,12 @@ impl Builder {
         self
     }
 
+    /// How long [`Engine::stop`] waits for running steps; 10 s otherwise.
+    pub fn step_patience(mut self, patience: Duration) -> Builder {
+        self.step_patience = patience;
+        self
+    }
+
     /// What [`Engine::wake`] does in a process that only submits: a message to one that runs flows, say. It returns at
     /// once, and its message may be lost: every engine that runs looks by itself each second.
     pub fn wake_elsewhere(mut self, wake: WakeElsewhere) -> Builder {
@@ -103,6 +111,7 @@ impl Builder {
             host: self.host,
             lease: self.lease,
             pause: self.pause,
+            step_patience: self.step_patience,
             kinds: RwLock::new(self.kinds),
             permits: Arc::new(Semaphore::new(self.concurrency)),
             wake: Notify::new(),
@@ -132,6 +141,7 @@ impl Engine {
             concurrency: 32,
             lease: Duration::from_secs(30),
             pause: Duration::from_millis(200),
+            step_patience: Duration::from_secs(10),
             kinds: HashMap::new(),
             wake_elsewhere: None,
             faults: None,
@@ -186,11 +196,21 @@ impl Engine {
         }
     }
 
-    /// Takes no more flows, lets running steps end, and gives the flows back.
+    /// Takes no more flows, lets running steps end, and gives the flows back. A step that waits for somebody who is gone ends after
+    /// [`Builder::step_patience`] as in a crash: its flow is resumed by who finds it.
     pub async fn stop(&self) {
         self.inner.stopping.cancel();
         self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        let patience = self.inner.step_patience;
+        let ended = tokio::time::timeout(patience, self.inner.tasks.wait());
+        if ended.await.is_err() {
+            tracing::warn!(
+                flows = self.inner.tasks.len(),
+                "steps that did not end within {patience:?} are left to who comes next"
+            );
+            self.inner.killed.cancel();
+            self.inner.tasks.wait().await;
+        }
     }
 
     /// Ends at once wherever it is, as a crash would; for tests.

@@ -106,6 +106,20 @@ async fn reconcilers_run_at_once_and_when_poked() {
     );
 }
 
+/// Whoever waits to lead looks as often as a lock can end, however seldom the work is done.
+#[tokio::test]
+async fn work_of_a_dead_leader_waits_for_its_lock_only() {
+    let db = database("sqlite::memory:").await;
+    let ttl = Duration::from_millis(200);
+    let lock = |owner| LeaderLock::new(&db, "counting", owner, ttl, Clock::real());
+    assert!(lock("dead").try_lead().await.unwrap());
+    let supervisor = Supervisor::new();
+    let counting = Arc::new(Counting(AtomicU64::new(0)));
+    supervisor.reconcile(counting.clone(), Some(lock("living")));
+    until(|| counting.0.load(Ordering::SeqCst) == 1).await;
+    assert!(supervisor.stop(Duration::from_secs(10)).await);
+}
+
 #[tokio::test]
 async fn one_leader_at_a_time() {
     leads(database("sqlite::memory:").await).await;

@@ -199,6 +199,7 @@ macro_rules! on_both {
 on_both!(
     a_rolled_back_submit_never_happened,
     a_lease_that_ended_unnoticed_is_not_taken_twice_by_its_engine,
+    a_stop_does_not_wait_for_ever_for_a_step,
     a_stopped_engine_gives_back_and_a_dead_one_is_inherited,
     a_submitter_without_an_engine_wakes_one_elsewhere,
     hundreds_that_wait_for_their_turn_hold_up_nobody_behind_them,
@@ -403,6 +404,25 @@ async fn a_stopped_engine_gives_back_and_a_dead_one_is_inherited(place: &Place) 
         ["make a", "make a"],
         "the ended step is not run again"
     );
+    assert_eq!(*world.status.lock().unwrap(), "available");
+}
+
+async fn a_stop_does_not_wait_for_ever_for_a_step(place: &Place) {
+    let db = place.database().await;
+    let world = world_with_gate();
+    let builder = Engine::builder(db.clone(), "h1").register::<Make>(world.clone());
+    let first = builder.step_patience(Duration::from_millis(100)).build();
+    first.start();
+    submit(&db, &first, "7", "a").await;
+    until(|| world.logged().len() == 1).await;
+    let stopped = tokio::time::timeout(SOON, first.stop()).await;
+    stopped.expect("nobody opens the gate, and it stops");
+
+    world.gate.as_ref().unwrap().add_permits(1);
+    let second = engine(&db, "h1", &world);
+    second.start();
+    second.wait_idle(SOON).await.unwrap();
+    assert_eq!(world.logged(), ["make a", "make a"]);
     assert_eq!(*world.status.lock().unwrap(), "available");
 }
 
