@@ -10,7 +10,7 @@ const SHOWN: usize = 100;
 
 /// Those of the cloud's broker.
 pub async fn open(settings: &Settings) -> Result<DeadLetters> {
-    let none = "[DEFAULT] transport_url names no broker: in one process there are no dead letters.";
+    let none = "[DEFAULT] transport_url names no broker: in one process there are no dead letters. --config names the configuration of a controller.";
     let config = boot::broker(settings)?.ok_or_else(|| Error::bad_request(none))?;
     DeadLetters::open(&config).await
 }

@@ -127,12 +127,13 @@ enum Command {
     /// Shows the messages that no server gets any more, because they cannot be read, or because servers panicked or died with
     /// them; fails if there are any.
     DeadLetters {
+        /// The controller's configuration, which names the broker.
         #[arg(long)]
         config: Option<PathBuf>,
         /// Send them to the queues that they were taken from.
         #[arg(long, conflicts_with = "purge")]
         requeue: bool,
-        /// Those of this queue only.
+        /// With --requeue: those of this queue only.
         #[arg(long, requires = "requeue")]
         queue: Option<String>,
         /// Throw all of them away.
