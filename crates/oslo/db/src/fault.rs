@@ -156,6 +156,15 @@ pub(crate) fn mysql(error: sqlx::Error, sql: &str) -> (Error, Trouble) {
             unavailable(format!("mariadb {}: {}", e.number(), e.message())),
             Trouble::Broken,
         ),
+        // Out of range, a string that its character set lacks, data too long: what came from a request was not measured.
+        1264 | 1366 | 1406 => (
+            Error::bad_request("A value is too long or out of range.").log(format!(
+                "mariadb {}: {}; in: {sql}",
+                e.number(),
+                e.message()
+            )),
+            Trouble::None,
+        ),
         number => (
             Error::internal(format!("mariadb {number}: {}; in: {sql}", e.message())),
             Trouble::None,

@@ -43,6 +43,10 @@ async fn mariadb() {
     let url = server.database().await.unwrap();
     suite::deadlock(Db::open(&url).await.unwrap()).await;
 
+    println!("what does not fit is the caller's mistake");
+    let url = server.database().await.unwrap();
+    suite::too_long(Db::open(&url).await.unwrap()).await;
+
     println!("a dead server is unavailable, not a hang or a crash");
     let options = Options {
         pool_timeout: std::time::Duration::from_millis(200),

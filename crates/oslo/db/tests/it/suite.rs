@@ -542,6 +542,23 @@ async fn joins_and_sums(_: String, db: Db) {
     );
 }
 
+/// A name of 256 letters for a column of 255 (SQLite keeps it).
+pub async fn too_long(db: Db) {
+    ready(&db).await;
+    let long = Thing {
+        name: Some("ä".repeat(256)),
+        ..thing("a")
+    };
+    let error = db.write(move |tx| tx.insert(&long)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::BadRequest, "{error:?}");
+    assert!(!error.message().contains("things"), "{error:?}");
+    let fits = Thing {
+        name: Some("ä".repeat(255)),
+        ..thing("a")
+    };
+    db.write(move |tx| tx.insert(&fits)).await.unwrap();
+}
+
 /// Two transactions lock two rows in opposite order, meeting in the middle on the first attempt.
 pub async fn deadlock(db: Db) {
     ready(&db).await;
