@@ -52,6 +52,9 @@ oslo_config::section! {
         pub vif_plugging_timeout: u64 = 300,
         /// Whether a boot fails when its ports do not become ACTIVE in time.
         pub vif_plugging_is_fatal: bool = true,
+        /// Seconds between two looks at the ports of all servers: what rows remember is brought in line, and cards whose request died
+        /// are carried through. At least 1; upstream's 0 switches it off.
+        pub heal_instance_info_cache_interval: u64 = 60,
         /// Seconds a compute host may take for one long request (image download and boot).
         pub long_rpc_timeout: u64 = 1800,
         /// Seconds a guest gets to shut down by itself.

@@ -56,6 +56,7 @@ stories!(
     stories::metadata::a_guest_reads_its_key_and_its_metadata,
     stories::policy::an_operators_policy_file_is_obeyed_at_once,
     stories::power::every_power_verb_in_every_state,
+    stories::quota::images_have_the_limits_that_keystone_keeps,
     stories::quota::servers_cores_and_memory_have_limits,
     stories::quota::volumes_and_ports_have_limits,
     stories::restart::everything_is_there_after_a_restart,

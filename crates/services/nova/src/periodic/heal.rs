@@ -25,7 +25,7 @@ impl Reconciler for HealNetworkInfo {
     }
 
     fn interval(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_secs(self.0.conf.heal_instance_info_cache_interval.max(1))
     }
 
     async fn run(&self) -> Result<Report> {

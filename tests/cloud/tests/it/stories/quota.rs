@@ -172,3 +172,42 @@ pub async fn volumes_and_ports_have_limits(place: Place) {
     }
     p.member.delete_server(&server).await;
 }
+
+pub async fn images_have_the_limits_that_keystone_keeps(place: Place) {
+    let conf = |conf: crate::conf::Conf| conf.set("glance", "use_keystone_limits", true);
+    let cloud = TestCloud::with(place, conf).await;
+    let (admin, p) = (&cloud.admin, cloud.project("alpha").await);
+    let services = admin.get("identity", "/v3/services?type=image").await;
+    let service = text(&services.expect(200).list("services")[0], "id");
+    let limit = |name: &str, number: &str, value: i64| json!({"service_id": service, "region_id": "RegionOne", "resource_name": name, number: value});
+    let names = [
+        "image_size_total",
+        "image_stage_total",
+        "image_count_total",
+        "image_count_uploading",
+    ];
+    let all: Vec<_> = names.map(|n| limit(n, "default_limit", 10)).to_vec();
+    let all = json!({"registered_limits": all});
+    let path = "/v3/registered_limits";
+    admin.post("identity", path, all).await.expect(201);
+    let mut own = limit("image_count_total", "resource_limit", 2);
+    own["project_id"] = json!(p.id);
+    let own = json!({"limits": [own]});
+    admin.post("identity", "/v3/limits", own).await.expect(201);
+
+    // Ten at once: exactly two come through.
+    let body = json!({"name": "i", "disk_format": "raw", "container_format": "bare"});
+    let asked = (0..10).map(|_| p.member.post("image", "/v2/images", body.clone()));
+    let asked = join_all(asked).await;
+    let (made, refused): (Vec<_>, Vec<_>) = asked.into_iter().partition(|a| a.status == 201);
+    assert_eq!((made.len(), refused.len()), (2, 8));
+    assert!(refused.iter().all(|no| no.status == 413));
+    let usage = p.member.get("image", "/v2/info/usage").await.expect(200);
+    assert_eq!(
+        usage.key("usage")["image_count_total"],
+        json!({"limit": 2, "usage": 2})
+    );
+    let image = format!("/v2/images/{}", text(&made[0].body, "id"));
+    p.member.delete("image", &image).await.expect(204);
+    p.member.image("again", "private").await;
+}
