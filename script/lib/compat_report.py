@@ -1,7 +1,7 @@
 """compat_report.py SUITE RESULTS [--whole REGEX] [--record]: what a suite's run says beside what was recorded of it.
 
 RESULTS has a line a test: status (passed, failed, skipped), name, reason; tab separated. The record is
-tests/compat/baseline/SUITE.tsv: status, class, its tests, and the reason if they were skipped. Prints failures, each
+tests/compat/baseline/SUITE.txt: status, class, its tests, and the reason if they were skipped. Prints failures, each
 reason of a skip, counts, and the differences; ends with 1 if a test is worse than recorded, or fails and is not known to.
 
   --whole REGEX  the run was of all tests whose names match: recorded ones that were not run are gone
@@ -49,7 +49,7 @@ def write_baseline(path, tests):
     groups = collections.defaultdict(list)
     for name, (status, why) in tests.items():
         of_class, own = split(name)
-        groups[status, of_class, why if status == "skipped" else ""].append(own.replace(" ", "_"))
+        groups[status, of_class, why if status == "skipped" else ""].append(own)
     lines = ["# Written by script/compat --record: status, class, tests, reason of a skip."]
     for (status, of_class, why), names in sorted(groups.items(), key=lambda g: (g[0][1], g[0][0], g[0][2])):
         lines.append("\t".join([status, of_class, " ".join(sorted(names))] + ([why] if why else [])))
@@ -83,7 +83,7 @@ def print_counts(suite, tests):
 def write_page():
     """The table of counts between the two marks of docs/conformance.md."""
     rows = ["| suite | area | passed | failed | skipped |", "|---|---|--:|--:|--:|"]
-    for path in sorted(BASELINE.glob("*.tsv")):
+    for path in sorted(BASELINE.glob("*.txt")):
         for words, c in sorted(counts(path.stem, read_baseline(path)).items()):
             rows.append(f"| {path.stem} | {words} | " + " | ".join(str(c[w]) for w in WORDS) + " |")
     before, mark, rest = PAGE.read_text().partition("<!-- counts -->\n")
@@ -100,7 +100,7 @@ def main():
     p.add_argument("--whole")
     p.add_argument("--record", action="store_true")
     args = p.parse_args()
-    path = BASELINE / f"{args.suite}.tsv"
+    path = BASELINE / f"{args.suite}.txt"
     now, before = read_results(args.results), read_baseline(path)
     now = {name.replace(" ", "_"): told for name, told in now.items()}
 
@@ -131,7 +131,8 @@ def main():
         print(f"\nrecorded in {path.relative_to(ROOT)}")
     total = collections.Counter(status for status, _ in now.values())
     print(f"\n{known} of the failures are known, {len(worse)} tests are worse than recorded, {len(better)} better")
-    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
+    print(f"{total['passed']} passed, {total['failed']} failed{skipped}")
     sys.exit(1 if (worse and not args.record) or not now else 0)
 
 

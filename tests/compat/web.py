@@ -1,5 +1,5 @@
-"""web.py FOLDER: a web server for tests that download images. Makes a small qcow2 in FOLDER, serves FOLDER on a free port of
-loopback, and prints the port."""
+"""web.py FOLDER: a web server for tests that download images. Makes small images in FOLDER, serves FOLDER on a free port of loopback,
+and prints the port."""
 
 import functools
 import http.server
@@ -25,6 +25,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 folder = pathlib.Path(sys.argv[1])
 (folder / "image.qcow2").write_bytes(qcow2(1 << 20))
+(folder / "image.raw").write_bytes(b"no format has this beginning" * 1000)
 handler = functools.partial(Quiet, directory=str(folder))
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
 print(server.server_address[1], flush=True)

@@ -1,5 +1,6 @@
 //! The floor plan as code: ranks, seams and habits. Each message says where, what, and what to do instead.
 
+mod conformance;
 mod habits;
 mod ranks;
 mod seams;
@@ -70,6 +71,7 @@ fn look(files: &[File]) -> Vec<Finding> {
     ranks::look(files, &mut found);
     seams::look(&sources, &mut found);
     habits::look(files, &sources, &mut found);
+    conformance::look(files, &mut found);
     found.sort();
     found
 }
