@@ -51,7 +51,8 @@ def main():
         if said[0] == "failed" and "--traces" in sys.argv:
             words = [d.as_text() for key, d in test["details"].items() if key.startswith("traceback")]
             print(f"--- {name}", *words, sep="\n", file=sys.stderr)
-    for name in chosen:
+    # What was heard of and not listed is not lost.
+    for name in chosen + sorted(told.keys() - set(chosen)):
         # Names of scenarios stand in parentheses after the test's.
         of_class = name.split("(")[0].rpartition(".")[0]
         status, why = told.get(name) or classes.get(of_class) or ("failed", "nothing was heard of it")
