@@ -14,6 +14,7 @@ pub(crate) const OWNED: &[(&str, &[&str])] = &[
     ("hyper-util", &["crates/oslo/http/"]),
     ("tower", &["crates/oslo/http/"]),
     ("lapin", &["crates/oslo/messaging/"]),
+    ("ldap3", &["crates/services/keystone/"]),
     ("metrics-exporter-prometheus", &["crates/ferrostack/"]),
     ("reqwest", &["crates/sdk/", "tests/"]),
     ("virt", &["crates/host/libvirt/"]),

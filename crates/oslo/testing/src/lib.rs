@@ -5,5 +5,6 @@ pub mod bus;
 pub mod cache;
 pub mod db;
 pub mod ldap;
+pub mod ldap;
 pub mod port;
 pub mod upstream;

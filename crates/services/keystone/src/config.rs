@@ -1,6 +1,7 @@
 //! Options, by upstream's sections and names.
 
 use base::{Result, Secret};
+pub use crate::identity::ldap::options::{AliasDereferencing, LdapConf, QueryScope, TlsReqCert};
 use oslo_config::{Config, OptionDoc, Section};
 use std::path::PathBuf;
 
@@ -95,11 +96,30 @@ base::str_enum! {
 }
 oslo_config::choice!(HashAlgorithm);
 
+base::str_enum! {
+    /// Where users and groups are.
+    pub enum IdentityDriver {
+        /// In keystone's database.
+        Sql = "sql",
+        /// In an LDAP directory; those that the database has beside it, the cloud's own, stay.
+        Ldap = "ldap",
+    }
+}
+oslo_config::choice!(IdentityDriver);
+
 oslo_config::section! {
     /// Users and their passwords.
     pub struct IdentityConf in "identity" {
         /// The domain of callers who name none.
         pub default_domain_id: String = "default".to_string(),
+        /// Where users and groups of the default domain are: `ldap` is the directory of `[ldap]`.
+        pub driver: IdentityDriver = IdentityDriver::Sql,
+        /// Whether domains may have directories of their own.
+        pub domain_specific_drivers_enabled: bool = false,
+        /// Where their options are: in the database, by `PUT /v3/domains/{id}/config`. Files for single domains are not read.
+        pub domain_configurations_from_database: bool = false,
+        /// After so many seconds a directory is asked again whether its users are still there and enabled.
+        pub cache_time: u64 = 600,
         /// How new passwords are hashed. Those that were hashed otherwise stay good.
         pub password_hash_algorithm: HashAlgorithm = HashAlgorithm::Bcrypt,
         /// The cost of it. bcrypt and bcrypt_sha256: 4 to 18, 12 if not set; scrypt: 1 to 18, 16 if not set; each step
@@ -281,6 +301,8 @@ pub struct Conf {
     pub credential: CredentialConf,
     /// `[identity]`
     pub identity: IdentityConf,
+    /// `[ldap]`
+    pub ldap: LdapConf,
     /// `[application_credential]`
     pub application_credential: AppCredConf,
     /// `[trust]`
@@ -323,6 +345,7 @@ impl Conf {
             JwtConf::options(),
             CredentialConf::options(),
             IdentityConf::options(),
+            LdapConf::options(),
             AppCredConf::options(),
             TrustConf::options(),
             ComplianceConf::options(),
@@ -347,6 +370,7 @@ impl Conf {
             jwt_tokens: config.section()?,
             credential: config.section()?,
             identity: config.section()?,
+            ldap: config.section()?,
             application_credential: config.section()?,
             trust: config.section()?,
             security_compliance: config.section()?,

@@ -90,6 +90,7 @@ impl Keystone {
         {
             return Ok(());
         }
+        self.refresh_directories();
         let keystone = Arc::clone(self);
         let signed = self.jws.as_ref().is_some_and(Jws::is_directory);
         if signed || self.conf.fernet_tokens.key_repository.is_some() {

@@ -40,6 +40,8 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         Target::new().set("group", json!({"domain_id": id}))
     });
     enforce(&req, "identity:list_groups", target)?;
+    let domain_id = own.as_deref().or_else(|| req.query.get("domain_id"));
+    keystone.look_for_groups(domain_id).await?;
     let mut conditions = vec![filters(&req.query, FILTERS)];
     conditions.extend(own.map(|id| eq("domain_id", id)));
     let cond = all(conditions);
@@ -56,6 +58,7 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 
 /// The group in the path.
 pub(crate) async fn in_path(keystone: &Keystone, id: String) -> Result<Option<GroupRow>> {
+    keystone.look_for_group(&id, false).await?;
     keystone.db.read(move |tx| groups::find(tx, &id)).await
 }
 
@@ -80,6 +83,7 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         "identity:create_group",
         Target::new().set("group", json!({"domain_id": domain_id})),
     )?;
+    keystone.refuse_directory(&domain_id).await?;
     let row = GroupRow {
         id: new_hex_id(),
         name: fields.required("name", "group")?.trim().to_string(),
@@ -102,6 +106,7 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("group_id").to_string()).await?;
     let row = permit(&req, "identity:update_group", found)?;
+    keystone.refuse_mirrored(&[&row.id]).await?;
     let mut fields = Fields::of(&req, "group")?;
     if fields
         .text("domain_id")?
@@ -136,6 +141,7 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("group_id").to_string()).await?;
     let id = permit(&req, "identity:delete_group", found)?.id;
+    keystone.refuse_mirrored(&[&id]).await?;
     keystone
         .write(move |tx| {
             tx.delete::<AssignmentRow>(eq("actor_id", &id))?;

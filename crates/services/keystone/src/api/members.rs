@@ -29,6 +29,7 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         Target::new().group(group.as_ref()),
     )?;
     group.ok_or_else(|| missing("group", &id))?;
+    keystone.look_for_group(&id, true).await?;
     let cond = filters(&req.query, FILTERS);
     let rows = keystone
         .db
@@ -87,6 +88,9 @@ pub(crate) async fn add(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let group = groups::in_path(&keystone, req.param("group_id").to_string()).await?;
     let pair = permit(&req, "identity:add_user_to_group", user, group)?;
     keystone
+        .refuse_mirrored(&[&pair.user_id, &pair.group_id])
+        .await?;
+    keystone
         .write(move |tx| tx.upsert(&pair, &["user_id", "group_id"]))
         .await?;
     Ok(Reply::empty(204))
@@ -114,6 +118,9 @@ pub(crate) async fn remove(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let user = users::in_path(&keystone, req.param("user_id").to_string()).await?;
     let group = groups::in_path(&keystone, req.param("group_id").to_string()).await?;
     let pair = permit(&req, "identity:remove_user_from_group", user, group)?;
+    keystone
+        .refuse_mirrored(&[&pair.user_id, &pair.group_id])
+        .await?;
     keystone
         .write(move |tx| match tx.delete::<MembershipRow>(same(&pair))? {
             0 => Err(not_in_group(&pair)),

@@ -81,6 +81,10 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         .as_deref()
         .map_or_else(Target::new, |id| Target::new().set("domain_id", id));
     enforce(&req, "identity:list_users", target)?;
+    let domain_id = own.as_deref().or_else(|| req.query.get("domain_id"));
+    keystone
+        .look_for_users(domain_id, req.query.get("name"))
+        .await?;
     let mut conditions = vec![filters(&req.query, FILTERS)];
     conditions.extend(own.map(|id| eq("domain_id", id)));
     conditions.extend(by_expiry(&req.query)?);
@@ -107,6 +111,7 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 
 /// The user in the path.
 pub(crate) async fn in_path(keystone: &Keystone, id: String) -> Result<Option<UserRow>> {
+    keystone.look_for_user(&id).await?;
     keystone.db.read(move |tx| users::find(tx, &id)).await
 }
 
@@ -147,6 +152,7 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         "identity:create_user",
         Target::new().set("user", json!({"domain_id": domain_id})),
     )?;
+    keystone.refuse_directory(&domain_id).await?;
     let password = fields.text("password")?.map(Secret::new);
     let hash = match &password {
         Some(password) => {
@@ -189,6 +195,7 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("user_id").to_string()).await?;
     let row = permit(&req, "identity:update_user", found)?;
+    keystone.refuse_mirrored(&[&row.id]).await?;
     let mut fields = Fields::of(&req, "user")?;
     if fields
         .text("domain_id")?
@@ -275,6 +282,7 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("user_id").to_string()).await?;
     let row = permit(&req, "identity:delete_user", found)?;
+    keystone.refuse_mirrored(&[&row.id]).await?;
     let id = row.id.clone();
     keystone
         .write(move |tx| remove(tx, std::slice::from_ref(&id)))
@@ -308,6 +316,7 @@ pub(crate) async fn change_password(keystone: Arc<Keystone>, req: Req) -> Result
     let password = fields
         .text("password")?
         .ok_or_else(|| expecting("password", "user"))?;
+    keystone.refuse_mirrored(&[req.param("user_id")]).await?;
     let found = in_path(&keystone, req.param("user_id").to_string()).await?;
     let original = Secret::new(original);
     let row = keystone.verify_password(found, &original).await?;

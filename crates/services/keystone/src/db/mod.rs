@@ -9,6 +9,7 @@ pub(crate) mod endpoints;
 pub(crate) mod federation;
 pub(crate) mod generation;
 pub(crate) mod groups;
+pub(crate) mod id_mappings;
 pub(crate) mod implied_roles;
 pub(crate) mod keys;
 pub(crate) mod limits;
@@ -63,6 +64,10 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         id: "2026-11-25-federation-and-oauth",
         sql: include_str!("../../migrations/2026-11-25-federation-and-oauth.sql"),
+    },
+    Migration {
+        id: "2026-11-25-directories",
+        sql: include_str!("../../migrations/2026-11-25-directories.sql"),
     },
 ];
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod compliance;
 pub(crate) mod hashes;
+pub(crate) mod ldap;
 pub(crate) mod mfa;
 pub(crate) mod oauth1;
 pub(crate) mod password;

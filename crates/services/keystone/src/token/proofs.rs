@@ -20,6 +20,9 @@ fn refused(action: &str) -> Error {
 
 impl Keystone {
     pub(crate) async fn prove_password(&self, named: &Named, password: &Secret) -> Result<Proven> {
+        if let Some(user) = self.prove_by_directory(named, password).await? {
+            return Ok(self.proven_by(user, "password"));
+        }
         let who = named.clone();
         let user = self.db.read(move |tx| find_user(tx, &who)).await?;
         let user = self.verify_password(user, password).await?;

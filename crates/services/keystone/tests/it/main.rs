@@ -17,6 +17,7 @@ mod identity;
 mod jws;
 mod k2k;
 mod keys;
+mod ldap;
 mod limits;
 mod mariadb;
 mod oauth1;

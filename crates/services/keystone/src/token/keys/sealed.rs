@@ -98,6 +98,9 @@ mod tests {
         let third = rotated(second.clone(), 3, Key::random);
         assert_eq!(numbers(&third), [3, 2, 0]);
         assert!(third[0].1 == second[2].1);
-        assert_eq!(numbers(&rotated(third, usize::MAX, Key::random)), [4, 3, 2, 0]);
+        assert_eq!(
+            numbers(&rotated(third, usize::MAX, Key::random)),
+            [4, 3, 2, 0]
+        );
     }
 }

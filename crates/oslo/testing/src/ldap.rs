@@ -1,0 +1,135 @@
+//! Directories for tests: a private OpenLDAP server, started from the installed package and gone with the test.
+
+use crate::port;
+use base::{Error, Result};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// An OpenLDAP server of one's own, with everything below `dc=example,dc=org`. Killed when dropped.
+pub struct Slapd {
+    child: Option<Child>,
+    folder: PathBuf,
+    port: u16,
+}
+
+/// Its operator, who may change everything.
+pub const ADMIN: &str = "cn=admin,dc=example,dc=org";
+/// The operator's password.
+pub const ADMIN_PASSWORD: &str = "admin-secret";
+
+impl Slapd {
+    /// Starts a server that holds these entries (LDIF); without the package the error says what to install.
+    pub async fn start(entries: &str) -> Result<Slapd> {
+        let folder = std::env::temp_dir().join(format!("ldap-{}", base::new_hex_id()));
+        std::fs::create_dir_all(folder.join("data"))?;
+        let mut server = Slapd {
+            child: None,
+            folder,
+            port: 0,
+        };
+        server.install(entries)?;
+        // A port that was free a moment ago; if somebody took it meanwhile, another is tried.
+        let mut outcome = Err(Error::internal("slapd does not start"));
+        for _ in 0..5 {
+            server.port = port::free()?;
+            outcome = server.restart().await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome.map(|()| server)
+    }
+
+    fn install(&self, entries: &str) -> Result<()> {
+        let schemas = ["core", "cosine", "inetorgperson", "nis"];
+        let schemas: String = schemas
+            .iter()
+            .map(|name| format!("include /etc/ldap/schema/{name}.schema\n"))
+            .collect();
+        let folder = self.folder.display();
+        let conf = format!(
+            "{schemas}modulepath /usr/lib/ldap\nmoduleload back_mdb\npidfile {folder}/pid\n\
+             database mdb\nsuffix \"dc=example,dc=org\"\nrootdn \"{ADMIN}\"\nrootpw {ADMIN_PASSWORD}\n\
+             directory {folder}/data\nmaxsize 16777216\ndbnosync\n"
+        );
+        std::fs::write(self.folder.join("slapd.conf"), conf)?;
+        std::fs::write(self.folder.join("entries.ldif"), entries)?;
+        // The same program loads entries.
+        let loaded = program()
+            .args(["-T", "add", "-l"])
+            .arg(self.folder.join("entries.ldif"))
+            .arg("-f")
+            .arg(self.folder.join("slapd.conf"))
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| missing(&e))?;
+        match loaded.status.success() {
+            true => Ok(()),
+            false => Err(Error::internal(format!(
+                "slapadd failed: {}",
+                String::from_utf8_lossy(&loaded.stderr)
+            ))),
+        }
+    }
+
+    /// Starts the server again after [`Slapd::kill`], with the entries and the port it had.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        let child = program()
+            .args(["-d", "0", "-h", &format!("{}/", self.url()), "-f"])
+            .arg(self.folder.join("slapd.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| missing(&e))?;
+        let child = self.child.insert(child);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .is_err()
+        {
+            if child.try_wait()?.is_some() || Instant::now() > deadline {
+                return Err(Error::internal("slapd does not start"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// What `[ldap] url` wants.
+    pub fn url(&self) -> String {
+        format!("ldap://127.0.0.1:{}", self.port)
+    }
+
+    /// Stops the server as a crash would; its entries stay for [`Slapd::restart`].
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only when it is gone already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Slapd {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own server; privsep is for the cloud's programs"
+)]
+fn program() -> Command {
+    Command::new("/usr/sbin/slapd")
+}
+
+fn missing(error: &std::io::Error) -> Error {
+    Error::internal(format!(
+        "cannot start slapd ({error}): install the package slapd (Debian) to run this test"
+    ))
+}
