@@ -5,6 +5,5 @@ pub mod bus;
 pub mod cache;
 pub mod db;
 pub mod ldap;
-pub mod ldap;
 pub mod port;
 pub mod upstream;

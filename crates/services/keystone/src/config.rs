@@ -1,7 +1,7 @@
 //! Options, by upstream's sections and names.
 
-use base::{Result, Secret};
 pub use crate::identity::ldap::options::{AliasDereferencing, LdapConf, QueryScope, TlsReqCert};
+use base::{Result, Secret};
 use oslo_config::{Config, OptionDoc, Section};
 use std::path::PathBuf;
 
