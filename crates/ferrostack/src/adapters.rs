@@ -16,13 +16,13 @@ impl ImageInspector for Judge {
         self.0.feed(bytes);
     }
 
-    fn finish(self: Box<Self>, disk_format: &str) -> Verdict {
-        let found = self.0.finish();
+    fn finish(self: Box<Self>, disk_format: &str, container_format: &str) -> Verdict {
+        let judged = self.0.finish().against(disk_format, container_format);
         Verdict {
-            format: found.format.to_string(),
-            agrees: found.format.agrees_with(disk_format),
-            virtual_size: Some(found.virtual_size),
-            problems: found.safety.err().unwrap_or_default(),
+            format: judged.found,
+            agrees: judged.agrees,
+            virtual_size: judged.virtual_size,
+            problems: judged.problems,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The push parser: it keeps the head of the stream that its format needs, and the last three sectors.
 
-use crate::{Format, Inspection, be32, be64, le32, le64, qcow2, vhdx, vmdk};
+use crate::{Container, Format, Inspection, be32, be64, le32, le64, qcow2, vhdx, vmdk};
 
 /// Looks at an image while it streams by.
 #[derive(Default)]
@@ -85,6 +85,7 @@ impl Inspector {
         }
         Inspection {
             format,
+            container: Container::of(&self.head),
             virtual_size: size.unwrap_or(self.seen),
             actual_size: self.seen,
             safety: if problems.is_empty() {

@@ -4,12 +4,14 @@
 //! host (backing files, external data, extents), and `qemu-img` would open them. The [`Inspector`] sees bytes as
 //! they stream by; [`convert`] and [`inspect_file`] work on files.
 
+mod container;
 mod convert;
 mod inspector;
 mod qcow2;
 mod vhdx;
 mod vmdk;
 
+pub use container::Container;
 pub use convert::{VIRTUAL_SIZE_UNKNOWN, convert, convert_within, create, inspect_file, resize};
 pub use inspector::Inspector;
 
@@ -61,6 +63,8 @@ impl Format {
 pub struct Inspection {
     /// Its format.
     pub format: Format,
+    /// What it is wrapped in.
+    pub container: Container,
     /// The disk's size as a guest sees it, bytes.
     pub virtual_size: u64,
     /// Bytes of the file.
@@ -69,7 +73,41 @@ pub struct Inspection {
     pub safety: Result<(), Vec<String>>,
 }
 
+/// What an inspection says to a claim.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What the bytes are: a disk's format, or the container it is in.
+    pub found: String,
+    /// Whether that is what was claimed.
+    pub agrees: bool,
+    /// The disk's size as a guest sees it, bytes; unknown in a container.
+    pub virtual_size: Option<u64>,
+    /// Why nobody should open it; empty if all is well.
+    pub problems: Vec<String>,
+}
+
 impl Inspection {
+    /// Judges by what the owner says (glance's `disk_format` and `container_format`). What is wrapped is judged by its
+    /// wrapping, but a hostile disk is one whatever it is said to be in: others go by `disk_format` alone.
+    pub fn against(self, disk_format: &str, container_format: &str) -> Judgement {
+        let problems = self.safety.err().unwrap_or_default();
+        if container_format == "bare" {
+            return Judgement {
+                found: self.format.to_string(),
+                agrees: self.format.agrees_with(disk_format),
+                virtual_size: Some(self.virtual_size),
+                problems,
+            };
+        }
+        let plain = matches!(self.format, Format::Raw | Format::Gpt | Format::Iso);
+        Judgement {
+            found: self.container.to_string(),
+            agrees: self.container.agrees_with(container_format),
+            virtual_size: None,
+            problems: if plain { Vec::new() } else { problems },
+        }
+    }
+
     /// Refuses unsafe images, in words for the user.
     pub fn require_safe(&self) -> base::Result<()> {
         match &self.safety {

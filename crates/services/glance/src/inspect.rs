@@ -11,14 +11,14 @@ use std::sync::Arc;
 pub trait ImageInspector: Send + 'static {
     /// The next bytes.
     fn feed(&mut self, bytes: &[u8]);
-    /// The judgement on content whose owner calls it `disk_format`.
-    fn finish(self: Box<Self>, disk_format: &str) -> Verdict;
+    /// The judgement on content whose owner calls it a disk of this format in a container of that.
+    fn finish(self: Box<Self>, disk_format: &str, container_format: &str) -> Verdict;
 }
 
 /// What the bytes turned out to be.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verdict {
-    /// `qcow2`.
+    /// `qcow2`; of what is in a container, the container.
     pub format: String,
     /// Whether that is what the owner said.
     pub agrees: bool,

@@ -5,12 +5,9 @@
 //! number of images, and the storage quota, are never exceeded.
 
 use crate::Glance;
-use crate::db::{ImageRow, LocationStatus, PropertyRow};
-use crate::import::IMPORTING;
+use crate::db::usage::{MIB, stored, used};
 use base::{Error, Kind, Result};
-use glance_types::ImageStatus;
-use oslo_db::sea_query::{Expr, ExprTrait, Func, Query};
-use oslo_db::{Cond, Tx, all, eq, in_rows, is_in, is_null, ne, not_in};
+use oslo_db::Tx;
 use std::collections::BTreeMap;
 
 base::str_enum! {
@@ -26,13 +23,6 @@ base::str_enum! {
         CountUploading = "image_count_uploading",
     }
 }
-
-const MIB: u64 = 1 << 20;
-const MOVING: [ImageStatus; 3] = [
-    ImageStatus::Saving,
-    ImageStatus::Uploading,
-    ImageStatus::Importing,
-];
 
 /// The limits of a project, as keystone had them a moment ago.
 #[derive(Clone, Debug)]
@@ -127,58 +117,6 @@ impl Limits {
     }
 }
 
-fn live(project: &str) -> Cond {
-    all([eq("owner", project), is_null("deleted_at")])
-}
-
-/// Images that are being copied to further stores.
-fn copying() -> Cond {
-    let importing = all([eq("name", IMPORTING), ne("value", "")]);
-    all([
-        not_in("status", MOVING),
-        in_rows::<PropertyRow>("id", "image", importing),
-    ])
-}
-
-fn used(tx: &mut Tx, project: &str, what: Limited) -> Result<i64> {
-    let live = || live(project);
-    match what {
-        Limited::SizeTotal => Ok(stored(tx, project)? / MIB as i64),
-        Limited::StageTotal => {
-            let staged = [ImageStatus::Uploading, ImageStatus::Importing];
-            let staged = all([live(), is_in("status", staged)]);
-            let bytes = tx.sum::<ImageRow>("size", staged)?
-                + tx.sum::<ImageRow>("size", all([live(), copying()]))?;
-            Ok(bytes / MIB as i64)
-        }
-        Limited::CountTotal => Ok(tx.count::<ImageRow>(live())? as i64),
-        Limited::CountUploading => {
-            let moving = all([live(), is_in("status", MOVING)]);
-            let moving = tx.count::<ImageRow>(moving)?;
-            Ok((moving + tx.count::<ImageRow>(all([live(), copying()]))?) as i64)
-        }
-    }
-}
-
-/// Bytes of a project in all stores.
-pub fn stored(tx: &mut Tx, project: &str) -> Result<i64> {
-    let mut select = Query::select();
-    select
-        .expr(Func::sum(Expr::col(("images", "size"))))
-        .from("images")
-        .inner_join(
-            "image_locations",
-            Expr::col(("image_locations", "image")).equals(("images", "id")),
-        )
-        .cond_where(all([
-            eq(("images", "owner"), project),
-            is_null(("images", "deleted_at")),
-            eq(("image_locations", "status"), LocationStatus::Active),
-        ]));
-    let sum = tx.scalar::<Option<i64>>(select)?;
-    Ok(sum.flatten().unwrap_or_default())
-}
-
 fn quota_full(size: u64, left: i64) -> Error {
     Error::new(
         Kind::TooLarge,
@@ -224,7 +162,7 @@ pub async fn cap(glance: &Glance, project: &str, size: Option<u64>) -> Result<u6
     match size {
         _ if left < 0 => Err(quota_full(size.unwrap_or_default(), left)),
         Some(size) if size > left as u64 => Err(quota_full(size, left)),
-        _ => Ok(std::cmp::min(cap, left as u64)),
+        _ => Ok(cap.min(left as u64)),
     }
 }
 

@@ -51,27 +51,25 @@ fn hash<D: Digest>(mut batches: mpsc::Receiver<Batch>) -> String {
 pub struct Pass {
     md5: Worker<String>,
     sha512: Worker<String>,
-    inspector: Option<Worker<Verdict>>,
+    inspector: Worker<Verdict>,
     waiting: Vec<Bytes>,
     bytes: usize,
     size: u64,
 }
 
 impl Pass {
-    /// `claimed` is the disk format that the bytes are said to have.
-    pub fn begin(inspector: Option<Box<dyn ImageInspector>>, claimed: String) -> Pass {
-        let inspect = |mut inspector: Box<dyn ImageInspector>| {
-            Worker::start(move |mut batches| {
-                while let Some(batch) = batches.blocking_recv() {
-                    batch.iter().for_each(|bytes| inspector.feed(bytes));
-                }
-                inspector.finish(&claimed)
-            })
+    /// The formats of disk and container are what the bytes are said to have.
+    pub fn begin(mut inspector: Box<dyn ImageInspector>, disk: String, container: String) -> Pass {
+        let inspect = move |mut batches: mpsc::Receiver<Batch>| {
+            while let Some(batch) = batches.blocking_recv() {
+                batch.iter().for_each(|bytes| inspector.feed(bytes));
+            }
+            inspector.finish(&disk, &container)
         };
         Pass {
             md5: Worker::start(hash::<Md5>),
             sha512: Worker::start(hash::<Sha512>),
-            inspector: inspector.map(inspect),
+            inspector: Worker::start(inspect),
             waiting: Vec::new(),
             bytes: 0,
             size: 0,
@@ -93,10 +91,7 @@ impl Pass {
         let batch = Arc::new(std::mem::take(&mut self.waiting));
         self.md5.take(&batch).await?;
         self.sha512.take(&batch).await?;
-        match &self.inspector {
-            Some(inspector) => inspector.take(&batch).await,
-            None => Ok(()),
-        }
+        self.inspector.take(&batch).await
     }
 
     pub async fn finish(mut self) -> Result<Facts> {
@@ -106,10 +101,7 @@ impl Pass {
             checksum: self.md5.finish().await?,
             algo: "sha512".to_string(),
             hash: self.sha512.finish().await?,
-            verdict: match self.inspector {
-                Some(inspector) => Some(inspector.finish().await?),
-                None => None,
-            },
+            verdict: Some(self.inspector.finish().await?),
         })
     }
 }

@@ -248,19 +248,22 @@ async fn decompress(work: &mut Work, glance: &Arc<Glance>) -> Result<()> {
 async fn convert(work: &mut Work, glance: &Arc<Glance>) -> Result<()> {
     let to = glance.conf.image_conversion_output_format.clone();
     let from = work.claimed().to_string();
-    let Some(verdict) = work.facts.verdict.clone() else {
+    let bare = work.row.container_format.as_deref() == Some("bare");
+    let Some(verdict) = work.facts.verdict.clone().filter(|_| bare) else {
         return Ok(());
     };
     // Before a program opens it, whatever require_image_format_match says.
-    if !verdict.problems.is_empty() || !verdict.agrees {
-        return Err(Error::new(
-            Kind::UnsupportedMediaType,
-            format!(
-                "The image cannot be converted: it was said to be {from} and is {}. {}",
-                verdict.format,
-                verdict.problems.join("; ")
-            ),
-        ));
+    let why = match verdict.problems.as_slice() {
+        [] if verdict.agrees => None,
+        [] => Some(format!(
+            "it was said to be {from} and is {}",
+            verdict.format
+        )),
+        problems => Some(format!("it is not safe: {}", problems.join("; "))),
+    };
+    if let Some(why) = why {
+        let words = format!("The image cannot be converted: {why}");
+        return Err(Error::new(Kind::UnsupportedMediaType, words));
     }
     if from == to || KEPT.contains(&from.as_str()) {
         return Ok(());
@@ -300,7 +303,8 @@ async fn learn(glance: &Glance, file: &str, claimed: &str) -> Result<Facts> {
         Ok(file.metadata()?.len())
     });
     let body = staging.read(file, 0, size.await?).await?;
-    let mut pass = Pass::begin(Some((glance.inspectors)()), claimed.to_string());
+    let (disk, container) = (claimed.to_string(), "bare".to_string());
+    let mut pass = Pass::begin((glance.inspectors)(), disk, container);
     let mut pieces = body.into_stream();
     while let Some(piece) = pieces.next().await {
         pass.feed(piece?).await?;

@@ -240,10 +240,9 @@ pub async fn pour(
     cap: u64,
     alive: Alive<'_>,
 ) -> Result<Facts> {
-    let inspected = row.container_format.as_deref() == Some("bare");
-    let inspector = inspected.then(|| (glance.inspectors)());
-    let claimed = row.disk_format.clone().unwrap_or_default();
-    let mut pass = Pass::begin(inspector, claimed);
+    let disk = row.disk_format.clone().unwrap_or_default();
+    let container = row.container_format.clone().unwrap_or_default();
+    let mut pass = Pass::begin((glance.inspectors)(), disk, container);
     feed(body, incoming, &mut pass, cap, alive).await?;
     let ended = async { tokio::try_join!(incoming.end(), pass.finish()) };
     let ((), facts) = while_alive(ended, alive).await?;
@@ -323,7 +322,7 @@ pub fn judge(glance: &Glance, facts: &Facts) -> Result<()> {
         format!("Image content is not safe: {}", verdict.problems.join("; "))
     } else if !verdict.agrees {
         format!(
-            "Image content does not match disk_format: it is {}",
+            "Image content does not match disk_format or container_format: it is {}",
             verdict.format
         )
     } else if verdict.virtual_size > Some(glance.conf.image_size_cap) {

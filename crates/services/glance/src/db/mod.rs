@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod images;
 pub mod metadefs;
+pub mod usage;
 pub mod visible;
 
 use base::Timestamp;

@@ -310,13 +310,6 @@ async fn honest_disks_are_taken_and_measured() {
             "{format}"
         );
     }
-    // What is in another container is not looked into.
-    for container in ["ovf", "ova", "docker", "compressed"] {
-        let extra = json!({"disk_format": "qcow2", "container_format": container});
-        let id = cloud.image("p1", extra).await;
-        assert_eq!(cloud.upload("p1", &id, vec![0x1f, 0x8b]).await.status, 204);
-        assert_eq!(cloud.show(&id).await["virtual_size"], json!(null));
-    }
 }
 
 #[tokio::test]
@@ -420,4 +413,48 @@ async fn controllers_leave_each_others_uploads_alone() {
     two.ok("p1", "DELETE", &path, None).await;
     assert_eq!(one.files(), Vec::<String>::new());
     assert_eq!(one.ask("p1", "GET", &path, None).await.0, 404);
+}
+
+/// A tar archive with one member.
+fn tar(name: &str, data: &[u8]) -> Vec<u8> {
+    let mut header = vec![0; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[124..136].copy_from_slice(format!("{:011o}\0", data.len()).as_bytes());
+    header[148..156].copy_from_slice(b"        ");
+    let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header.extend(data);
+    header.resize(header.len().next_multiple_of(512) + 1024, 0);
+    header
+}
+
+#[tokio::test]
+async fn containers_are_what_they_are_called_and_wrap_nothing_hostile() {
+    let cloud = Cloud::new().await;
+    let gzip = b"\x1f\x8b\x08\0 and so on".to_vec();
+    for (container, disk, data, expected) in [
+        ("ova", "vmdk", tar("machine.ovf", b"<Envelope/>"), 204),
+        ("ova", "vmdk", tar("manifest.json", b"[]"), 415),
+        ("ova", "vmdk", b"no archive".to_vec(), 415),
+        ("docker", "raw", tar("manifest.json", b"[]"), 204),
+        ("docker", "raw", b"no archive".to_vec(), 415),
+        ("compressed", "qcow2", gzip.clone(), 204),
+        ("compressed", "qcow2", b"not packed".to_vec(), 415),
+        ("ovf", "vmdk", b"whatever".to_vec(), 204),
+        ("aki", "aki", b"a kernel".to_vec(), 204),
+        // Others go by the disk format alone, and would open it.
+        ("ovf", "qcow2", qcow2(b"/etc/shadow"), 415),
+        ("aki", "aki", qcow2(b"/etc/shadow"), 415),
+        ("ovf", "qcow2", qcow2(b""), 204),
+    ] {
+        let formats = json!({"container_format": container, "disk_format": disk});
+        let id = cloud.image("p1", formats).await;
+        let answer = cloud.upload("p1", &id, data).await;
+        let words = answer.json();
+        assert_eq!(answer.status, expected, "{container} {disk}: {words}");
+        assert_eq!(
+            cloud.show(&id).await["virtual_size"],
+            serde_json::Value::Null
+        );
+    }
 }

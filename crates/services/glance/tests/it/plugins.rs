@@ -102,8 +102,8 @@ async fn disks_become_what_this_cloud_wants() {
         (&image["status"], &image["disk_format"]),
         (&json!("active"), &json!("iso"))
     );
-    let ova = json!({"disk_format": "vmdk", "container_format": "ova"});
-    let (_, image) = brought(&cloud, ova, b"whatever".to_vec()).await;
+    let ovf = json!({"disk_format": "vmdk", "container_format": "ovf"});
+    let (_, image) = brought(&cloud, ovf, b"whatever".to_vec()).await;
     assert_eq!(
         (&image["status"], &image["disk_format"]),
         (&json!("active"), &json!("vmdk"))
