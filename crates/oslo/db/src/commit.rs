@@ -1,5 +1,5 @@
-//! What a commit left behind when its connection broke: made, or not made? Every transaction that writes also inserts a marker
-//! at its end. Whoever lost the answer inserts the same marker himself: a taken key means that
+//! What a commit left behind when its connection broke: made, or not made? Every transaction that writes also inserts a marker,
+//! at its end or, on Galera, before everything else. Whoever lost the answer inserts the same marker himself: a taken key means that
 //! the transaction was made; otherwise it never will be, since its own marker cannot be inserted any more. That also holds
 //! between the nodes of a Galera cluster, and while the lost transaction is still at work.
 
@@ -53,11 +53,15 @@ pub(crate) struct Marker {
 
 /// On Galera a transaction may be rolled back by another node's between two statements of one packet, and the rest of the
 /// packet would then go on without it, as if nothing had happened. So there each statement is sent by itself: an old
-/// marker becomes the new one, or a new one is inserted.
+/// marker becomes the new one, or a new one is inserted, before anything else is written; and before the commit it must still be
+/// there, or what it was written with is not either.
 pub(crate) const REPLACE: &str =
     "UPDATE commit_markers SET id = ?, made_at = UNIX_TIMESTAMP() WHERE id = ?";
 pub(crate) const INSERT: &str =
     "INSERT INTO commit_markers (id, made, made_at) VALUES (?, TRUE, UNIX_TIMESTAMP())";
+
+pub(crate) const CONFIRM: &str =
+    "UPDATE commit_markers SET made_at = UNIX_TIMESTAMP() WHERE id = ?";
 
 impl Markers {
     /// A marker for a transaction that is about to commit; none where there is no table for it.

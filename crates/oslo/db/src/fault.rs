@@ -45,7 +45,7 @@ fn reference(log: &str) -> Error {
         .log(log)
 }
 
-fn unavailable(log: String) -> Error {
+pub(crate) fn unavailable(log: String) -> Error {
     Error::unavailable("The database is not available; try again later.").log(log)
 }
 

@@ -39,6 +39,12 @@ const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO
 /// Locking reads and counts must see what others committed while we waited for a lock.
 const BEGIN_WRITE: &str =
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE";
+/// The same on Galera, where a transaction that another node's rolls back must take all that follows with it: with
+/// `autocommit`, what a server runs after a rollback that nobody heard of would stay, bit by bit.
+const BEGIN_WRITE_GALERA: &str = "SET SESSION autocommit = 0; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+     START TRANSACTION READ WRITE";
+/// Ends the mode of [`BEGIN_WRITE_GALERA`]; there is no transaction any more.
+const AUTOCOMMIT: &str = "; SET SESSION autocommit = 1";
 /// One consistent view, as SQLite gives.
 const BEGIN_READ: &str =
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION READ ONLY";
@@ -259,6 +265,9 @@ impl Attempts {
             trouble: Trouble::None,
             wrote: false,
             galera: self.server.galera.load(Relaxed),
+            manual: false,
+            marker: None,
+            markers: self.markers.clone(),
         })
     }
 
@@ -270,7 +279,12 @@ impl Attempts {
             Ok(conn) => conn,
             Err((error, trouble)) => return (Err(error), trouble),
         };
-        let begin = if self.write { BEGIN_WRITE } else { BEGIN_READ };
+        let begin = match (self.write, conn.galera) {
+            (true, true) => BEGIN_WRITE_GALERA,
+            (true, false) => BEGIN_WRITE,
+            (false, _) => BEGIN_READ,
+        };
+        conn.manual = self.write && conn.galera;
         if let Err(e) = conn.script(begin) {
             conn.inner.close_on_drop();
             return (Err(e), conn.trouble);
@@ -299,18 +313,20 @@ impl Attempts {
         // A closure may have swallowed the error, but part of its work is gone: it must not commit.
         if conn.trouble != Trouble::None {
             let trouble = conn.trouble;
+            self.markers.not_made(conn.marker.take());
             conn.undo();
             let result = result.and_then(|_| Err(fault::closed()));
             return (result, trouble);
         }
         if result.is_err() {
+            self.markers.not_made(conn.marker.take());
             conn.undo();
             return (result, Trouble::None);
         }
-        let marker = if conn.wrote {
-            self.markers.next(conn.galera)
-        } else {
-            None
+        let marker = match conn.wrote {
+            true if conn.galera => conn.marker.take(),
+            true => self.markers.next(false),
+            false => None,
         };
         let Err(error) = conn.commit(marker.as_ref()) else {
             if self.write {
@@ -415,6 +431,11 @@ pub(crate) struct Conn {
     trouble: Trouble,
     wrote: bool,
     galera: bool,
+    /// `autocommit` is off until the end of the transaction.
+    manual: bool,
+    /// On Galera, from the first write on.
+    marker: Option<Marker>,
+    markers: Arc<Markers>,
 }
 
 impl Conn {
@@ -439,8 +460,15 @@ impl Conn {
     }
 
     pub(crate) fn run(&mut self, sql: &str, values: &[CellValue]) -> Result<u64> {
-        let query = bound(sql, values);
+        if self.galera && !self.wrote {
+            self.mark()?;
+        }
         self.wrote = true;
+        self.execute(sql, values)
+    }
+
+    fn execute(&mut self, sql: &str, values: &[CellValue]) -> Result<u64> {
+        let query = bound(sql, values);
         let done = patient(&self.handle, query.execute(&mut *self.inner));
         Ok(done.map_err(|e| self.fault(e, sql))?.rows_affected())
     }
@@ -451,24 +479,53 @@ impl Conn {
         done.map(drop).map_err(|e| self.fault(e, sql))
     }
 
-    fn commit(&mut self, marker: Option<&Marker>) -> Result<()> {
-        let Some(marker) = marker.filter(|_| self.galera) else {
-            return self.script(&commit::end(marker));
+    /// Begins what is written with the marker, by which [`Conn::commit`] knows the transaction again.
+    fn mark(&mut self) -> Result<()> {
+        let Some(marker) = self.markers.next(true) else {
+            return Ok(());
         };
         let id = CellValue::Text(marker.id.clone());
+        let old = marker.old.first().cloned();
+        self.marker = Some(marker);
         let mut marked = 0;
-        if let Some(old) = marker.old.first() {
-            let values = [id.clone(), CellValue::Text(old.clone())];
-            marked = self.run(commit::REPLACE, &values)?;
+        if let Some(old) = old {
+            marked = self.execute(commit::REPLACE, &[id.clone(), CellValue::Text(old)])?;
         }
         if marked == 0 {
-            self.run(commit::INSERT, &[id])?;
+            let inserted = self.execute(commit::INSERT, &[id]);
+            if inserted.as_ref().is_err_and(fault::is_no_table) {
+                // It comes with the first migration: once more, without.
+                self.markers.known.store(false, Relaxed);
+                self.trouble = Trouble::Retry;
+            }
+            inserted?;
         }
-        self.script("COMMIT")
+        Ok(())
+    }
+
+    fn commit(&mut self, marker: Option<&Marker>) -> Result<()> {
+        if !self.galera {
+            return self.script(&commit::end(marker));
+        }
+        if let Some(marker) = marker {
+            let id = CellValue::Text(marker.id.clone());
+            if self.execute(commit::CONFIRM, &[id])? != 1 {
+                self.trouble = Trouble::Retry;
+                tracing::warn!(
+                    "a transaction was rolled back by another node's unheard; it is run again"
+                );
+                return Err(fault::unavailable(
+                    "rolled back by another node, unheard".into(),
+                ));
+            }
+        }
+        let mode = if self.manual { AUTOCOMMIT } else { "" };
+        self.script(&format!("COMMIT{mode}"))
     }
 
     fn undo(&mut self) {
-        if self.trouble == Trouble::Broken || self.script("ROLLBACK").is_err() {
+        let mode = if self.manual { AUTOCOMMIT } else { "" };
+        if self.trouble == Trouble::Broken || self.script(&format!("ROLLBACK{mode}")).is_err() {
             self.inner.close_on_drop();
         }
     }

@@ -73,7 +73,7 @@ async fn mariadb_cut_at_the_commit_is_done_exactly_once() {
         cut
     });
     let proxy = Proxy::start(target(&url), plan).await;
-    let db = through(&proxy, &url, Duration::from_secs(10)).await;
+    let db = through(&proxy, &url, Duration::from_secs(60)).await;
     let mut writers = Vec::new();
     for writer in 0..4 {
         let db = db.clone();
