@@ -120,11 +120,12 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     enforce(&req, "identity:delete_protocol", Target::new())?;
     let (idp_id, id) = ids(&req);
+    let (now, keep) = (keystone.clock.now(), keystone.revocations_last());
     keystone
         .write(move |tx| {
             federation::get_protocol(tx, &idp_id, &id)?;
             let forsaken = federation::delete_protocol(tx, &idp_id, &id)?;
-            users::remove(tx, &forsaken)
+            users::forsake(tx, &forsaken, now, keep)
         })
         .await?;
     Ok(Reply::empty(204))

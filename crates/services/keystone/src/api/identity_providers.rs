@@ -186,11 +186,12 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     enforce(&req, "identity:delete_identity_provider", Target::new())?;
     let id = req.param("idp_id").to_string();
+    let (now, keep) = (keystone.clock.now(), keystone.revocations_last());
     keystone
         .write(move |tx| {
             federation::get_idp(tx, &id)?;
             let forsaken = federation::delete_idp(tx, &id)?;
-            users::remove(tx, &forsaken)
+            users::forsake(tx, &forsaken, now, keep)
         })
         .await?;
     tracing::info!(idp.id = req.param("idp_id"), "identity provider deleted");

@@ -10,6 +10,7 @@ use crate::api::{
 use crate::assignment::effective;
 use crate::db::assignments::AssignmentRow;
 use crate::db::credentials::CredentialRow;
+use crate::db::federation::Forsaken;
 use crate::db::groups::GroupRow;
 use crate::db::memberships::{self, MembershipRow};
 use crate::db::revocations::{self, Revoke};
@@ -21,6 +22,7 @@ use oslo_db::{Cond, Tx, all, eq, ge, gt, is_in, le, lt, ne, nothing, set};
 use oslo_http::{Query, Reply, Req};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 const FILTERS: &[Filter] = &[
     ("domain_id", By::Text("domain_id")),
@@ -229,9 +231,12 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
                 row.failed_auth_at = None;
                 row.last_active_at = Some(now);
             }
-            row.name = fields
-                .text("name")?
-                .map_or(row.name, |n| n.trim().to_string());
+            let name = fields.text("name")?.map(|n| n.trim().to_string());
+            match row.display_name {
+                // The name of one who exists by an identity provider's word is their id.
+                Some(_) => row.display_name = name.or(row.display_name),
+                None => row.name = name.unwrap_or(row.name),
+            }
             row.enabled = enabled.unwrap_or(row.enabled);
             if let Some(project) = fields.nullable("default_project_id")? {
                 check_default_project(tx, project.as_deref())?;
@@ -252,6 +257,7 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             }
             let mut values = vec![
                 set("name", &row.name),
+                set("display_name", &row.display_name),
                 set("enabled", row.enabled),
                 set("default_project_id", &row.default_project_id),
                 set("password_hash", &row.password_hash),
@@ -283,15 +289,22 @@ pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("user_id").to_string()).await?;
     let row = permit(&req, "identity:delete_user", found)?;
     keystone.refuse_mirrored(&[&row.id]).await?;
+    let comes_back = row.display_name.is_some();
     let id = row.id.clone();
+    let (now, keep) = (keystone.clock.now(), keystone.revocations_last());
     keystone
-        .write(move |tx| remove(tx, std::slice::from_ref(&id)))
+        .write(move |tx| {
+            if comes_back {
+                revocations::add(tx, Revoke::User(&id), now, keep)?;
+            }
+            remove(tx, std::slice::from_ref(&id))
+        })
         .await?;
     tracing::info!(user.id = row.id, "user deleted");
     Ok(Reply::empty(204))
 }
 
-/// Takes users away with all that is theirs.
+/// Takes users away with all that is theirs. Who may come back under the same id needs a revocation beside.
 pub(crate) fn remove(tx: &mut Tx, ids: &[String]) -> Result<()> {
     for ids in ids.chunks(5_000) {
         tx.delete::<AssignmentRow>(is_in("actor_id", ids.iter()))?;
@@ -305,6 +318,14 @@ pub(crate) fn remove(tx: &mut Tx, ids: &[String]) -> Result<()> {
         tx.delete::<UserRow>(is_in("id", ids.iter()))?;
     }
     Ok(())
+}
+
+/// Ends what users had by an identity provider's word, and takes away those who exist by it only. They may come back.
+pub(crate) fn forsake(tx: &mut Tx, users: &Forsaken, now: Timestamp, keep: Duration) -> Result<()> {
+    for id in &users.all {
+        revocations::add(tx, Revoke::User(id), now, keep)?;
+    }
+    remove(tx, &users.alone)
 }
 
 /// `POST /v3/users/{user_id}/password`: proof is the old password, so no token is needed.

@@ -1,10 +1,11 @@
 //! Identity providers, what they speak, how what they say is read; and the clouds that believe what this one says.
 
 use crate::db::missing;
+use crate::db::users::UserRow;
 use base::{Dir, Error, Json, Result};
-use oslo_db::{Tx, all, eq, in_rows, is_duplicate, is_in, set};
+use oslo_db::{Tx, all, eq, in_rows, is_duplicate, is_in, not_null, set};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 oslo_db::table! {
     /// An identity provider; its users live in its domain.
@@ -141,8 +142,17 @@ pub(crate) fn get_service_provider(tx: &mut Tx, id: &str) -> Result<ServiceProvi
         .ok_or_else(|| missing("Service Provider", id))
 }
 
-/// Takes a provider away with all that hangs on it, and gives the users whom nobody vouches for any more.
-pub(crate) fn delete_idp(tx: &mut Tx, id: &str) -> Result<Vec<String>> {
+/// Users for whom somebody no longer vouches.
+#[derive(Default)]
+pub(crate) struct Forsaken {
+    /// All of them: what they had by that word must not come back with it.
+    pub all: Vec<String>,
+    /// Those for whom nobody does any more.
+    pub alone: Vec<String>,
+}
+
+/// Takes a provider away with all that hangs on it.
+pub(crate) fn delete_idp(tx: &mut Tx, id: &str) -> Result<Forsaken> {
     tx.delete::<ProtocolRow>(eq("idp_id", id))?;
     tx.delete::<RemoteIdRow>(eq("idp_id", id))?;
     tx.delete::<crate::db::memberships::MembershipRow>(eq("idp_id", id))?;
@@ -150,30 +160,29 @@ pub(crate) fn delete_idp(tx: &mut Tx, id: &str) -> Result<Vec<String>> {
     forsake(tx, eq("idp_id", id))
 }
 
-/// Takes a protocol away, and gives the users whom nobody vouches for any more.
-pub(crate) fn delete_protocol(tx: &mut Tx, idp_id: &str, id: &str) -> Result<Vec<String>> {
+/// Takes a protocol away.
+pub(crate) fn delete_protocol(tx: &mut Tx, idp_id: &str, id: &str) -> Result<Forsaken> {
     tx.delete::<ProtocolRow>(all([eq("idp_id", idp_id), eq("id", id)]))?;
     forsake(tx, all([eq("idp_id", idp_id), eq("protocol_id", id)]))
 }
 
-fn forsake(tx: &mut Tx, cond: oslo_db::Cond) -> Result<Vec<String>> {
+fn forsake(tx: &mut Tx, cond: oslo_db::Cond) -> Result<Forsaken> {
     let gone: Vec<FederatedUserRow> = tx.select(cond.clone())?;
     tx.delete::<FederatedUserRow>(cond)?;
-    let mut forsaken = Vec::new();
-    for some in gone.chunks(5_000) {
-        let ids = some.iter().map(|f| f.user_id.as_str());
-        let left: Vec<FederatedUserRow> = tx.select(is_in("user_id", ids))?;
-        let kept: std::collections::BTreeSet<String> =
-            left.into_iter().map(|f| f.user_id).collect();
-        let alone = some.iter().filter(|f| !kept.contains(&f.user_id));
+    let ids: BTreeSet<String> = gone.into_iter().map(|f| f.user_id).collect();
+    let mut forsaken = Forsaken {
+        all: ids.into_iter().collect(),
+        alone: vec![],
+    };
+    for some in forsaken.all.chunks(5_000) {
+        let left: Vec<FederatedUserRow> = tx.select(is_in("user_id", some.iter()))?;
+        let kept: BTreeSet<String> = left.into_iter().map(|f| f.user_id).collect();
         // Somebody with a name of their own in the cloud's directory stays.
-        let ids = alone.map(|f| f.user_id.as_str());
-        let shadows: Vec<crate::db::users::UserRow> =
-            tx.select(all([is_in("id", ids), oslo_db::not_null("display_name")]))?;
-        forsaken.extend(shadows.into_iter().map(|u| u.id));
+        let alone = some.iter().filter(|id| !kept.contains(*id));
+        let shadows: Vec<UserRow> =
+            tx.select(all([is_in("id", alone), not_null("display_name")]))?;
+        forsaken.alone.extend(shadows.into_iter().map(|u| u.id));
     }
-    forsaken.sort();
-    forsaken.dedup();
     Ok(forsaken)
 }
 

@@ -672,3 +672,61 @@ async fn a_hostile_provider_meets_bounds() {
         .await
         .expect(201);
 }
+
+#[tokio::test]
+async fn who_comes_back_does_not_bring_old_tokens() {
+    let story = Story::begin(
+        json!([{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "OIDC-name"}]}]),
+    )
+    .await;
+    let (cloud, admin) = (&story.cloud, &story.admin);
+    let come = || async {
+        cloud.clock.advance(Duration::from_secs(1));
+        let came = story.come(&[("OIDC-name", "ann")]).await.expect(201);
+        let id = came.body["token"]["user"]["id"]
+            .as_str()
+            .unwrap()
+            .to_string();
+        (came.token(), format!("/v3/users/{id}"))
+    };
+    let (token, path) = come().await;
+    // An administrator calls them something else; their provider has the last word.
+    let renamed = cloud
+        .call(admin, "PATCH", &path, json!({"user": {"name": "anna"}}))
+        .await
+        .expect(200)
+        .body;
+    assert_eq!(renamed["user"]["name"], "anna");
+    assert_eq!(
+        cloud.check(&token).await.expect(200).body["token"]["user"]["name"],
+        "anna"
+    );
+    assert_eq!(come().await.1, path);
+    assert_eq!(
+        cloud.get(admin, &path).await.expect(200).body["user"]["name"],
+        "ann"
+    );
+    // They are deleted.
+    cloud
+        .call(admin, "DELETE", &path, Value::Null)
+        .await
+        .expect(204);
+    cloud.check_as(admin, &token).await.expect(404);
+    let (second, same) = come().await;
+    assert_eq!(same, path);
+    cloud.check_as(admin, &second).await.expect(200);
+    cloud.check_as(admin, &token).await.expect(404);
+    // The way by which they come is taken away, and made again.
+    let protocol = format!("{FED}/identity_providers/ACME/protocols/openid");
+    cloud
+        .call(admin, "DELETE", &protocol, Value::Null)
+        .await
+        .expect(204);
+    cloud.check_as(admin, &second).await.expect(404);
+    cloud.get(admin, &path).await.expect(404);
+    let body = json!({"protocol": {"mapping_id": "acme"}});
+    cloud.call(admin, "PUT", &protocol, body).await.expect(201);
+    let (third, _) = come().await;
+    cloud.check_as(admin, &third).await.expect(200);
+    cloud.check_as(admin, &second).await.expect(404);
+}
