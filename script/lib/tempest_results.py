@@ -3,6 +3,7 @@
 LIST names the tests that were chosen, a line each. A class that fails or skips while it sets up says so once, in its own
 name: here each of its tests says it. A chosen test of which nothing was heard has failed."""
 
+import re
 import sys
 
 import testtools
@@ -12,8 +13,8 @@ STATUS = {"success": "passed", "skip": "skipped", "xfail": "passed"}
 
 
 def bare(name):
-    """Without the ids and labels in brackets."""
-    return name.split("[")[0]
+    """Without the ids and labels in brackets; the name of a scenario, in parentheses, stays."""
+    return re.sub(r"\[[^\]]*\]", "", name)
 
 
 def reason(test):
