@@ -140,6 +140,8 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 /// `DELETE /v3/groups/{group_id}`
 pub(crate) async fn delete(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("group_id").to_string()).await?;
+    // COMPAT: that a group is not there is told to everybody who asks to delete it, before the rule.
+    let found = Some(found.ok_or_else(|| missing("group", req.param("group_id")))?);
     let id = permit(&req, "identity:delete_group", found)?.id;
     keystone.refuse_mirrored(&[&id]).await?;
     keystone

@@ -19,7 +19,6 @@ fn brief(base: &str, r: &RoleRow) -> Value {
     json!({
         "id": r.id,
         "name": r.name,
-        "description": r.description,
         "links": self_link(base, &format!("roles/{}", r.id)),
     })
 }

@@ -67,13 +67,15 @@ pub(crate) async fn in_path(keystone: &Keystone, id: String) -> Result<Option<Ro
 
 /// A domain's own role falls under another rule than the cloud's.
 fn permit(req: &Req, rule: &str, domain_rule: &str, found: Option<RoleRow>) -> Result<RoleRow> {
-    let own = found.as_ref().is_some_and(|r| r.domain().is_some());
+    // COMPAT: that a role is not there is told to everybody, before any rule.
+    let row = found.ok_or_else(|| missing("role", req.param("role_id")))?;
+    let own = row.domain().is_some();
     enforce(
         req,
         if own { domain_rule } else { rule },
-        Target::new().role(found.as_ref()),
+        Target::new().role(Some(&row)),
     )?;
-    found.ok_or_else(|| missing("role", req.param("role_id")))
+    Ok(row)
 }
 
 /// `GET /v3/roles/{role_id}`

@@ -154,6 +154,7 @@ impl Cloud {
         let (status, headers) = (reply.status.as_u16(), reply.headers);
         let bytes = reply.body.collect(1 << 22).await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        crate::answers::check(method, path, status, &body);
         Answer {
             status,
             headers,

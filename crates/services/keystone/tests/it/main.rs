@@ -1,5 +1,6 @@
 //! Stories through HTTP, in process.
 
+mod answers;
 mod app_creds;
 mod assignments;
 mod catalog;

@@ -294,3 +294,35 @@ async fn services_validate_tokens() {
     cloud.check_as(&token, &admin).await.expect(200);
     cloud.get(&token, "/v3/users").await.expect(403);
 }
+
+/// That a domain, role or group is not there is told before the rule, whoever asks to change it; looking at a domain
+/// is another matter.
+#[tokio::test]
+async fn what_is_not_there_is_told_to_those_who_may_not() {
+    let cloud = Cloud::new().await;
+    let admin = cloud.admin().await;
+    let place = "domains/default";
+    let (_, token) = somebody(&cloud, &admin, "ann", "default", place, "reader").await;
+    let role = cloud.role(&admin, "admin").await;
+    let group = json!({"name": "g"});
+    let group = cloud.make(&admin, "/v3/groups", "group", group).await;
+    for (method, path, there, nowhere) in [
+        ("PATCH", "/v3/domains", "default", 404),
+        ("PATCH", "/v3/roles", &role, 404),
+        ("DELETE", "/v3/roles", &role, 404),
+        ("DELETE", "/v3/groups", &group, 404),
+    ] {
+        let body = match method {
+            "PATCH" if path == "/v3/roles" => json!({"role": {"description": "d"}}),
+            "PATCH" => json!({"domain": {"description": "d"}}),
+            _ => Value::Null,
+        };
+        let path_of = |id: &str| format!("{path}/{id}");
+        let asked = path_of("nowhere");
+        let answer = cloud.call(&token, method, &asked, body.clone()).await;
+        assert_eq!(answer.status, nowhere, "{method} {path}: {}", answer.body);
+        let answer = cloud.call(&token, method, &path_of(there), body).await;
+        assert_eq!(answer.status, 403, "{method} {path}: {}", answer.body);
+    }
+    cloud.get(&token, "/v3/domains/nowhere").await.expect(403);
+}
