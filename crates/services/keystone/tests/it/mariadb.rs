@@ -19,6 +19,11 @@ async fn every_story() {
             "mariadb",
             "--skip",
             "rabbitmq",
+            // What these tell does not depend on the database, and takes long.
+            "--skip",
+            "python",
+            "--skip",
+            "many_logins",
             "--test-threads",
             "2",
         ])
