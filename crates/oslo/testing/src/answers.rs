@@ -52,12 +52,12 @@ fn same(a: &[String], b: &[String]) -> bool {
 
 /// A path, its parameters without names.
 fn nameless(path: &[String]) -> String {
-    let plain = |s: &String| {
-        if is_parameter(s) {
-            "/{}".into()
-        } else {
-            format!("/{s}")
-        }
+    if path.is_empty() {
+        return "/".to_string();
+    }
+    let plain = |s: &String| match is_parameter(s) {
+        true => "/{}".to_string(),
+        false => format!("/{s}"),
     };
     path.iter().map(plain).collect()
 }

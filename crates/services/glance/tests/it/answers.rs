@@ -1,16 +1,47 @@
 //! Whether answers look as upstream's schemas say (`answers.json`): in every story, of every row that has one.
 
 use crate::cloud::Cloud;
-use oslo_testing::answers::{Answers, fill};
+use oslo_testing::answers::{Answers, NotSo, fill};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 static ANSWERS: LazyLock<Answers> =
-    LazyLock::new(|| Answers::load(include_str!("../answers.json")));
+    LazyLock::new(|| Answers::load(include_str!("../answers.json"), NOT_SO));
 
-/// Upstream's schemas that upstream's own answers do not meet: row, words of the complaint, why.
-const NOT_SO: &[(&str, &str, &str)] = &[];
+/// Where upstream's own answers do not meet these schemas.
+const NOT_SO: NotSo = &[
+    (
+        "GET /v2/images/{image_id}/tasks",
+        "Additional properties are not allowed ('deleted_at', 'deleted' were unexpected)",
+        "the rows are shown whole",
+    ),
+    (
+        "GET /v2/info/stores",
+        "\"true\" is not of type \"boolean\"",
+        "it is a word",
+    ),
+    (
+        "GET /v2/info/stores/detail",
+        "\"true\" is not of type \"boolean\"",
+        "it is a word",
+    ),
+    (
+        "GET /v2/info/usage",
+        "is not of type \"array\"",
+        "an object by name of the limit",
+    ),
+    (
+        "POST /v2/metadefs/namespaces/{namespace_name}/tags",
+        "Additional properties are not allowed ('tags' was unexpected)",
+        "the schema is that of one tag",
+    ),
+    (
+        "POST /v2/metadefs/namespaces/{namespace_name}/tags",
+        "\"name\" is a required property",
+        "the schema is that of one tag",
+    ),
+];
 
 /// Holds what a story was answered against upstream's schema, if there is one.
 pub fn check(method: &str, path: &str, status: u16, body: &[u8]) {
@@ -21,11 +52,9 @@ pub fn check(method: &str, path: &str, status: u16, body: &[u8]) {
     else {
         return;
     };
-    if let Err(words) = ANSWERS.check(method, path, &body) {
-        let excused =
-            |(row, part, _): &(&str, &str, &str)| words.starts_with(row) && words.contains(part);
-        assert!(NOT_SO.iter().any(excused), "{words}");
-    }
+    ANSWERS
+        .check(method, path, &body)
+        .unwrap_or_else(|words| panic!("{words}"));
 }
 
 /// One of everything, and what changes it.
@@ -96,7 +125,13 @@ const STEPS: &[(&str, &str, &str)] = &[
 async fn every_row_with_a_schema_meets_it_or_is_listed() {
     let cloud = Cloud::new().await;
     let image = cloud.image("admin", json!({"visibility": "shared"})).await;
-    assert_eq!(cloud.upload("admin", &image, "bytes").await.status, 204);
+    assert_eq!(
+        cloud
+            .upload("admin", &image, "bytes".to_string())
+            .await
+            .status,
+        204
+    );
     let change = json!([{"op": "add", "path": "/colour", "value": "grey"}]);
     assert_eq!(cloud.patch("admin", &image, change).await.0, 200);
     let empty = cloud.image("admin", json!({})).await;

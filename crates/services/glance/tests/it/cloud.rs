@@ -344,6 +344,7 @@ impl Cloud {
         let reply = self.endpoint.call(request.body(body).unwrap()).await;
         let (status, headers) = (reply.status.as_u16(), reply.headers);
         let bytes = reply.body.collect(256 << 20).await.unwrap().to_vec();
+        crate::answers::check(method, path, status, &bytes);
         Answer {
             status,
             headers,

@@ -1,5 +1,6 @@
 //! Glance as its callers see it, in process.
 
+mod answers;
 mod cache;
 mod cloud;
 mod data;
