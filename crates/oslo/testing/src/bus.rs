@@ -1,9 +1,10 @@
 //! Buses for tests: a private RabbitMQ broker, started from the installed package and gone with the test.
 
 use crate::port;
+use crate::server::{missing, program};
 use base::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// A RabbitMQ broker of one's own. Killed when dropped.
@@ -81,7 +82,7 @@ impl RabbitMq {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| missing("epmd", &e))?;
+            .map_err(|e| missing("epmd", "rabbitmq-server", &e))?;
         let mut server = RabbitMq {
             broker: None,
             epmd,
@@ -115,7 +116,7 @@ impl RabbitMq {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| missing("rabbitmq-server", &e))?;
+            .map_err(|e| missing("rabbitmq-server", "rabbitmq-server", &e))?;
         let broker = self.broker.insert(broker);
         let deadline = Instant::now() + Duration::from_secs(90);
         while std::net::TcpStream::connect(("127.0.0.1", self.ports[0])).is_err() {
@@ -163,17 +164,3 @@ impl Drop for RabbitMq {
 
 /// `guest`, salted and hashed as the broker wants it: with definitions of our own it makes no user by itself.
 const GUEST: &str = "kI3GCrswBLNZQzHJJ95QLoyfAVooYhnvf7jbqiW9BjOYUloe";
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test's own broker; privsep is for the cloud's programs"
-)]
-fn program(name: &str) -> Command {
-    Command::new(name)
-}
-
-fn missing(program: &str, error: &std::io::Error) -> Error {
-    Error::internal(format!(
-        "cannot start {program} ({error}): install the package rabbitmq-server (Debian, Fedora) to run this test"
-    ))
-}

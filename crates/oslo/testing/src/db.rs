@@ -4,9 +4,10 @@ mod galera;
 
 pub use galera::Galera;
 
+use crate::server::{missing, program};
 use base::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// A MariaDB server of one's own, on a unix socket in a temporary folder. Killed when dropped.
@@ -60,7 +61,7 @@ impl MariaDb {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| missing("mariadbd", &e))?;
+            .map_err(|e| missing("mariadbd", "mariadb-server", &e))?;
         let child = self.child.insert(child);
         let deadline = Instant::now() + Duration::from_secs(60);
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
@@ -120,7 +121,7 @@ fn install(folder: &Path) -> Result<()> {
         .arg(format!("--datadir={}", folder.join("data").display()))
         .stdin(Stdio::null())
         .output()
-        .map_err(|e| missing("mariadb-install-db", &e))?;
+        .map_err(|e| missing("mariadb-install-db", "mariadb-server", &e))?;
     if install.status.success() {
         return Ok(());
     }
@@ -135,20 +136,6 @@ fn mariadbd() -> PathBuf {
         path if path.exists() => path,
         _ => PathBuf::from("mariadbd"),
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test's own server; privsep is for the cloud's programs"
-)]
-fn program(name: impl AsRef<std::ffi::OsStr>) -> Command {
-    Command::new(name)
-}
-
-fn missing(program: &str, error: &std::io::Error) -> Error {
-    Error::internal(format!(
-        "cannot start {program} ({error}): install the package mariadb-server (Debian, Fedora) to run this test"
-    ))
 }
 
 /// A folder for database files, removed when dropped.

@@ -1,14 +1,17 @@
 //! Directories for tests: a private OpenLDAP server, started from the installed package and gone with the test.
 
 use crate::port;
+use crate::server::{Server, missing, program};
 use base::{Error, Result};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
+
+const SLAPD: &str = "/usr/sbin/slapd";
 
 /// An OpenLDAP server of one's own, with everything below `dc=example,dc=org`. Killed when dropped.
 pub struct Slapd {
-    child: Option<Child>,
+    server: Server,
     folder: PathBuf,
     port: u16,
 }
@@ -24,7 +27,7 @@ impl Slapd {
         let folder = std::env::temp_dir().join(format!("ldap-{}", base::new_hex_id()));
         std::fs::create_dir_all(folder.join("data"))?;
         let mut server = Slapd {
-            child: None,
+            server: Server::default(),
             folder,
             port: 0,
         };
@@ -56,14 +59,14 @@ impl Slapd {
         std::fs::write(self.folder.join("slapd.conf"), conf)?;
         std::fs::write(self.folder.join("entries.ldif"), entries)?;
         // The same program loads entries.
-        let loaded = program()
+        let loaded = program(SLAPD)
             .args(["-T", "add", "-l"])
             .arg(self.folder.join("entries.ldif"))
             .arg("-f")
             .arg(self.folder.join("slapd.conf"))
             .stdin(Stdio::null())
             .output()
-            .map_err(|e| missing(&e))?;
+            .map_err(|e| missing("slapd", "slapd", &e))?;
         match loaded.status.success() {
             true => Ok(()),
             false => Err(Error::internal(format!(
@@ -75,27 +78,14 @@ impl Slapd {
 
     /// Starts the server again after [`Slapd::kill`], with the entries and the port it had.
     pub async fn restart(&mut self) -> Result<()> {
-        self.kill();
-        let child = program()
+        let mut command = program(SLAPD);
+        command
             .args(["-d", "0", "-h", &format!("{}/", self.url()), "-f"])
-            .arg(self.folder.join("slapd.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| missing(&e))?;
-        let child = self.child.insert(child);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while tokio::net::TcpStream::connect(("127.0.0.1", self.port))
+            .arg(self.folder.join("slapd.conf"));
+        let patience = Duration::from_secs(30);
+        self.server
+            .start(&mut command, "slapd", self.port, patience)
             .await
-            .is_err()
-        {
-            if child.try_wait()?.is_some() || Instant::now() > deadline {
-                return Err(Error::internal("slapd does not start"));
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Ok(())
     }
 
     /// What `[ldap] url` wants.
@@ -105,11 +95,7 @@ impl Slapd {
 
     /// Stops the server as a crash would; its entries stay for [`Slapd::restart`].
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Both fail only when it is gone already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.server.kill();
     }
 }
 
@@ -118,18 +104,4 @@ impl Drop for Slapd {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test's own server; privsep is for the cloud's programs"
-)]
-fn program() -> Command {
-    Command::new("/usr/sbin/slapd")
-}
-
-fn missing(error: &std::io::Error) -> Error {
-    Error::internal(format!(
-        "cannot start slapd ({error}): install the package slapd (Debian) to run this test"
-    ))
 }

@@ -6,4 +6,5 @@ pub mod cache;
 pub mod db;
 pub mod ldap;
 pub mod port;
+mod server;
 pub mod upstream;

@@ -1,7 +1,8 @@
 //! A Galera cluster for tests: MariaDB servers that replicate to each other, each on a loopback address of its own with
 //! the usual ports, so that nothing has to be guessed to be free.
 
-use super::{mariadbd, missing, program};
+use super::mariadbd;
+use crate::server::{missing, program};
 use base::{Error, Result};
 use oslo_db::{Db, Options};
 use std::path::PathBuf;
@@ -130,7 +131,7 @@ impl Galera {
             .arg("--wsrep-recover")
             .arg(format!("--log-error={}", log.display()))
             .output()
-            .map_err(|e| missing("mariadbd", &e))?;
+            .map_err(|e| missing("mariadbd", "mariadb-server", &e))?;
         let text = std::fs::read_to_string(&log).unwrap_or_default();
         let found = text.rsplit_once("Recovered position:");
         Ok(found.and_then(|(_, rest)| rest.split_whitespace().next().map(str::to_string)))
@@ -184,7 +185,7 @@ impl Galera {
                 self.path(node).join("node.log").display()
             ))
             .spawn()
-            .map_err(|e| missing("mariadbd", &e))?;
+            .map_err(|e| missing("mariadbd", "mariadb-server", &e))?;
         self.nodes[node] = Some(child);
         Ok(())
     }
