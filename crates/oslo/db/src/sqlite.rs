@@ -15,7 +15,7 @@ use rusqlite::{Connection, ToSql};
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -51,10 +51,7 @@ impl<T: Send, F: Fn(&mut Tx) -> Result<T> + Send> Job for Call<T, F> {
     }
 
     fn run(&mut self, tx: &mut Tx) -> bool {
-        tx.writable = self.write;
-        let result = catch_unwind(AssertUnwindSafe(|| (self.closure)(tx)))
-            .unwrap_or_else(|panic| Err(fault::panicked(panic)));
-        tx.counters.closure(self.write);
+        let result = run(tx, self.write, &self.closure);
         let ok = result.is_ok();
         self.result = Some(result);
         ok
@@ -71,14 +68,23 @@ impl<T: Send, F: Fn(&mut Tx) -> Result<T> + Send> Job for Call<T, F> {
     }
 }
 
+fn run<T>(tx: &mut Tx, write: bool, closure: impl Fn(&mut Tx) -> Result<T>) -> Result<T> {
+    tx.writable = write;
+    let result = catch_unwind(AssertUnwindSafe(|| closure(tx)));
+    tx.counters.closure(write);
+    result.unwrap_or_else(|panic| Err(fault::panicked(panic)))
+}
+
 type Jobs = Arc<Queue<Box<dyn Job>>>;
 
 /// The threads of one SQLite file.
 pub(crate) struct Sqlite {
     writes: Jobs,
     reads: Jobs,
+    /// What peeks; none once it is closed, or for a database in memory.
+    peeker: Mutex<Option<Tx>>,
     pub(crate) counters: Arc<Counters>,
-    threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Sqlite {
@@ -91,7 +97,7 @@ impl Sqlite {
         let conn = connect(path, options, true)?;
         let (jobs, counted) = (writes.clone(), counters.clone());
         threads.push(thread("db-write", move || {
-            write_loop(conn, &jobs, counted)
+            write_loop(conn, &jobs, &counted)
         })?);
 
         // A database in memory lives in its one connection, which therefore reads too.
@@ -105,14 +111,25 @@ impl Sqlite {
         } else {
             Arc::new(Queue::new())
         };
+        let peeker = match path {
+            None => None,
+            Some(_) => {
+                let conn = connect(path, options, false)?;
+                // It waits for nobody.
+                conn.busy_timeout(Duration::ZERO)
+                    .map_err(|e| fault::sqlite(e, "busy_timeout"))?;
+                Some(Tx::of(conn, false, &counters))
+            }
+        };
         for _ in 0..readers {
             let conn = connect(path, options, false)?;
             let (jobs, counted) = (reads.clone(), counters.clone());
-            threads.push(thread("db-read", move || read_loop(conn, &jobs, counted))?);
+            threads.push(thread("db-read", move || read_loop(conn, &jobs, &counted))?);
         }
         Ok(Sqlite {
             writes,
             reads,
+            peeker: peeker.into(),
             counters,
             threads: threads.into(),
         })
@@ -137,6 +154,16 @@ impl Sqlite {
             .map_err(|_| Error::internal("a database thread died"))?
     }
 
+    /// Runs a closure that reads at once and here; `None` if somebody would have to be waited for.
+    pub(crate) fn peek<T>(&self, closure: impl Fn(&mut Tx) -> Result<T>) -> Option<Result<T>> {
+        let mut peeker = self.peeker.try_lock().ok()?;
+        let tx = peeker.as_mut()?;
+        match tx.read(closure) {
+            Err(e) if e.kind() == Kind::Unavailable => None,
+            other => Some(other),
+        }
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.writes.len()
     }
@@ -144,6 +171,7 @@ impl Sqlite {
     pub(crate) fn close(&self) -> Vec<JoinHandle<()>> {
         self.writes.close();
         self.reads.close();
+        drop(self.peeker.lock().unwrap_or_else(|e| e.into_inner()).take());
         let mut threads = self.threads.lock().unwrap_or_else(|e| e.into_inner());
         std::mem::take(&mut *threads)
     }
@@ -221,12 +249,8 @@ fn write_ahead(conn: &Connection, patience: Duration) -> Result<()> {
     }
 }
 
-fn write_loop(conn: Connection, jobs: &Queue<Box<dyn Job>>, counters: Arc<Counters>) {
-    let mut tx = Tx {
-        conn: tx::Conn::Sqlite(Conn(conn)),
-        writable: true,
-        counters,
-    };
+fn write_loop(conn: Connection, jobs: &Queue<Box<dyn Job>>, counters: &Arc<Counters>) {
+    let mut tx = Tx::of(conn, true, counters);
     while let Some(mut group) = jobs.take(GROUP) {
         group.retain(|job| !job.abandoned());
         if group.is_empty() {
@@ -244,7 +268,7 @@ fn write_loop(conn: Connection, jobs: &Queue<Box<dyn Job>>, counters: Arc<Counte
 
 fn write_group(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<()> {
     let only_reads = group.iter().all(|job| !job.writes());
-    tx.batch(if only_reads {
+    tx.say(if only_reads {
         "BEGIN"
     } else {
         "BEGIN IMMEDIATE"
@@ -256,18 +280,17 @@ fn write_group(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<()> {
         if alone {
             changed = job.run(tx);
         } else {
-            if let Err(e) = tx.batch("SAVEPOINT one") {
+            if let Err(e) = tx.say("SAVEPOINT one") {
                 lost = Some(e);
                 break;
             }
             let ok = job.run(tx);
             changed |= ok;
-            let end = if ok {
-                "RELEASE one"
-            } else {
-                "ROLLBACK TO one; RELEASE one"
+            let undone = match ok {
+                true => Ok(()),
+                false => tx.say("ROLLBACK TO one"),
             };
-            if let Err(e) = tx.batch(end) {
+            if let Err(e) = undone.and_then(|()| tx.say("RELEASE one")) {
                 lost = Some(e);
                 break;
             }
@@ -282,42 +305,56 @@ fn write_group(tx: &mut Tx, group: &mut [Box<dyn Job>]) -> Result<()> {
         }
     }
     let end = match &lost {
-        None if changed => tx.batch("COMMIT"),
+        None if changed => tx.say("COMMIT"),
         _ => Ok(()),
     };
     if end.is_ok() && changed && lost.is_none() && !only_reads {
         tx.counters.commit();
     }
-    if !tx.ended() {
-        let _ = tx.batch("ROLLBACK");
-    }
+    tx.undo();
     lost.map_or(end, Err)
 }
 
-fn read_loop(conn: Connection, jobs: &Queue<Box<dyn Job>>, counters: Arc<Counters>) {
-    let mut tx = Tx {
-        conn: tx::Conn::Sqlite(Conn(conn)),
-        writable: false,
-        counters,
-    };
+fn read_loop(conn: Connection, jobs: &Queue<Box<dyn Job>>, counters: &Arc<Counters>) {
+    let mut tx = Tx::of(conn, false, counters);
     while let Some(group) = jobs.take(1) {
         for mut job in group {
             if job.abandoned() {
                 continue;
             }
-            let begun = tx.batch("BEGIN");
+            let begun = tx.say("BEGIN");
             if begun.is_ok() {
                 job.run(&mut tx);
             }
-            if !tx.ended() {
-                let _ = tx.batch("ROLLBACK");
-            }
+            tx.undo();
             job.answer(begun);
         }
     }
 }
 
 impl Tx {
+    fn of(conn: Connection, writable: bool, counters: &Arc<Counters>) -> Tx {
+        Tx {
+            conn: tx::Conn::Sqlite(Conn(conn)),
+            writable,
+            counters: Arc::clone(counters),
+        }
+    }
+
+    fn read<T>(&mut self, closure: impl Fn(&mut Tx) -> Result<T>) -> Result<T> {
+        self.say("BEGIN")?;
+        let result = run(self, false, closure);
+        self.undo();
+        result
+    }
+
+    /// Ends a transaction that is open; nothing that was not committed stays.
+    fn undo(&self) {
+        if !self.ended() {
+            let _ = self.say("ROLLBACK");
+        }
+    }
+
     fn sqlite(&self) -> Option<&Connection> {
         match &self.conn {
             tx::Conn::Sqlite(conn) => Some(&conn.0),
@@ -329,11 +366,14 @@ impl Tx {
         self.sqlite().is_none_or(Connection::is_autocommit)
     }
 
-    fn batch(&self, sql: &str) -> Result<()> {
+    /// One of the few words that every transaction says.
+    fn say(&self, sql: &str) -> Result<()> {
         let Some(conn) = self.sqlite() else {
             return Ok(());
         };
-        conn.execute_batch(sql).map_err(|e| fault::sqlite(e, sql))
+        let fault = |e| fault::sqlite(e, sql);
+        let mut statement = conn.prepare_cached(sql).map_err(fault)?;
+        statement.execute(()).map(drop).map_err(fault)
     }
 }
 

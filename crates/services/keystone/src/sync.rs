@@ -121,7 +121,7 @@ impl Keystone {
 
     /// Reads the generation, and what depends on it if it moved.
     pub(crate) async fn catch_up(&self) -> Result<()> {
-        let found = self.db.read(generation::current).await?;
+        let found = self.db.peek(generation::current).await?;
         if found != self.generation_now() {
             self.caught_up(found).await?;
         }

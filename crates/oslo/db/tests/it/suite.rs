@@ -27,6 +27,7 @@ stories!(
     upsert_inserts_or_sets,
     pages_walk_every_row_once,
     reads_do_not_write,
+    peeks_see_what_is_committed,
     panics_are_errors,
     several_start_at_once,
     joins_and_sums,
@@ -438,6 +439,55 @@ async fn reads_do_not_write(_: String, db: Db) {
         db.read(|tx| tx.count::<Thing>(everything())).await.unwrap(),
         0
     );
+}
+
+async fn peeks_see_what_is_committed(url: String, db: Db) {
+    ready(&db).await;
+    let count = |tx: &mut Tx| tx.count::<Thing>(everything());
+    let other = match url.contains(":memory:") {
+        true => db.clone(),
+        false => Db::open(&url).await.unwrap(),
+    };
+    for i in 0..20u64 {
+        assert_eq!(db.peek(count).await.unwrap(), i);
+        add(&other, thing(&i.to_string())).await.unwrap();
+    }
+    let peeking = |db: Db| tokio::spawn(async move { db.peek(count).await });
+    let crowd: Vec<_> = (0..50).map(|_| peeking(db.clone())).collect();
+    for seen in crowd {
+        assert_eq!(seen.await.unwrap().unwrap(), 20);
+    }
+    let e = db.peek(|tx| tx.insert(&thing("a"))).await.unwrap_err();
+    assert_eq!(e.kind(), Kind::Internal);
+    let fallen = db.peek(|_| -> Result<()> { panic!("as expected by the test") });
+    assert_eq!(fallen.await.unwrap_err().kind(), Kind::Internal);
+    assert_eq!(db.peek(count).await.unwrap(), 20);
+
+    // What is not committed is not seen, and not waited for.
+    if !url.contains(":memory:") {
+        let (inside, done) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (met, end) = (Arc::clone(&inside), Arc::clone(&done));
+        let writing = tokio::spawn(async move {
+            let write = other.write(move |tx| {
+                tx.insert(&thing("late"))?;
+                met.wait();
+                end.wait();
+                Ok(())
+            });
+            write.await.unwrap();
+        });
+        tokio::task::spawn_blocking(move || inside.wait())
+            .await
+            .unwrap();
+        assert_eq!(db.peek(count).await.unwrap(), 20);
+        tokio::task::spawn_blocking(move || done.wait())
+            .await
+            .unwrap();
+        writing.await.unwrap();
+        assert_eq!(db.peek(count).await.unwrap(), 21);
+    }
+    db.close().await;
+    assert_eq!(db.peek(count).await.unwrap_err().kind(), Kind::Unavailable);
 }
 
 async fn panics_are_errors(_: String, db: Db) {
