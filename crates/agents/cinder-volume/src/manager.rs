@@ -5,7 +5,9 @@ use crate::driver::VolumeDriver;
 use crate::image::ImageSource;
 use async_trait::async_trait;
 use base::{Error, Result, id::named_id};
-use cinder_types::{BackendReport, SchedulerClient, VolumeApi, VolumeInfo, VolumeSpec};
+use cinder_types::{
+    BackendReport, SchedulerClient, SnapshotSpec, VolumeApi, VolumeInfo, VolumeSpec,
+};
 use host_brick::{Export, Target};
 use oslo_context::RequestContext;
 use serde_json::{Map, Value, json};
@@ -93,24 +95,37 @@ impl Manager {
             .await
     }
 
-    /// Removes volumes that cinder did not know twice in a row; says how many.
+    /// Removes volumes and snapshots that cinder did not know twice in a row; says how many.
     pub async fn remove_orphans(&self) -> Result<u64> {
-        let here = self.driver.list().await?;
         let ctx = RequestContext::internal();
-        let unknown = self
+        let volumes = self.driver.list().await?;
+        let volumes = self
             .scheduler
-            .unknown_volumes(&ctx, self.name(), here)
+            .unknown_volumes(&ctx, self.name(), volumes)
+            .await?;
+        let snapshots = self.driver.list_snapshots().await?;
+        let snapshots = self
+            .scheduler
+            .unknown_snapshots(&ctx, self.name(), snapshots)
             .await?;
         let before = {
             let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *suspects, unknown.iter().cloned().collect())
+            let now = volumes.iter().chain(&snapshots).cloned().collect();
+            std::mem::replace(&mut *suspects, now)
         };
         let mut removed = 0;
-        for id in unknown.iter().filter(|id| before.contains(*id)) {
+        for id in volumes.iter().filter(|id| before.contains(*id)) {
             let lock = self.lock(id);
             let _one = lock.lock().await;
             tracing::warn!(volume.id = %id, "removing what belongs to no volume");
             self.driver.delete(id).await?;
+            removed += 1;
+        }
+        for id in snapshots.iter().filter(|id| before.contains(*id)) {
+            let lock = self.lock(id);
+            let _one = lock.lock().await;
+            tracing::warn!(snapshot.id = %id, "removing what belongs to no snapshot");
+            self.driver.delete_snapshot(id).await?;
             removed += 1;
         }
         Ok(removed)
@@ -172,14 +187,19 @@ impl VolumeApi for Manager {
         let lock = self.lock(&spec.id);
         let _one = lock.lock().await;
         tracing::info!(volume.id = %spec.id, request.id = %ctx.request_id, size = spec.size, "creating");
-        match &spec.image {
-            Some(image) => {
-                let images = &*self.images;
-                self.driver
-                    .create_from_image(&spec.id, spec.size, image, images)
-                    .await
-            }
-            None => self.driver.create(&spec.id, spec.size).await,
+        let (driver, id, size) = (&self.driver, &spec.id, spec.size);
+        if let Some(image) = &spec.image {
+            return driver
+                .create_from_image(id, size, image, &*self.images)
+                .await;
+        }
+        // What is copied is not locked: a file that is removed or replaced meanwhile is read to its end.
+        if let Some(snapshot) = &spec.snapshot_id {
+            return driver.create_from_snapshot(id, size, snapshot).await;
+        }
+        match &spec.source {
+            Some(source) => driver.create_from_volume(id, size, source).await,
+            None => driver.create(id, size).await,
         }
     }
 
@@ -203,6 +223,42 @@ impl VolumeApi for Manager {
         let _one = lock.lock().await;
         tracing::info!(volume.id = %volume_id, request.id = %ctx.request_id, new_size, "extending");
         self.driver.extend(&volume_id, new_size).await
+    }
+
+    async fn create_snapshot(
+        &self,
+        ctx: &RequestContext,
+        spec: SnapshotSpec,
+    ) -> Result<VolumeInfo> {
+        let lock = self.lock(&spec.id);
+        let _one = lock.lock().await;
+        tracing::info!(snapshot.id = %spec.id, volume.id = %spec.volume.id, request.id = %ctx.request_id, "creating");
+        self.driver.create_snapshot(&spec.id, &spec.volume).await
+    }
+
+    async fn delete_snapshot(&self, ctx: &RequestContext, snapshot_id: String) -> Result<()> {
+        let lock = self.lock(&snapshot_id);
+        let _one = lock.lock().await;
+        tracing::info!(snapshot.id = %snapshot_id, request.id = %ctx.request_id, "deleting");
+        self.driver.delete_snapshot(&snapshot_id).await
+    }
+
+    async fn revert_to_snapshot(
+        &self,
+        ctx: &RequestContext,
+        volume_id: String,
+        snapshot_id: String,
+    ) -> Result<()> {
+        let lock = self.lock(&volume_id);
+        let _one = lock.lock().await;
+        tracing::info!(volume.id = %volume_id, snapshot.id = %snapshot_id, request.id = %ctx.request_id, "reverting");
+        if let Some(target) = &self.target {
+            // Who still served the old file would go on with it.
+            target.remove_volume(&volume_id).await?;
+        }
+        self.driver
+            .revert_to_snapshot(&volume_id, &snapshot_id)
+            .await
     }
 
     async fn initialize_connection(

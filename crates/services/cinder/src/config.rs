@@ -15,7 +15,9 @@ oslo_config::section! {
         pub quota_volumes: i64 = 10,
         /// Snapshots that a project may have.
         pub quota_snapshots: i64 = 10,
-        /// GiB that a project's volumes may have together.
+        /// Leave snapshots out of `gigabytes`.
+        pub no_snapshot_gb_quota: bool = false,
+        /// GiB that a project's volumes, and snapshots, may have together.
         pub quota_gigabytes: i64 = 1000,
         /// Backups that a project may have.
         pub quota_backups: i64 = 10,

@@ -1,4 +1,4 @@
-//! Cinder: volumes, their types, and who is attached to them.
+//! Cinder: volumes, their snapshots and types, and who is attached to them.
 //!
 //! A request becomes a row, a quota and a flow in one transaction; flows ask a backend's agent over RPC; statuses
 //! change by one transition table ([`volume::status`]).
@@ -12,6 +12,7 @@ mod quota;
 mod routes;
 mod rpc;
 mod scheduler;
+pub mod snapshot;
 pub mod volume;
 
 pub use config::CinderConf as Conf;
@@ -126,6 +127,15 @@ pub async fn build(deps: Deps) -> Result<Built> {
     cinder
         .engine
         .register::<flows::ExtendVolume>(cinder.clone());
+    cinder
+        .engine
+        .register::<flows::CreateSnapshot>(cinder.clone());
+    cinder
+        .engine
+        .register::<flows::DeleteSnapshot>(cinder.clone());
+    cinder
+        .engine
+        .register::<flows::RevertVolume>(cinder.clone());
     let mut servers = Vec::new();
     if deps.parts.scheduler {
         servers.push(start_scheduler(&cinder, &deps.supervisor).await?);
@@ -166,6 +176,9 @@ async fn start_scheduler(cinder: &Arc<Cinder>, supervisor: &Supervisor) -> Resul
     let stuck = periodic::StuckVolumes(cinder.clone());
     let owner = format!("cinder-scheduler@{}", cinder.conf.host);
     let clock = cinder.clock.clone();
+    let lock = LeaderLock::new(&cinder.db, stuck.name(), &owner, LEADER_TTL, clock.clone());
+    supervisor.reconcile(Arc::new(stuck), Some(lock));
+    let stuck = periodic::StuckSnapshots(cinder.clone());
     let lock = LeaderLock::new(&cinder.db, stuck.name(), &owner, LEADER_TTL, clock);
     supervisor.reconcile(Arc::new(stuck), Some(lock));
     supervisor.reconcile(Arc::new(periodic::Heartbeat(cinder.clone())), None);

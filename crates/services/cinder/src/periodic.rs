@@ -1,7 +1,8 @@
 //! Reconcilers: nothing stays on its way for ever.
 
 use crate::Cinder;
-use crate::db::{self, VolumeRow};
+use crate::db::{self, SnapshotRow, VolumeRow};
+use crate::snapshot::status::{SnapshotStatus, transition as transition_snapshot};
 use crate::volume::status::{Verb, VolumeStatus, transition};
 use async_trait::async_trait;
 use base::Result;
@@ -57,6 +58,7 @@ impl Reconciler for StuckVolumes {
                     let verb = match row.status {
                         VolumeStatus::Deleting => Verb::DeleteFailed,
                         VolumeStatus::Extending => Verb::ExtendFailed,
+                        VolumeStatus::Reverting => Verb::RevertFailed,
                         _ => Verb::CreateFailed,
                     };
                     let why = format!(
@@ -66,6 +68,61 @@ impl Reconciler for StuckVolumes {
                     let extra = [set("reason", &why), set("growing_by", 0i64)];
                     if transition(tx, &row.id, verb, now, &extra)? {
                         tracing::warn!(volume.id = %row.id, "{why}");
+                        report.changed += 1;
+                    }
+                }
+                Ok(report)
+            })
+            .await
+    }
+}
+
+/// The same of snapshots, whose flow may be their volume's.
+pub struct StuckSnapshots(pub Arc<Cinder>);
+
+#[async_trait]
+impl Reconciler for StuckSnapshots {
+    fn name(&self) -> &str {
+        "cinder stuck snapshots"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    async fn run(&self) -> Result<Report> {
+        let now = self.0.clock.now();
+        self.0
+            .db
+            .write(move |tx| {
+                let moving = SnapshotStatus::ALL
+                    .iter()
+                    .filter(|s| s.abandoned().is_some());
+                let rows = tx.select::<SnapshotRow>(is_in("status", moving))?;
+                let mut report = Report {
+                    examined: rows.len() as u64,
+                    ..Report::default()
+                };
+                for row in rows {
+                    let flow = is_in("resource_id", [&row.id, &row.volume_id]);
+                    if tx.exists::<FlowResource>(flow.clone())? {
+                        continue;
+                    }
+                    // Looked at again while nobody can change it, as with volumes.
+                    let row = tx.find_for_update::<SnapshotRow>(eq("id", &row.id))?;
+                    let Some((row, verb)) = row.and_then(|r| r.status.abandoned().map(|v| (r, v)))
+                    else {
+                        continue;
+                    };
+                    if tx.exists::<FlowResource>(flow)? {
+                        continue;
+                    }
+                    let why = format!(
+                        "Nobody was working on this snapshot, which was {}.",
+                        row.status
+                    );
+                    if transition_snapshot(tx, &row.id, verb, now, &[set("reason", &why)])? {
+                        tracing::warn!(snapshot.id = %row.id, "{why}");
                         report.changed += 1;
                     }
                 }

@@ -1,13 +1,17 @@
 //! What is limited, and upstream's words for what would be too much.
 
 use crate::config::CinderConf;
-use crate::db::{TypeRow, type_limits, volumes};
+use crate::db::{TypeRow, snapshots, type_limits, volumes};
 use base::{Error, Kind, Result};
 use oslo_db::Tx;
 use oslo_limit::{Exceeded, Limits, Resource};
 
 fn none(_: &mut Tx, _: &str) -> Result<u64> {
     Ok(0)
+}
+
+fn all_gigabytes(tx: &mut Tx, project: &str) -> Result<u64> {
+    Ok(volumes::gigabytes(tx, project)? + snapshots::gigabytes(tx, project)?)
 }
 
 /// The limits of this cloud. What is not built has no use, but its limits can be read and set.
@@ -26,8 +30,16 @@ pub fn limits(conf: &CinderConf) -> Limits {
                 volumes::count as oslo_limit::Count,
             ),
             resource("per_volume_gigabytes", conf.per_volume_size_limit, none),
-            resource("snapshots", conf.quota_snapshots, none),
-            resource("gigabytes", conf.quota_gigabytes, volumes::gigabytes),
+            resource("snapshots", conf.quota_snapshots, snapshots::count),
+            resource(
+                "gigabytes",
+                conf.quota_gigabytes,
+                if conf.no_snapshot_gb_quota {
+                    volumes::gigabytes
+                } else {
+                    all_gigabytes
+                },
+            ),
             resource("backups", conf.quota_backups, none),
             resource("backup_gigabytes", conf.quota_backup_gigabytes, none),
             resource("groups", conf.quota_groups, none),
@@ -39,6 +51,7 @@ pub fn limits(conf: &CinderConf) -> Limits {
 pub fn reserve_volume(
     limits: &Limits,
     tx: &mut Tx,
+    conf: &CinderConf,
     project: &str,
     kind: &TypeRow,
     volumes: i64,
@@ -47,32 +60,56 @@ pub fn reserve_volume(
     check_size(limits, tx, project, size)?;
     let exceeded = limits.check(tx, project, &[("volumes", volumes), ("gigabytes", size)])?;
     refuse(&exceeded)?;
-    check_type(tx, project, kind, volumes, size)
+    check_type(tx, conf, project, kind, ("volumes", volumes), size)
 }
 
-/// The limits of the volume's type; the project's lock is held already.
-fn check_type(tx: &mut Tx, project: &str, kind: &TypeRow, volumes: i64, size: i64) -> Result<()> {
+/// Room for a snapshot of a volume of `size` GiB.
+pub fn reserve_snapshot(
+    limits: &Limits,
+    tx: &mut Tx,
+    conf: &CinderConf,
+    project: &str,
+    kind: Option<&TypeRow>,
+    size: i64,
+) -> Result<()> {
+    let size = if conf.no_snapshot_gb_quota { 0 } else { size };
+    let wanted = [("snapshots", 1), ("gigabytes", size)];
+    refuse(&limits.check(tx, project, &wanted)?)?;
+    kind.map_or(Ok(()), |kind| {
+        check_type(tx, conf, project, kind, ("snapshots", 1), size)
+    })
+}
+
+/// The limits of the volume's type for so many more of one kind; the project's lock is held already.
+fn check_type(
+    tx: &mut Tx,
+    conf: &CinderConf,
+    project: &str,
+    kind: &TypeRow,
+    (what, more): (&str, i64),
+    size: i64,
+) -> Result<()> {
     let owners = [
         type_limits::class(oslo_limit::DEFAULT_CLASS),
         type_limits::project(project),
     ];
     let limits = type_limits::of(tx, &owners)?;
-    let limit = |what: &str| {
-        limits
-            .get(&format!("{what}_{}", kind.name))
-            .copied()
-            .unwrap_or(-1)
-    };
-    let (most, room) = (limit("volumes"), limit("gigabytes"));
+    let name = |what: &str| format!("{what}_{}", kind.name);
+    let limit = |what: &str| limits.get(&name(what)).copied().unwrap_or(-1);
+    let (most, room) = (limit(what), limit("gigabytes"));
     if most < 0 && room < 0 {
         return Ok(());
     }
-    let (used, gigabytes) = type_limits::used(tx, project, &kind.id)?;
-    if room >= 0 && size > 0 && gigabytes + size > room {
-        return Err(no_room(size, room, gigabytes));
+    let used = type_limits::used(tx, project, &kind.id, !conf.no_snapshot_gb_quota)?;
+    if room >= 0 && size > 0 && used.gigabytes + size > room {
+        return Err(no_room(size, room, used.gigabytes));
     }
-    if most >= 0 && volumes > 0 && used + volumes > most {
-        return Err(too_many(most, &format!("volumes_{}", kind.name)));
+    let number = match what {
+        "snapshots" => used.snapshots,
+        _ => used.volumes,
+    };
+    if most >= 0 && more > 0 && number + more > most {
+        return Err(too_many(most, &name(what)));
     }
     Ok(())
 }
@@ -81,6 +118,7 @@ fn check_type(tx: &mut Tx, project: &str, kind: &TypeRow, volumes: i64, size: i6
 pub fn reserve_growth(
     limits: &Limits,
     tx: &mut Tx,
+    conf: &CinderConf,
     project: &str,
     kind: Option<&TypeRow>,
     size: i64,
@@ -89,7 +127,9 @@ pub fn reserve_growth(
     check_size(limits, tx, project, size)?;
     let exceeded = limits.check(tx, project, &[("gigabytes", growing)])?;
     refuse(&exceeded)?;
-    kind.map_or(Ok(()), |kind| check_type(tx, project, kind, 0, growing))
+    kind.map_or(Ok(()), |kind| {
+        check_type(tx, conf, project, kind, ("volumes", 0), growing)
+    })
 }
 
 fn over(class: &str, words: String) -> Error {
@@ -130,6 +170,10 @@ fn no_room(requested: i64, limit: i64, used: i64) -> Error {
 }
 
 fn too_many(limit: i64, resource: &str) -> Error {
+    if resource.starts_with("snapshots") {
+        let words = format!("Maximum number of snapshots allowed ({limit}) exceeded");
+        return over("SnapshotLimitExceeded", words);
+    }
     let words =
         format!("Maximum number of volumes allowed ({limit}) exceeded for quota '{resource}'.");
     over("VolumeLimitExceeded", words)

@@ -1,7 +1,7 @@
 //! The HTTP surface on one page. Every path exists with the project in it and, from 3.67 on, without.
 
 use crate::api::{
-    attachments, metadata, quotas, services, types, versions, volume_actions, volumes,
+    attachments, metadata, quotas, services, snapshots, types, versions, volume_actions, volumes,
 };
 use crate::{Cinder, Conf};
 use base::{Error, Microversion, Result};
@@ -105,6 +105,7 @@ pub fn routes() -> Vec<Route<Cinder>> {
         delete "/volumes/{volume_id}/metadata/{id}", rule("volume:delete_volume_metadata"), metadata::delete;
 
         action "/volumes/{id}/action" "os-extend", rule("volume:extend"), volume_actions::extend;
+        action "/volumes/{id}/action" "revert", rule("volume:revert_to_snapshot"), volume_actions::revert, since 40;
         action "/volumes/{id}/action" "os-reset_status", rule("volume_extension:volume_admin_actions:reset_status"), volume_actions::reset_status;
         action "/volumes/{id}/action" "os-force_delete", rule("volume_extension:volume_admin_actions:force_delete"), volume_actions::force_delete;
         action "/volumes/{id}/action" "os-force_detach", rule("volume_extension:volume_admin_actions:force_detach"), volume_actions::force_detach;
@@ -121,6 +122,23 @@ pub fn routes() -> Vec<Route<Cinder>> {
         action "/volumes/{id}/action" "os-set_image_metadata", rule("volume_extension:volume_image_metadata:set"), volume_actions::set_image_metadata;
         action "/volumes/{id}/action" "os-unset_image_metadata", rule("volume_extension:volume_image_metadata:remove"), volume_actions::unset_image_metadata;
         action "/volumes/{id}/action" "os-show_image_metadata", rule("volume_extension:volume_image_metadata:show"), volume_actions::show_image_metadata;
+
+        get "/snapshots", rule("volume:get_all_snapshots"), snapshots::list;
+        get "/snapshots/detail", rule("volume:get_all_snapshots"), snapshots::detail;
+        post "/snapshots", rule("volume:create_snapshot"), snapshots::create;
+        get "/snapshots/{id}", rule("volume:get_snapshot"), snapshots::show;
+        put "/snapshots/{id}", rule("volume:update_snapshot"), snapshots::update;
+        delete "/snapshots/{id}", rule("volume:delete_snapshot"), snapshots::delete;
+        action "/snapshots/{id}/action" "os-reset_status", rule("volume_extension:snapshot_admin_actions:reset_status"), snapshots::reset_status;
+        action "/snapshots/{id}/action" "os-force_delete", rule("volume_extension:snapshot_admin_actions:force_delete"), snapshots::force_delete;
+        action "/snapshots/{id}/action" "os-update_snapshot_status", rule("snapshot_extension:snapshot_actions:update_snapshot_status"), snapshots::update_status;
+
+        get "/snapshots/{snapshot_id}/metadata", rule("volume:get_snapshot_metadata"), metadata::list;
+        post "/snapshots/{snapshot_id}/metadata", rule("volume:update_snapshot_metadata"), metadata::create;
+        put "/snapshots/{snapshot_id}/metadata", rule("volume:update_snapshot_metadata"), metadata::replace;
+        get "/snapshots/{snapshot_id}/metadata/{id}", rule("volume:get_snapshot_metadata"), metadata::show;
+        put "/snapshots/{snapshot_id}/metadata/{id}", rule("volume:update_snapshot_metadata"), metadata::update;
+        delete "/snapshots/{snapshot_id}/metadata/{id}", rule("volume:delete_snapshot_metadata"), metadata::delete;
 
         get "/attachments", AUTHENTICATED, attachments::list, since 27;
         get "/attachments/detail", AUTHENTICATED, attachments::detail, since 27;

@@ -1,12 +1,12 @@
 //! What agents may tell us.
 
 use crate::Cinder;
-use crate::db::{self, AttachmentRow, VolumeRow};
+use crate::db::{self, AttachmentRow, SnapshotRow, VolumeRow};
 use async_trait::async_trait;
 use base::Result;
 use cinder_types::{BackendReport, SchedulerApi};
 use oslo_context::RequestContext;
-use oslo_db::is_in;
+use oslo_db::{Table, is_in};
 use std::collections::HashSet;
 
 #[async_trait]
@@ -24,18 +24,16 @@ impl SchedulerApi for Cinder {
         _host: String,
         volume_ids: Vec<String>,
     ) -> Result<Vec<String>> {
-        let asked = volume_ids.clone();
-        let known: HashSet<String> = self
-            .db
-            .read(move |tx| tx.select::<VolumeRow>(is_in("id", asked.iter())))
-            .await?
-            .into_iter()
-            .map(|v| v.id)
-            .collect();
-        Ok(volume_ids
-            .into_iter()
-            .filter(|id| !known.contains(id))
-            .collect())
+        self.unknown(volume_ids, |row: VolumeRow| row.id).await
+    }
+
+    async fn unknown_snapshots(
+        &self,
+        _ctx: &RequestContext,
+        _host: String,
+        snapshot_ids: Vec<String>,
+    ) -> Result<Vec<String>> {
+        self.unknown(snapshot_ids, |row: SnapshotRow| row.id).await
     }
 
     async fn unknown_attachments(
@@ -44,22 +42,29 @@ impl SchedulerApi for Cinder {
         _host: String,
         attachment_ids: Vec<String>,
     ) -> Result<Vec<String>> {
-        let asked = attachment_ids.clone();
-        let known: HashSet<String> = self
-            .db
-            .read(move |tx| tx.select::<AttachmentRow>(is_in("id", asked.iter())))
-            .await?
-            .into_iter()
-            .map(|a| a.id)
-            .collect();
-        Ok(attachment_ids
-            .into_iter()
-            .filter(|id| !known.contains(id))
-            .collect())
+        self.unknown(attachment_ids, |row: AttachmentRow| row.id)
+            .await
     }
 
     async fn wake(&self, _ctx: &RequestContext) -> Result<()> {
         self.engine.wake();
         Ok(())
+    }
+}
+
+impl Cinder {
+    /// Those of the ids that no row has.
+    async fn unknown<T: Table + Send + 'static>(
+        &self,
+        ids: Vec<String>,
+        id: fn(T) -> String,
+    ) -> Result<Vec<String>> {
+        let asked = ids.clone();
+        let known = self
+            .db
+            .read(move |tx| tx.select::<T>(is_in("id", asked.iter())))
+            .await?;
+        let known: HashSet<String> = known.into_iter().map(id).collect();
+        Ok(ids.into_iter().filter(|id| !known.contains(id)).collect())
     }
 }

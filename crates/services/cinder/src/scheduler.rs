@@ -164,18 +164,20 @@ pub fn backends(tx: &mut Tx, conf: &CinderConf, now: Timestamp) -> Result<Vec<Ba
     Ok(out)
 }
 
-/// The best backend for a volume, which nobody else gives away until the transaction ends.
+/// The best backend for a volume (or the `only` one that has what it shall begin with), which nobody else gives away
+/// until the transaction ends.
 pub fn choose(
     tx: &mut Tx,
     conf: &CinderConf,
     volume: &VolumeRow,
+    only: Option<&str>,
     now: Timestamp,
 ) -> Result<Chosen> {
-    let mut chosen = best(tx, conf, volume, now)?;
+    let mut chosen = best(tx, conf, volume, only, now)?;
     loop {
         tx.find_for_update::<ServiceRow>(eq("id", &chosen.service_id))?;
         // Another scheduler may have filled it while this one waited.
-        let again = best(tx, conf, volume, now)?;
+        let again = best(tx, conf, volume, only, now)?;
         if again.service_id == chosen.service_id {
             return Ok(again);
         }
@@ -183,7 +185,13 @@ pub fn choose(
     }
 }
 
-fn best(tx: &mut Tx, conf: &CinderConf, volume: &VolumeRow, now: Timestamp) -> Result<Chosen> {
+fn best(
+    tx: &mut Tx,
+    conf: &CinderConf,
+    volume: &VolumeRow,
+    only: Option<&str>,
+    now: Timestamp,
+) -> Result<Chosen> {
     let kind = tx.find::<TypeRow>(eq("id", &volume.volume_type_id))?;
     let request = Request {
         size: volume.size,
@@ -191,7 +199,8 @@ fn best(tx: &mut Tx, conf: &CinderConf, volume: &VolumeRow, now: Timestamp) -> R
         extra_specs: kind.map(|k| k.extra_specs.0).unwrap_or_default(),
         over_subscription: conf.max_over_subscription_ratio,
     };
-    let backends = backends(tx, conf, now)?;
+    let mut backends = backends(tx, conf, now)?;
+    backends.retain(|b| only.is_none_or(|only| b.name == only));
     if backends.is_empty() {
         // Agents report every few seconds: worth another try.
         return Err(Error::unavailable(

@@ -16,6 +16,30 @@ pub struct VolumeSpec {
     pub size: i64,
     /// The image whose bytes it begins with.
     pub image: Option<ImageRef>,
+    /// The snapshot whose bytes it begins with.
+    pub snapshot_id: Option<String>,
+    /// The volume of the same backend whose bytes it begins with.
+    pub source: Option<SourceRef>,
+}
+
+/// A volume that is copied.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceRef {
+    /// The volume's id.
+    pub id: String,
+    /// Whether somebody may be writing to it.
+    pub in_use: bool,
+}
+
+/// A snapshot that shall exist.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SnapshotSpec {
+    /// The snapshot's id.
+    pub id: String,
+    /// What it is of.
+    pub volume: SourceRef,
 }
 
 /// An image, as far as the agent looks.
@@ -63,12 +87,18 @@ pub struct BackendReport {
 oslo_messaging::interface! {
     /// What a volume agent does; addressed by `host@backend`.
     pub trait VolumeApi, client VolumeClient, topic "cinder-volume", exchange "cinder", version "3.19" {
-        /// Makes the volume, empty or with the bytes of an image.
+        /// Makes the volume, empty or with the bytes of an image, a snapshot or another volume.
         call fn create_volume(&self, spec: VolumeSpec) -> VolumeInfo;
         /// Removes it.
         call fn delete_volume(&self, volume_id: String);
         /// Grows it to so many GiB.
         call fn extend_volume(&self, volume_id: String, new_size: i64);
+        /// Keeps what the volume holds now.
+        call fn create_snapshot(&self, spec: SnapshotSpec) -> VolumeInfo;
+        /// Removes a snapshot.
+        call fn delete_snapshot(&self, snapshot_id: String);
+        /// Gives a volume that nobody has the bytes of one of its snapshots again.
+        call fn revert_to_snapshot(&self, volume_id: String, snapshot_id: String);
         /// Says how the host of `connector` reaches it: `{driver_volume_type, data}`. The older way to attach has no
         /// attachment.
         call fn initialize_connection(&self, volume_id: String, attachment_id: Option<String>, connector: Value, read_only: bool) -> Value;
@@ -84,6 +114,8 @@ oslo_messaging::interface! {
         call fn report_backend(&self, report: BackendReport);
         /// Which of these volumes of a backend cinder does not know.
         call fn unknown_volumes(&self, host: String, volume_ids: Vec<String>) -> Vec<String>;
+        /// Which of these snapshots of a backend cinder does not know.
+        call fn unknown_snapshots(&self, host: String, snapshot_ids: Vec<String>) -> Vec<String>;
         /// Which of these attachments, for which a backend serves volumes, cinder does not know.
         call fn unknown_attachments(&self, host: String, attachment_ids: Vec<String>) -> Vec<String>;
         /// There are new flows to run.

@@ -4,7 +4,7 @@ use super::{Capacity, VolumeDriver};
 use crate::image::ImageSource;
 use async_trait::async_trait;
 use base::{Error, Result, id::is_uuid_like};
-use cinder_types::{ImageRef, VolumeInfo};
+use cinder_types::{ImageRef, SourceRef, VolumeInfo};
 use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -28,16 +28,16 @@ impl FakeDriver {
         })
     }
 
-    fn path(&self, id: &str) -> Result<PathBuf> {
+    fn path(&self, kind: &str, id: &str) -> Result<PathBuf> {
         if !is_uuid_like(id) {
-            return Err(Error::bad_request(format!("'{id}' is not a volume's id")));
+            return Err(Error::bad_request(format!("'{id}' is not a {kind}'s id")));
         }
-        Ok(self.folder.join(format!("volume-{id}.json")))
+        Ok(self.folder.join(format!("{kind}-{id}.json")))
     }
 
-    async fn write(&self, id: &str, size: i64) -> Result<VolumeInfo> {
+    async fn write(&self, kind: &str, id: &str, size: i64) -> Result<VolumeInfo> {
         tokio::time::sleep(self.delay).await;
-        let path = self.path(id)?;
+        let path = self.path(kind, id)?;
         let partial = path.with_extension("partial");
         tokio::fs::write(&partial, json!({"size": size}).to_string()).await?;
         tokio::fs::rename(&partial, &path).await?;
@@ -47,19 +47,52 @@ impl FakeDriver {
         })
     }
 
-    async fn size(&self, id: &str) -> Result<i64> {
-        match tokio::fs::read(self.path(id)?).await {
+    async fn size(&self, kind: &str, id: &str) -> Result<i64> {
+        match tokio::fs::read(self.path(kind, id)?).await {
             Ok(bytes) => {
                 let record: Value = serde_json::from_slice(&bytes)?;
                 Ok(record["size"].as_i64().unwrap_or(0))
             }
-            Err(e) if e.kind() == ErrorKind::NotFound => Err(Error::not_found(format!(
-                "Volume {id} was not found on its backend."
-            ))),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let what = if kind == SNAPSHOT {
+                    "Snapshot"
+                } else {
+                    "Volume"
+                };
+                Err(Error::not_found(format!(
+                    "{what} {id} was not found on its backend."
+                )))
+            }
             Err(e) => Err(e.into()),
         }
     }
+
+    async fn remove(&self, kind: &str, id: &str) -> Result<()> {
+        tokio::time::sleep(self.delay).await;
+        match tokio::fs::remove_file(self.path(kind, id)?).await {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn ids(&self, kind: &str) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        let mut entries = tokio::fs::read_dir(&self.folder).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|n| {
+                n.strip_prefix(kind)?
+                    .strip_prefix('-')?
+                    .strip_suffix(".json")
+            });
+            ids.extend(id.filter(|id| is_uuid_like(id)).map(str::to_string));
+        }
+        Ok(ids)
+    }
 }
+
+const VOLUME: &str = "volume";
+const SNAPSHOT: &str = "snapshot";
 
 #[async_trait]
 impl VolumeDriver for FakeDriver {
@@ -68,7 +101,7 @@ impl VolumeDriver for FakeDriver {
     }
 
     async fn create(&self, id: &str, size: i64) -> Result<VolumeInfo> {
-        self.write(id, size).await
+        self.write(VOLUME, id, size).await
     }
 
     async fn create_from_image(
@@ -78,24 +111,59 @@ impl VolumeDriver for FakeDriver {
         _image: &ImageRef,
         _source: &dyn ImageSource,
     ) -> Result<VolumeInfo> {
-        self.write(id, size).await
+        self.write(VOLUME, id, size).await
+    }
+
+    async fn create_from_snapshot(
+        &self,
+        id: &str,
+        size: i64,
+        snapshot_id: &str,
+    ) -> Result<VolumeInfo> {
+        self.size(SNAPSHOT, snapshot_id).await?;
+        self.write(VOLUME, id, size).await
+    }
+
+    async fn create_from_volume(
+        &self,
+        id: &str,
+        size: i64,
+        source: &SourceRef,
+    ) -> Result<VolumeInfo> {
+        self.size(VOLUME, &source.id).await?;
+        self.write(VOLUME, id, size).await
+    }
+
+    async fn create_snapshot(&self, id: &str, volume: &SourceRef) -> Result<VolumeInfo> {
+        let size = self.size(VOLUME, &volume.id).await?;
+        self.write(SNAPSHOT, id, size).await
+    }
+
+    async fn delete_snapshot(&self, id: &str) -> Result<()> {
+        self.remove(SNAPSHOT, id).await
+    }
+
+    async fn revert_to_snapshot(&self, volume_id: &str, snapshot_id: &str) -> Result<()> {
+        self.size(VOLUME, volume_id).await?;
+        let size = self.size(SNAPSHOT, snapshot_id).await?;
+        self.write(VOLUME, volume_id, size).await.map(drop)
+    }
+
+    async fn list_snapshots(&self) -> Result<Vec<String>> {
+        self.ids(SNAPSHOT).await
     }
 
     async fn delete(&self, id: &str) -> Result<()> {
-        tokio::time::sleep(self.delay).await;
-        match tokio::fs::remove_file(self.path(id)?).await {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
-            _ => Ok(()),
-        }
+        self.remove(VOLUME, id).await
     }
 
     async fn extend(&self, id: &str, size: i64) -> Result<()> {
-        let now = self.size(id).await?;
-        self.write(id, now.max(size)).await.map(drop)
+        let now = self.size(VOLUME, id).await?;
+        self.write(VOLUME, id, now.max(size)).await.map(drop)
     }
 
     async fn connection(&self, id: &str, read_only: bool) -> Result<Value> {
-        self.size(id).await?;
+        self.size(VOLUME, id).await?;
         let mode = if read_only { "ro" } else { "rw" };
         Ok(json!({"driver_volume_type": "local", "data": {
             "path": format!("/dev/fake/volume-{id}"), "device_path": format!("/dev/fake/volume-{id}"),
@@ -108,16 +176,7 @@ impl VolumeDriver for FakeDriver {
     }
 
     async fn list(&self) -> Result<Vec<String>> {
-        let mut ids = Vec::new();
-        let mut entries = tokio::fs::read_dir(&self.folder).await?;
-        while let Some(entry) = entries.next_entry().await? {
-            let name = entry.file_name();
-            let id = name
-                .to_str()
-                .and_then(|n| n.strip_prefix("volume-")?.strip_suffix(".json"));
-            ids.extend(id.filter(|id| is_uuid_like(id)).map(str::to_string));
-        }
-        Ok(ids)
+        self.ids(VOLUME).await
     }
 
     async fn clean(&self) -> Result<()> {

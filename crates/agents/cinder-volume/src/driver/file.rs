@@ -1,10 +1,12 @@
-//! Raw sparse files `volume-<id>` in one folder, 0600, made under another name and renamed when complete.
+//! Raw sparse files `volume-<id>` and `snapshot-<id>` in one folder, 0600, made under another name and renamed when
+//! complete. A snapshot is a file of its own (blocks are shared where the filesystem can), so nothing depends on another.
 
+use super::copy::copy;
 use super::{Capacity, GIB, VolumeDriver};
 use crate::image::ImageSource;
 use async_trait::async_trait;
 use base::{Error, Result, id::is_uuid_like};
-use cinder_types::{ImageRef, VolumeInfo};
+use cinder_types::{ImageRef, SourceRef, VolumeInfo};
 use host_imagefmt::Format;
 use host_privsep::Privsep;
 use nix::sys::statvfs::statvfs;
@@ -20,7 +22,8 @@ pub struct FileDriver {
 }
 
 const PREFIX: &str = "volume-";
-/// Volumes in the making; never taken for volumes.
+const SNAPSHOT: &str = "snapshot-";
+/// Files in the making; never taken for volumes or snapshots.
 const PARTIAL: &str = ".partial";
 const IMAGE: &str = ".image";
 
@@ -38,6 +41,70 @@ impl FileDriver {
             return Err(Error::bad_request(format!("'{id}' is not a volume's id")));
         }
         Ok(self.folder.join(format!("{PREFIX}{id}{ending}")))
+    }
+
+    fn snapshot_path(&self, id: &str, ending: &str) -> Result<PathBuf> {
+        if !is_uuid_like(id) {
+            return Err(Error::bad_request(format!("'{id}' is not a snapshot's id")));
+        }
+        Ok(self.folder.join(format!("{SNAPSHOT}{id}{ending}")))
+    }
+
+    /// A volume with the bytes of `from`, grown to `size` GiB.
+    async fn create_copy(
+        &self,
+        id: &str,
+        size: i64,
+        from: PathBuf,
+        in_use: bool,
+    ) -> Result<VolumeInfo> {
+        if let Some(info) = self.existing(id).await? {
+            return Ok(info);
+        }
+        let (partial, wanted) = (self.path(id, PARTIAL)?, bytes(size)?);
+        let made = async {
+            copy(from, partial.clone(), in_use).await?;
+            let file = tokio::fs::OpenOptions::new()
+                .write(true)
+                .open(&partial)
+                .await?;
+            if file.metadata().await?.len() > wanted {
+                return Err(Error::bad_request(format!(
+                    "What a volume of {size} GiB shall begin with is larger."
+                )));
+            }
+            file.set_len(wanted).await?;
+            file.sync_all().await?;
+            Ok(())
+        };
+        if let Err(error) = made.await {
+            remove(&partial).await?;
+            return Err(error);
+        }
+        self.finish(id, &partial).await
+    }
+
+    /// The ids in the names that begin with `prefix`.
+    async fn ids(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        let mut entries = tokio::fs::read_dir(&self.folder).await?;
+        while let Some(entry) = entries.next_entry().await? {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|n| n.strip_prefix(prefix));
+            if let Some(id) = id.filter(|id| id.len() == 36 && is_uuid_like(id)) {
+                ids.push(id.to_string());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The names in the folder are on disk.
+    async fn sync_folder(&self) -> Result<()> {
+        tokio::fs::File::open(&self.folder)
+            .await?
+            .sync_all()
+            .await?;
+        Ok(())
     }
 
     async fn finish(&self, id: &str, partial: &Path) -> Result<VolumeInfo> {
@@ -131,6 +198,74 @@ impl VolumeDriver for FileDriver {
         self.finish(id, &partial).await
     }
 
+    async fn create_from_snapshot(
+        &self,
+        id: &str,
+        size: i64,
+        snapshot_id: &str,
+    ) -> Result<VolumeInfo> {
+        let from = self.snapshot_path(snapshot_id, "")?;
+        let made = self.create_copy(id, size, from, false).await;
+        made.map_err(|e| missing(e, "Snapshot", snapshot_id))
+    }
+
+    async fn create_from_volume(
+        &self,
+        id: &str,
+        size: i64,
+        source: &SourceRef,
+    ) -> Result<VolumeInfo> {
+        let from = self.path(&source.id, "")?;
+        let made = self.create_copy(id, size, from, source.in_use).await;
+        made.map_err(|e| missing(e, "Volume", &source.id))
+    }
+
+    async fn create_snapshot(&self, id: &str, volume: &SourceRef) -> Result<VolumeInfo> {
+        let (path, partial) = (
+            self.snapshot_path(id, "")?,
+            self.snapshot_path(id, PARTIAL)?,
+        );
+        if !tokio::fs::try_exists(&path).await? {
+            let from = self.path(&volume.id, "")?;
+            if let Err(error) = copy(from, partial.clone(), volume.in_use).await {
+                remove(&partial).await?;
+                return Err(missing(error, "Volume", &volume.id));
+            }
+            tokio::fs::rename(&partial, &path).await?;
+            self.sync_folder().await?;
+        }
+        Ok(VolumeInfo {
+            provider_id: Some(format!("{SNAPSHOT}{id}")),
+            provider_location: Some(path.display().to_string()),
+        })
+    }
+
+    async fn delete_snapshot(&self, id: &str) -> Result<()> {
+        for ending in ["", PARTIAL] {
+            remove(&self.snapshot_path(id, ending)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn revert_to_snapshot(&self, volume_id: &str, snapshot_id: &str) -> Result<()> {
+        let (path, partial) = (self.path(volume_id, "")?, self.path(volume_id, PARTIAL)?);
+        tokio::fs::metadata(&path)
+            .await
+            .map_err(|e| gone(volume_id, e))?;
+        let from = self.snapshot_path(snapshot_id, "")?;
+        if let Err(error) = copy(from, partial.clone(), false).await {
+            remove(&partial).await?;
+            return Err(missing(error, "Snapshot", snapshot_id));
+        }
+        // One moment it is the old file, the next the new one.
+        tokio::fs::rename(&partial, &path).await?;
+        self.sync_folder().await
+    }
+
+    async fn list_snapshots(&self) -> Result<Vec<String>> {
+        self.ids(SNAPSHOT).await
+    }
+
     async fn delete(&self, id: &str) -> Result<()> {
         for ending in ["", PARTIAL, IMAGE] {
             remove(&self.path(id, ending)?).await?;
@@ -173,23 +308,17 @@ impl VolumeDriver for FileDriver {
     }
 
     async fn list(&self) -> Result<Vec<String>> {
-        let mut ids = Vec::new();
-        let mut entries = tokio::fs::read_dir(&self.folder).await?;
-        while let Some(entry) = entries.next_entry().await? {
-            let name = entry.file_name();
-            let id = name.to_str().and_then(|n| n.strip_prefix(PREFIX));
-            if let Some(id) = id.filter(|id| id.len() == 36 && is_uuid_like(id)) {
-                ids.push(id.to_string());
-            }
-        }
-        Ok(ids)
+        self.ids(PREFIX).await
     }
 
     async fn clean(&self) -> Result<()> {
         let mut entries = tokio::fs::read_dir(&self.folder).await?;
         while let Some(entry) = entries.next_entry().await? {
             let name = entry.file_name();
-            let Some(name) = name.to_str().and_then(|n| n.strip_prefix(PREFIX)) else {
+            let Some(name) = name
+                .to_str()
+                .and_then(|n| n.strip_prefix(PREFIX).or(n.strip_prefix(SNAPSHOT)))
+            else {
                 continue;
             };
             let id = name.strip_suffix(PARTIAL).or(name.strip_suffix(IMAGE));
@@ -199,6 +328,14 @@ impl VolumeDriver for FileDriver {
         }
         Ok(())
     }
+}
+
+/// The same for an error that was made already.
+fn missing(error: Error, what: &str, id: &str) -> Error {
+    if error.is_not_found() {
+        return Error::not_found(format!("{what} {id} was not found on its backend."));
+    }
+    error
 }
 
 fn gone(id: &str, error: std::io::Error) -> Error {

@@ -1,5 +1,6 @@
 //! What keeps volumes. Every verb may be repeated.
 
+mod copy;
 mod fake;
 mod file;
 
@@ -9,7 +10,7 @@ pub use file::FileDriver;
 use crate::image::ImageSource;
 use async_trait::async_trait;
 use base::Result;
-use cinder_types::{ImageRef, VolumeInfo};
+use cinder_types::{ImageRef, SourceRef, VolumeInfo};
 use serde_json::Value;
 
 /// GiB, in bytes.
@@ -39,7 +40,28 @@ pub trait VolumeDriver: Send + Sync + 'static {
         image: &ImageRef,
         source: &dyn ImageSource,
     ) -> Result<VolumeInfo>;
-    /// Removes it; success if it is gone.
+    /// Makes a volume, at least as large, with a snapshot's bytes; success if it is there.
+    async fn create_from_snapshot(
+        &self,
+        id: &str,
+        size: i64,
+        snapshot_id: &str,
+    ) -> Result<VolumeInfo>;
+    /// Makes a volume, at least as large, with another one's bytes as they are at one moment; success if it is there.
+    async fn create_from_volume(
+        &self,
+        id: &str,
+        size: i64,
+        source: &SourceRef,
+    ) -> Result<VolumeInfo>;
+    /// Keeps a volume's bytes as they are at one moment; success if it is there. A driver that cannot do that while
+    /// the volume is written to refuses, saying why.
+    async fn create_snapshot(&self, id: &str, volume: &SourceRef) -> Result<VolumeInfo>;
+    /// Removes a snapshot; success if it is gone. Volumes made of it stay whole.
+    async fn delete_snapshot(&self, id: &str) -> Result<()>;
+    /// Gives a volume that nobody has open the bytes of a snapshot, and its length.
+    async fn revert_to_snapshot(&self, volume_id: &str, snapshot_id: &str) -> Result<()>;
+    /// Removes a volume; success if it is gone.
     async fn delete(&self, id: &str) -> Result<()>;
     /// Grows it; success if it is large enough.
     async fn extend(&self, id: &str, size: i64) -> Result<()>;
@@ -49,6 +71,8 @@ pub trait VolumeDriver: Send + Sync + 'static {
     async fn capacity(&self) -> Result<Capacity>;
     /// The ids of all volumes that are here.
     async fn list(&self) -> Result<Vec<String>>;
+    /// The ids of all snapshots that are here.
+    async fn list_snapshots(&self) -> Result<Vec<String>>;
     /// Removes what half-done work left behind; called before the first request.
     async fn clean(&self) -> Result<()>;
 }

@@ -1,9 +1,12 @@
 //! The agent over the bus, with both drivers, in a folder of its own.
 
+mod conformance;
+
 use async_trait::async_trait;
 use base::{Error, Kind, Result};
 use cinder_types::{
-    BackendReport, ImageRef, SchedulerApi, SchedulerClient, VolumeClient, VolumeSpec,
+    BackendReport, ImageRef, SchedulerApi, SchedulerClient, SnapshotSpec, SourceRef, VolumeClient,
+    VolumeSpec,
 };
 use cinder_volume::{Built, Conf, Deps, DriverKind, ImageSource};
 use host_privsep::{Privsep, Program};
@@ -39,6 +42,15 @@ impl SchedulerApi for Scheduler {
     }
 
     async fn unknown_volumes(
+        &self,
+        _: &RequestContext,
+        _: String,
+        ids: Vec<String>,
+    ) -> Result<Vec<String>> {
+        Ok(without(&self.known, ids))
+    }
+
+    async fn unknown_snapshots(
         &self,
         _: &RequestContext,
         _: String,
@@ -303,11 +315,28 @@ async fn orphans_go_at_the_second_look() {
             .await
             .unwrap();
     }
+    let (kept, lost) = (base::new_id(), base::new_id());
+    for id in [&kept, &lost] {
+        let volume = SourceRef {
+            id: mine.clone(),
+            in_use: false,
+        };
+        let spec = SnapshotSpec {
+            id: id.clone(),
+            volume,
+        };
+        host.agent.create_snapshot(&ctx(), spec).await.unwrap();
+    }
     let stranger = host.folder.join("precious.img");
     std::fs::write(&stranger, "not ours").unwrap();
-    host.scheduler.known.lock().unwrap().push(mine.clone());
+    let known = [mine.clone(), kept.clone()];
+    host.scheduler.known.lock().unwrap().extend(known);
     assert_eq!(host.built.state.remove_orphans().await.unwrap(), 0);
-    assert_eq!(host.built.state.remove_orphans().await.unwrap(), 1);
+    assert_eq!(host.built.state.remove_orphans().await.unwrap(), 2);
+    assert_eq!(
+        host.built.state.driver.list_snapshots().await.unwrap(),
+        [kept]
+    );
     assert!(stranger.exists() && host.folder.join(format!("volume-{mine}")).exists());
     assert!(!host.folder.join(format!("volume-{orphan}")).exists());
 }

@@ -1,7 +1,7 @@
-//! `/volumes/{id}/metadata`.
+//! `/volumes/{id}/metadata` and `/snapshots/{id}/metadata`.
 
 use crate::Cinder;
-use crate::db::{self, VolumeRow};
+use crate::db::{self, SnapshotRow, VolumeRow};
 use base::{Error, Json, Result};
 use oslo_db::{eq, set};
 use oslo_http::{Reply, Req};
@@ -10,18 +10,37 @@ use std::sync::Arc;
 
 type Pairs = Map<String, Value>;
 
-async fn read(cinder: &Cinder, req: &Req) -> Result<Pairs> {
-    let (ctx, id) = (req.ctx.clone(), req.param("volume_id").to_string());
-    let row = cinder
-        .db
-        .read(move |tx| db::volumes::get(tx, &ctx, &id))
-        .await?;
-    let mut pairs = row.metadata.0;
-    if let Some(read_only) = row.read_only {
-        let word = if read_only { "True" } else { "False" };
-        pairs.insert("readonly".into(), json!(word));
+/// Whose pairs a request is about.
+#[derive(Clone)]
+enum Owner {
+    Volume(String),
+    Snapshot(String),
+}
+
+fn owner(req: &Req) -> Owner {
+    match req.param("volume_id") {
+        "" => Owner::Snapshot(req.param("snapshot_id").to_string()),
+        id => Owner::Volume(id.to_string()),
     }
-    Ok(pairs)
+}
+
+async fn read(cinder: &Cinder, req: &Req) -> Result<Pairs> {
+    let (ctx, owner) = (req.ctx.clone(), owner(req));
+    cinder
+        .db
+        .read(move |tx| {
+            let row = match &owner {
+                Owner::Volume(id) => db::volumes::get(tx, &ctx, id)?,
+                Owner::Snapshot(id) => return Ok(db::snapshots::get(tx, &ctx, id)?.metadata.0),
+            };
+            let mut pairs = row.metadata.0;
+            if let Some(read_only) = row.read_only {
+                let word = if read_only { "True" } else { "False" };
+                pairs.insert("readonly".into(), json!(word));
+            }
+            Ok(pairs)
+        })
+        .await
 }
 
 async fn change(
@@ -29,23 +48,31 @@ async fn change(
     req: &Req,
     change: impl Fn(&mut Pairs) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Pairs> {
-    let (ctx, id) = (req.ctx.clone(), req.param("volume_id").to_string());
-    let now = cinder.clock.now();
+    let (ctx, owner, now) = (req.ctx.clone(), owner(req), cinder.clock.now());
     cinder
         .db
         .write(move |tx| {
-            let mut pairs = db::volumes::lock(tx, &ctx, &id)?.metadata.0;
+            let mut pairs = match &owner {
+                Owner::Volume(id) => db::volumes::lock(tx, &ctx, id)?.metadata.0,
+                Owner::Snapshot(id) => db::snapshots::lock(tx, &ctx, id)?.metadata.0,
+            };
             change(&mut pairs)?;
             let values = [set("metadata", Json(pairs.clone())), set("updated_at", now)];
-            tx.update::<VolumeRow>(eq("id", &id), &values)?;
+            match &owner {
+                Owner::Volume(id) => tx.update::<VolumeRow>(eq("id", id), &values)?,
+                Owner::Snapshot(id) => tx.update::<SnapshotRow>(eq("id", id), &values)?,
+            };
             Ok(pairs)
         })
         .await
 }
 
-fn no_such_key(id: &str, key: &str) -> Error {
-    Error::not_found(format!("Volume {id} has no metadata with key {key}."))
-        .class("VolumeMetadataNotFound")
+fn no_such_key(owner: &Owner, key: &str) -> Error {
+    let (what, id, class) = match owner {
+        Owner::Volume(id) => ("Volume", id, "VolumeMetadataNotFound"),
+        Owner::Snapshot(id) => ("Snapshot", id, "SnapshotMetadataNotFound"),
+    };
+    Error::not_found(format!("{what} {id} has no metadata with key {key}.")).class(class)
 }
 
 pub async fn list(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
@@ -56,7 +83,7 @@ pub async fn show(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let (pairs, key) = (read(&cinder, &req).await?, req.param("id"));
     match pairs.get(key) {
         Some(value) => Reply::ok(&json!({"meta": {key: value}})),
-        None => Err(no_such_key(req.param("volume_id"), key)),
+        None => Err(no_such_key(&owner(&req), key)),
     }
 }
 
@@ -98,15 +125,12 @@ pub async fn update(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
 }
 
 pub async fn delete(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
-    let (id, key) = (
-        req.param("volume_id").to_string(),
-        req.param("id").to_string(),
-    );
+    let (owner, key) = (owner(&req), req.param("id").to_string());
     change(&cinder, &req, move |pairs| {
         pairs
             .shift_remove(&key)
             .map(drop)
-            .ok_or_else(|| no_such_key(&id, &key))
+            .ok_or_else(|| no_such_key(&owner, &key))
     })
     .await?;
     Ok(Reply::empty(200))

@@ -4,6 +4,7 @@ pub mod attachments;
 pub mod metadata;
 pub mod quotas;
 pub mod services;
+pub mod snapshots;
 pub mod types;
 pub mod versions;
 pub mod views;

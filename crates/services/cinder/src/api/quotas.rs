@@ -21,13 +21,18 @@ fn of_project(tx: &mut Tx, project: &str) -> Result<BTreeMap<String, i64>> {
 }
 
 /// The same with what is used.
-fn used_by_project(tx: &mut Tx, project: &str) -> Result<Vec<(String, i64, u64)>> {
+fn used_by_project(
+    tx: &mut Tx,
+    project: &str,
+    snapshot_gb: bool,
+) -> Result<Vec<(String, i64, u64)>> {
     let limits = of_project(tx, project)?;
     let mut used = BTreeMap::new();
     for kind in tx.select::<TypeRow>(everything())? {
-        let (volumes, gigabytes) = type_limits::used(tx, project, &kind.id)?;
-        used.insert(format!("volumes_{}", kind.name), volumes);
-        used.insert(format!("gigabytes_{}", kind.name), gigabytes);
+        let all = type_limits::used(tx, project, &kind.id, snapshot_gb)?;
+        used.insert(format!("volumes_{}", kind.name), all.volumes);
+        used.insert(format!("snapshots_{}", kind.name), all.snapshots);
+        used.insert(format!("gigabytes_{}", kind.name), all.gigabytes);
     }
     let use_of = |name: &String| used.get(name).copied().unwrap_or(0).max(0) as u64;
     let all = limits.into_iter().map(|(name, limit)| {
@@ -70,9 +75,13 @@ pub async fn show(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let project = req.param("id").to_string();
     req.enforce("volume_extension:quotas:show", &Target::project(&project))?;
     let (limits, id) = (cinder.limits.clone(), project.clone());
+    let snapshot_gb = !cinder.conf.no_snapshot_gb_quota;
     let (usages, types) = cinder
         .db
-        .read(move |tx| Ok((limits.usages(tx, &id)?, used_by_project(tx, &id)?)))
+        .read(move |tx| {
+            let types = used_by_project(tx, &id, snapshot_gb)?;
+            Ok((limits.usages(tx, &id)?, types))
+        })
         .await?;
     let mut set = set_view(&usages, &types, req.query.flag("usage").unwrap_or(false));
     set.insert("id".into(), json!(project));
@@ -149,6 +158,7 @@ fn each_limit(
 pub async fn update(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let body: Map<String, Value> = req.parse_key("quota_set")?;
     let (limits, project) = (cinder.limits.clone(), req.param("id").to_string());
+    let snapshot_gb = !cinder.conf.no_snapshot_gb_quota;
     let (usages, types) = cinder
         .db
         .write(move |tx| {
@@ -156,7 +166,8 @@ pub async fn update(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
             each_limit(tx, &limits, &own, &body, |tx, name, limit| {
                 limits.set(tx, &project, name, limit)
             })?;
-            Ok((limits.usages(tx, &project)?, used_by_project(tx, &project)?))
+            let types = used_by_project(tx, &project, snapshot_gb)?;
+            Ok((limits.usages(tx, &project)?, types))
         })
         .await?;
     Reply::ok(&json!({"quota_set": set_view(&usages, &types, false)}))

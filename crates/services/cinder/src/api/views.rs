@@ -87,7 +87,7 @@ pub fn summary<'a>(req: &'a Req, volume: &'a VolumeRow) -> SummaryView<'a> {
 }
 
 /// A time as cinder writes it.
-struct Time(Timestamp);
+pub(super) struct Time(pub Timestamp);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -111,8 +111,8 @@ pub struct VolumeView<'a> {
     name: Option<&'a str>,
     description: Option<&'a str>,
     volume_type: Option<&'a str>,
-    snapshot_id: Nothing,
-    source_volid: Nothing,
+    snapshot_id: Option<&'a str>,
+    source_volid: Option<&'a str>,
     metadata: Metadata<'a>,
     links: Links<'a>,
     user_id: &'a str,
@@ -221,8 +221,8 @@ pub fn volume<'a>(req: &'a Req, loaded: &'a Loaded) -> VolumeView<'a> {
         name: v.name.as_deref(),
         description: v.description.as_deref(),
         volume_type: loaded.type_name.as_deref(),
-        snapshot_id: Nothing,
-        source_volid: Nothing,
+        snapshot_id: v.snapshot_id.as_deref(),
+        source_volid: v.source_volid.as_deref(),
         metadata: Metadata {
             own: &v.metadata.0,
             read_only: None,

@@ -47,8 +47,15 @@ pub async fn extend(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     Ok(Reply::empty(202))
 }
 
+pub async fn revert(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    let body: Object = req.parse_key("revert")?;
+    let snapshot = text(&body, "snapshot_id");
+    crate::volume::revert::revert(&cinder, &req.ctx, req.param("id"), snapshot).await?;
+    Ok(Reply::empty(202))
+}
+
 pub async fn force_delete(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
-    crate::volume::delete::delete(&cinder, &req.ctx, req.param("id"), true).await?;
+    crate::volume::delete::delete(&cinder, &req.ctx, req.param("id"), true, false).await?;
     Ok(Reply::empty(202))
 }
 

@@ -29,19 +29,18 @@ const PAGING: PagingRules = PagingRules::new(&[
     ("volume_type_id", "volume_type_id"),
 ]);
 
-fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
+pub(super) fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
     object.get(key).and_then(Value::as_str).map(str::to_string)
 }
 
 /// Name and description as cinder keeps them: without blanks around.
-fn label(object: &Map<String, Value>, key: &str, older: &str) -> Option<String> {
+pub(super) fn label(object: &Map<String, Value>, key: &str, older: &str) -> Option<String> {
     let value = text(object, key).or_else(|| text(object, older));
     value.map(|v| v.trim().to_string())
 }
 
 /// Of these there are none in this cloud, so that each that is named is one that is not found.
 const NONE: &[(&str, &str)] = &[
-    ("snapshot_id", "Snapshot"),
     ("backup_id", "Backup"),
     ("group_id", "Group"),
     ("consistencygroup_id", "ConsistencyGroup"),
@@ -53,12 +52,6 @@ pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         if let Some(id) = text(&body, key) {
             return Err(Error::not_found(format!("{what} {id} could not be found.")));
         }
-    }
-    if let Some(id) = text(&body, "source_volid") {
-        let ctx = req.ctx.clone();
-        let source = move |tx: &mut Tx| db::volumes::get(tx, &ctx, &id).map(drop);
-        cinder.db.read(source).await?;
-        return Err(invalid_input("This cloud does not clone volumes."));
     }
     if body
         .get("multiattach")
@@ -95,6 +88,8 @@ pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
             .and_then(Value::as_object)
             .cloned()
             .unwrap_or_default(),
+        snapshot_id: text(&body, "snapshot_id"),
+        source_volid: text(&body, "source_volid"),
         image: image.map(|i| i.rsplit('/').next().unwrap_or("").to_string()),
     };
     let row = crate::volume::create::create(&cinder, &req.ctx, new).await?;
@@ -146,12 +141,13 @@ pub async fn delete(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         let own = oslo_policy::Target::project(req.ctx.project());
         req.enforce("volume:force_delete", &own)?;
     }
-    crate::volume::delete::delete(&cinder, &req.ctx, req.param("id"), force).await?;
+    let cascade = req.query.flag("cascade").unwrap_or(false);
+    crate::volume::delete::delete(&cinder, &req.ctx, req.param("id"), force, cascade).await?;
     Ok(Reply::empty(202))
 }
 
 /// Names that are not filters.
-const PAGING_NAMES: &[&str] = &[
+pub(super) const PAGING_NAMES: &[&str] = &[
     "limit",
     "marker",
     "offset",
@@ -188,9 +184,9 @@ fn filter(req: &Req, name: &str, value: &str) -> Result<Option<Cond>> {
         "volume_type_id" => eq("volume_type_id", value),
         "project_id" | "tenant_id" if admin => eq("project_id", value),
         "host" if admin => eq("host", value),
-        "group_id" | "migration_status" | "replication_status" | "snapshot_id" | "source_volid" => {
-            nothing()
-        }
+        "snapshot_id" => eq("snapshot_id", value),
+        "source_volid" => eq("source_volid", value),
+        "group_id" | "migration_status" | "replication_status" => nothing(),
         "consumes_quota" if req.at_least(3, 65) => {
             if is_true(value) {
                 return Ok(None);
@@ -234,7 +230,7 @@ fn filter(req: &Req, name: &str, value: &str) -> Result<Option<Cond>> {
 }
 
 /// `{'key': 'value'}` as Python writes it: pairs that must all occur in the column's JSON text.
-fn metadata_filter(column: &'static str, value: &str) -> Result<Cond> {
+pub(super) fn metadata_filter(column: &'static str, value: &str) -> Result<Cond> {
     let parsed: Result<Map<String, Value>, _> =
         serde_json::from_str(value).or_else(|_| serde_json::from_str(&value.replace('\'', "\"")));
     let Ok(pairs) = parsed else {
@@ -304,9 +300,9 @@ struct ListView<V> {
 }
 
 #[derive(Serialize)]
-struct NextView {
-    rel: &'static str,
-    href: String,
+pub(super) struct NextView {
+    pub rel: &'static str,
+    pub href: String,
 }
 
 fn listed<V: Serialize>(req: &Req, found: &Found, volumes: Vec<V>) -> Result<Reply> {

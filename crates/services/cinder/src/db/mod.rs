@@ -2,12 +2,14 @@
 
 pub mod attachments;
 pub mod services;
+pub mod snapshots;
 pub mod type_limits;
 pub mod types;
 pub mod volumes;
 
 pub use attachments::AttachmentRow;
 pub use services::ServiceRow;
+pub use snapshots::SnapshotRow;
 pub use types::{TypeAccessRow, TypeRow};
 pub use volumes::VolumeRow;
 
@@ -25,6 +27,10 @@ pub fn migrations() -> Vec<Migration> {
     all.push(Migration {
         id: "2026-11-25-type-limits",
         sql: include_str!("../../migrations/2026-11-25-type-limits.sql"),
+    });
+    all.push(Migration {
+        id: "2026-11-25-snapshots",
+        sql: include_str!("../../migrations/2026-11-25-snapshots.sql"),
     });
     all
 }

@@ -1,6 +1,6 @@
 //! The table of limits per volume type: `volumes_<type>`, `gigabytes_<type>`, `snapshots_<type>`.
 
-use crate::db::{TypeRow, VolumeRow};
+use crate::db::{SnapshotRow, TypeRow, VolumeRow};
 use base::Result;
 use oslo_db::{Tx, all, eq, everything, is_in};
 use std::collections::BTreeMap;
@@ -54,10 +54,25 @@ pub fn of(tx: &mut Tx, owners: &[String]) -> Result<BTreeMap<String, i64>> {
     Ok(limits)
 }
 
-/// Volumes and GiB of a type that a project has.
-pub fn used(tx: &mut Tx, project: &str, type_id: &str) -> Result<(i64, i64)> {
+/// What a project has of a type.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    pub volumes: i64,
+    pub snapshots: i64,
+    pub gigabytes: i64,
+}
+
+/// What a project has of a type; `snapshot_gb`: snapshots take GiB too.
+pub fn used(tx: &mut Tx, project: &str, type_id: &str, snapshot_gb: bool) -> Result<Used> {
     let own = || all([eq("project_id", project), eq("volume_type_id", type_id)]);
-    let volumes = tx.count::<VolumeRow>(own())? as i64;
-    let size = tx.sum::<VolumeRow>("size", own())? + tx.sum::<VolumeRow>("growing_by", own())?;
-    Ok((volumes, size))
+    let mut used = Used {
+        volumes: tx.count::<VolumeRow>(own())? as i64,
+        snapshots: tx.count::<SnapshotRow>(own())? as i64,
+        gigabytes: tx.sum::<VolumeRow>("size", own())?
+            + tx.sum::<VolumeRow>("growing_by", own())?,
+    };
+    if snapshot_gb {
+        used.gigabytes += tx.sum::<SnapshotRow>("size", own())?;
+    }
+    Ok(used)
 }

@@ -31,6 +31,8 @@ oslo_db::table! {
         pub provider_location: Option<String>,
         pub service_id: Option<String>,
         pub reason: Option<String>,
+        pub snapshot_id: Option<String>,
+        pub source_volid: Option<String>,
         pub created_at: Timestamp,
         pub updated_at: Option<Timestamp>,
     }

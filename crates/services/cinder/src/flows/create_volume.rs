@@ -6,7 +6,7 @@ use crate::scheduler;
 use crate::volume::reason;
 use crate::volume::status::{Verb, transition};
 use base::{Error, Result};
-use cinder_types::{ImageRef, VolumeClient, VolumeSpec};
+use cinder_types::{ImageRef, SourceRef, VolumeClient, VolumeSpec};
 use oslo_context::RequestContext;
 use oslo_db::{eq, set};
 use oslo_taskflow::{BoxFuture, Flow, Step};
@@ -75,7 +75,8 @@ async fn schedule(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
         .write(move |tx| {
             let volume = db::volumes::find(tx, &id)?.ok_or_else(|| db::volumes::not_found(&id))?;
             if volume.host.is_none() {
-                let chosen = scheduler::choose(tx, &conf, &volume, now)?;
+                let origin = origin_host(tx, &volume)?;
+                let chosen = scheduler::choose(tx, &conf, &volume, origin.as_deref(), now)?;
                 let values = [
                     set("host", &chosen.host),
                     set("service_id", &chosen.service_id),
@@ -90,20 +91,56 @@ async fn schedule(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
         .await
 }
 
+/// Where the bytes are with which a volume shall begin: copies do not leave their backend.
+fn origin_host(tx: &mut oslo_db::Tx, volume: &VolumeRow) -> Result<Option<String>> {
+    let source = match (&volume.snapshot_id, &volume.source_volid) {
+        (Some(id), _) => {
+            let snapshot = db::snapshots::find(tx, id)?;
+            snapshot
+                .ok_or_else(|| db::snapshots::not_found(id))?
+                .volume_id
+        }
+        (None, Some(id)) => id.clone(),
+        (None, None) => return Ok(None),
+    };
+    let found = db::volumes::find(tx, &source)?;
+    let found = found.ok_or_else(|| db::volumes::not_found(&source))?;
+    let host = found
+        .host
+        .ok_or_else(|| Error::internal("a volume to copy has no host"))?;
+    Ok(Some(host))
+}
+
+/// The volume to copy, and whether somebody may be writing to it.
+pub(super) async fn source(cinder: &Cinder, id: String) -> Result<SourceRef> {
+    let of = id.clone();
+    let in_use = cinder
+        .db
+        .read(move |tx| Ok(!db::attachments::of_volume(tx, &of)?.is_empty()))
+        .await?;
+    Ok(SourceRef { id, in_use })
+}
+
 async fn build(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
     let volume = row(flow, &cinder).await?;
     let backend = volume
         .backend()
         .ok_or_else(|| Error::internal("a scheduled volume has no host"))?;
     let mut agent = VolumeClient::new(&cinder.bus).server(backend);
-    if flow.image.is_some() {
+    if flow.image.is_some() || volume.snapshot_id.is_some() || volume.source_volid.is_some() {
         agent = agent.timeout(Duration::from_secs(cinder.conf.image_copy_timeout));
     }
+    let origin = match volume.source_volid.clone() {
+        Some(id) => Some(source(&cinder, id).await?),
+        None => None,
+    };
     let spec = VolumeSpec {
         id: volume.id.clone(),
         project_id: volume.project_id.clone(),
         size: volume.size,
         image: flow.image.clone(),
+        snapshot_id: volume.snapshot_id.clone(),
+        source: origin,
     };
     let ctx = RequestContext::internal_for(&flow.request_id);
     let info = agent.create_volume(&ctx, spec).await?;

@@ -1,7 +1,10 @@
-//! The agent removes it -> the row goes.
+//! The agent removes its snapshots, if they go with it, and itself -> the rows go.
 
 use crate::Cinder;
-use crate::db::{self, AttachmentRow, VolumeRow};
+use crate::db::{self, AttachmentRow, SnapshotRow, VolumeRow};
+use crate::snapshot::status::{
+    SnapshotStatus, Verb as SnapshotVerb, transition as transition_snapshot,
+};
 use crate::volume::reason;
 use crate::volume::status::{Verb, VolumeStatus, transition};
 use base::{Error, Result};
@@ -42,7 +45,11 @@ impl Flow for DeleteVolume {
             let (id, now, why) = (self.volume_id.clone(), cinder.clock.now(), reason(&error));
             tracing::warn!(volume.id = %id, %error, "a volume could not be deleted");
             let fail = move |tx: &mut oslo_db::Tx| {
-                transition(tx, &id, Verb::DeleteFailed, now, &[set("reason", &why)]).map(drop)
+                let why = [set("reason", &why)];
+                for snapshot in db::snapshots::of_volume(tx, &id)? {
+                    transition_snapshot(tx, &snapshot.id, SnapshotVerb::DeleteFailed, now, &why)?;
+                }
+                transition(tx, &id, Verb::DeleteFailed, now, &why).map(drop)
             };
             cinder.db.write(fail).await
         })
@@ -59,10 +66,24 @@ async fn remove(flow: &mut DeleteVolume, cinder: Arc<Cinder>) -> Result<()> {
         return Ok(());
     };
     let ctx = RequestContext::internal_for(&flow.request_id);
-    VolumeClient::new(&cinder.bus)
-        .server(backend)
-        .delete_volume(&ctx, volume.id.clone())
-        .await
+    let agent = VolumeClient::new(&cinder.bus).server(backend);
+    let id = volume.id.clone();
+    let snapshots = cinder
+        .db
+        .read(move |tx| db::snapshots::of_volume(tx, &id))
+        .await?;
+    for snapshot in snapshots {
+        agent.delete_snapshot(&ctx, snapshot.id.clone()).await?;
+        let gone = move |tx: &mut oslo_db::Tx| {
+            let deleting = [
+                eq("id", &snapshot.id),
+                eq("status", SnapshotStatus::Deleting),
+            ];
+            tx.delete::<SnapshotRow>(all(deleting)).map(drop)
+        };
+        cinder.db.write(gone).await?;
+    }
+    agent.delete_volume(&ctx, volume.id.clone()).await
 }
 
 async fn forget(flow: &mut DeleteVolume, cinder: Arc<Cinder>) -> Result<()> {
@@ -72,6 +93,8 @@ async fn forget(flow: &mut DeleteVolume, cinder: Arc<Cinder>) -> Result<()> {
         .write(move |tx| {
             let deleting = all([eq("id", &id), eq("status", VolumeStatus::Deleting)]);
             if tx.delete::<VolumeRow>(deleting)? > 0 {
+                // Of a volume that never had a host.
+                tx.delete::<SnapshotRow>(eq("volume_id", &id))?;
                 tx.delete::<AttachmentRow>(eq("volume_id", &id))?;
             }
             Ok(())

@@ -1,12 +1,15 @@
 //! Making a volume: row, quota and flow in one transaction.
 
-use super::{invalid_input, status::VolumeStatus};
-use crate::db::{self, VolumeRow};
+use super::{invalid_input, invalid_volume, status::VolumeStatus};
+use crate::db::{self, TypeRow, VolumeRow};
 use crate::flows::CreateVolume;
+use crate::snapshot::invalid_snapshot;
+use crate::snapshot::status::SnapshotStatus;
 use crate::{Cinder, quota};
 use base::{Error, Json, Result};
 use cinder_types::ImageRef;
 use oslo_context::RequestContext;
+use oslo_db::{Tx, eq};
 use sdk::{Caller, Method};
 use serde_json::{Map, Value, json};
 
@@ -20,6 +23,8 @@ pub struct NewVolume {
     pub availability_zone: Option<String>,
     pub metadata: Map<String, Value>,
     pub image: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub source_volid: Option<String>,
 }
 
 /// What cinder keeps of an image.
@@ -30,8 +35,118 @@ struct Image {
 
 const GIB: i64 = 1 << 30;
 
+/// What a volume begins with that is here already.
+struct Origin {
+    size: i64,
+    volume_type_id: String,
+    availability_zone: String,
+    bootable: bool,
+    image_metadata: Map<String, Value>,
+    /// `snapshot` or `source volume`, for refusals.
+    what: &'static str,
+}
+
+/// The snapshot or volume that was named, if it can be copied. Nobody changes it until the transaction ends.
+fn origin(tx: &mut Tx, ctx: &RequestContext, new: &NewVolume) -> Result<Option<Origin>> {
+    let status_must = |what: &str, words: &str| {
+        format!("Originating {what} status must be one of '{words}' values")
+    };
+    if let Some(id) = &new.snapshot_id {
+        let snapshot = db::snapshots::lock(tx, ctx, id)?;
+        if snapshot.status != SnapshotStatus::Available {
+            return Err(invalid_snapshot(status_must("snapshot", "available")));
+        }
+        let volume = db::volumes::find(tx, &snapshot.volume_id)?;
+        let volume = volume.ok_or_else(|| db::volumes::not_found(&snapshot.volume_id))?;
+        return Ok(Some(Origin {
+            size: snapshot.size,
+            volume_type_id: snapshot.volume_type_id,
+            availability_zone: volume.availability_zone,
+            bootable: snapshot.bootable,
+            image_metadata: snapshot.image_metadata.0,
+            what: "snapshot",
+        }));
+    }
+    let Some(id) = &new.source_volid else {
+        return Ok(None);
+    };
+    let volume = db::volumes::lock(tx, ctx, id)?;
+    if !matches!(volume.status, VolumeStatus::Available | VolumeStatus::InUse) {
+        return Err(invalid_volume(status_must(
+            "source volume",
+            "available, in-use",
+        )));
+    }
+    Ok(Some(Origin {
+        size: volume.size,
+        volume_type_id: volume.volume_type_id,
+        availability_zone: volume.availability_zone,
+        bootable: volume.bootable,
+        image_metadata: volume.image_metadata.0,
+        what: "source volume",
+    }))
+}
+
+fn check_exclusive(new: &NewVolume) -> Result<()> {
+    let named = [&new.image, &new.snapshot_id, &new.source_volid];
+    if named.iter().filter(|n| n.is_some()).count() > 1 {
+        return Err(invalid_input(
+            "May specify only one of imageRef, snapshot, source_volume",
+        ));
+    }
+    Ok(())
+}
+
+/// A copy is at least as large as what it is of.
+fn check_size(size: i64, origin: &Origin) -> Result<()> {
+    let of = origin.size;
+    if size >= of {
+        return Ok(());
+    }
+    Err(invalid_input(match origin.what {
+        "snapshot" => format!(
+            "Volume size '{size}'GB cannot be smaller than the snapshot size {of}GB. They must be >= original \
+             snapshot size."
+        ),
+        _ => format!(
+            "Volume size '{size}'GB cannot be smaller than original volume size  {of}GB. They must be >= original \
+             volume size."
+        ),
+    }))
+}
+
+/// A copy may have another type only if that does not want another backend.
+fn check_type(kind: &TypeRow, theirs: Option<&TypeRow>, origin: &Origin) -> Result<()> {
+    let backend = |kind: &TypeRow| kind.extra_specs.0.get("volume_backend_name").cloned();
+    let same = theirs.is_none_or(|t| t.id == kind.id || backend(t) == backend(kind));
+    if same {
+        return Ok(());
+    }
+    let advice = match origin.what {
+        "snapshot" => "recommend omitting the type argument",
+        _ => "either match source volume, or omit type argument",
+    };
+    Err(invalid_input(format!(
+        "Invalid volume_type provided: {} (requested type is not compatible; {advice}).",
+        kind.id
+    )))
+}
+
 pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Result<VolumeRow> {
-    let Some(size) = new.size.filter(|s| *s > 0) else {
+    check_exclusive(&new)?;
+    let (ctx2, wanted) = (ctx.clone(), new.clone());
+    // Looked at twice: for what it says of the volume now, and again with the row, when it may have gone.
+    let from = match (&new.snapshot_id, &new.source_volid) {
+        (None, None) => None,
+        _ => {
+            cinder
+                .db
+                .write(move |tx| origin(tx, &ctx2, &wanted))
+                .await?
+        }
+    };
+    let size = new.size.or(from.as_ref().map(|o| o.size));
+    let Some(size) = size.filter(|s| *s > 0) else {
         return Err(invalid_input(
             "Volume size 'None' must be an integer and greater than 0",
         ));
@@ -43,6 +158,19 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
             "Availability zone '{zone}' is invalid."
         )));
     }
+    if let Some(origin) = &from {
+        check_size(size, origin)?;
+        if new
+            .availability_zone
+            .as_ref()
+            .is_some_and(|z| *z != origin.availability_zone)
+        {
+            return Err(invalid_input(format!(
+                "Volume must be in the same availability zone as the {}",
+                origin.what
+            )));
+        }
+    }
     let image = match &new.image {
         Some(id) => Some(look_at_image(cinder, ctx, id, size).await?),
         None => None,
@@ -50,11 +178,9 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
     let zone = new
         .availability_zone
         .clone()
+        .or(from.as_ref().map(|o| o.availability_zone.clone()))
         .unwrap_or_else(|| cinder.conf.storage_availability_zone.clone());
-    let wanted = new
-        .volume_type
-        .clone()
-        .unwrap_or_else(|| cinder.conf.default_volume_type.clone());
+    let of = new.clone();
     let row = VolumeRow {
         id: base::new_id(),
         project_id: ctx.project().to_string(),
@@ -83,19 +209,31 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
         provider_location: None,
         service_id: None,
         reason: None,
+        snapshot_id: new.snapshot_id,
+        source_volid: new.source_volid,
         created_at: cinder.clock.now(),
         updated_at: None,
     };
-    let (limits, engine) = (cinder.limits.clone(), cinder.engine.clone());
+    let (limits, engine, conf) = (
+        cinder.limits.clone(),
+        cinder.engine.clone(),
+        cinder.conf.clone(),
+    );
     let (ctx, image) = (ctx.clone(), image.map(|i| i.reference));
     let row = cinder
         .db
         .write(move |tx| {
-            let kind = db::types::get_by_any(tx, &ctx, &wanted)?;
             let mut row = row.clone();
+            let from = origin(tx, &ctx, &of)?;
+            let kind = wanted_type(tx, &ctx, &of, from.as_ref(), &conf.default_volume_type)?;
+            if let Some(origin) = from {
+                check_size(size, &origin)?;
+                row.bootable = origin.bootable;
+                row.image_metadata = Json(origin.image_metadata);
+            }
             row.multiattach = kind.multiattach();
             row.volume_type_id = kind.id.clone();
-            quota::reserve_volume(&limits, tx, &row.project_id, &kind, 1, row.size)?;
+            quota::reserve_volume(&limits, tx, &conf, &row.project_id, &kind, 1, row.size)?;
             tx.insert(&row)?;
             let flow = CreateVolume {
                 volume_id: row.id.clone(),
@@ -109,6 +247,30 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
     cinder.engine.wake();
     tracing::info!(volume.id = %row.id, size, "volume create accepted");
     Ok(row)
+}
+
+/// The type that was asked for, that of what the volume begins with, or the default one.
+fn wanted_type(
+    tx: &mut Tx,
+    ctx: &RequestContext,
+    new: &NewVolume,
+    from: Option<&Origin>,
+    default: &str,
+) -> Result<TypeRow> {
+    let theirs = match from {
+        Some(origin) => tx.find::<TypeRow>(eq("id", &origin.volume_type_id))?,
+        None => None,
+    };
+    let kind = match (&new.volume_type, &theirs) {
+        (Some(text), _) => db::types::get_by_any(tx, ctx, text)?,
+        // Whoever may copy it may have its type, also a private one.
+        (None, Some(theirs)) => theirs.clone(),
+        (None, None) => db::types::get_by_any(tx, ctx, default)?,
+    };
+    if let Some(origin) = from {
+        check_type(&kind, theirs.as_ref(), origin)?;
+    }
+    Ok(kind)
 }
 
 async fn look_at_image(

@@ -5,20 +5,29 @@ use super::status::{Verb, VolumeStatus, transition};
 use crate::Cinder;
 use crate::db::{self, VolumeRow};
 use crate::flows::DeleteVolume;
+use crate::snapshot::status::{Verb as SnapshotVerb, transition as transition_snapshot};
 use base::Result;
 use oslo_context::RequestContext;
 use oslo_db::{all, eq, ne, set};
 
-/// `force` deletes from any status, also of volumes that somebody claims to use.
-pub async fn delete(cinder: &Cinder, ctx: &RequestContext, id: &str, force: bool) -> Result<()> {
+/// `force` deletes from any status, also of volumes that somebody claims to use; `cascade` with all snapshots.
+pub async fn delete(
+    cinder: &Cinder,
+    ctx: &RequestContext,
+    id: &str,
+    force: bool,
+    cascade: bool,
+) -> Result<()> {
     let (ctx, id, now) = (ctx.clone(), id.to_string(), cinder.clock.now());
     let engine = cinder.engine.clone();
     cinder
         .db
         .write(move |tx| {
             let volume = db::volumes::lock(tx, &ctx, &id)?;
-            let free = force || db::attachments::of_volume(tx, &id)?.is_empty();
-            let begun = if force {
+            let snapshots = db::snapshots::of_volume(tx, &id)?;
+            let attached = !force && !db::attachments::of_volume(tx, &id)?.is_empty();
+            let free = !attached && (cascade || snapshots.is_empty());
+            let begun = if force && free {
                 let other = all([eq("id", &id), ne("status", VolumeStatus::Deleting)]);
                 let values = [set("status", VolumeStatus::Deleting), set("updated_at", now)];
                 tx.update::<VolumeRow>(other, &values)? == 1
@@ -26,7 +35,7 @@ pub async fn delete(cinder: &Cinder, ctx: &RequestContext, id: &str, force: bool
                 free && transition(tx, &id, Verb::Delete, now, &[])?
             };
             if !begun {
-                if force {
+                if force && free {
                     return Ok(());
                 }
                 return Err(invalid_volume(format!(
@@ -34,6 +43,11 @@ pub async fn delete(cinder: &Cinder, ctx: &RequestContext, id: &str, force: bool
                      snapshots, awaiting a transfer, or be disassociated from snapshots after volume transfer.",
                     Verb::Delete.expected()
                 )));
+            }
+            for snapshot in &snapshots {
+                if !transition_snapshot(tx, &snapshot.id, SnapshotVerb::DeleteCascade, now, &[])? {
+                    return Err(invalid_volume("Failed to update snapshot."));
+                }
             }
             engine.submit(
                 tx,

@@ -17,7 +17,11 @@ pub async fn extend(
     attached: bool,
 ) -> Result<()> {
     let (ctx, id, now) = (ctx.clone(), id.to_string(), cinder.clock.now());
-    let (engine, limits) = (cinder.engine.clone(), cinder.limits.clone());
+    let (engine, limits, conf) = (
+        cinder.engine.clone(),
+        cinder.limits.clone(),
+        cinder.conf.clone(),
+    );
     cinder
         .db
         .write(move |tx| {
@@ -39,7 +43,7 @@ pub async fn extend(
                 )));
             }
             let kind = tx.find::<TypeRow>(eq("id", &volume.volume_type_id))?;
-            quota::reserve_growth(&limits, tx, &volume.project_id, kind.as_ref(), new_size, growing)?;
+            quota::reserve_growth(&limits, tx, &conf, &volume.project_id, kind.as_ref(), new_size, growing)?;
             let extra = [
                 set("growing_by", growing),
                 set("previous_status", volume.status),

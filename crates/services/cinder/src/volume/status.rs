@@ -15,6 +15,7 @@ base::str_enum! {
         InUse = "in-use",
         Detaching = "detaching",
         Extending = "extending",
+        Reverting = "reverting",
         Deleting = "deleting",
         Maintenance = "maintenance",
         Error = "error",
@@ -64,6 +65,9 @@ pub enum Verb {
     RollDetaching,
     Detached,
     StillReserved,
+    Revert,
+    Reverted,
+    RevertFailed,
 }
 
 const DONE_FROM: &[VolumeStatus] = &[Reserved, Attaching, InUse, Detaching, Available];
@@ -112,6 +116,9 @@ const TABLE: &[(Verb, &[VolumeStatus], VolumeStatus)] = &[
     (Verb::RollDetaching, &[Detaching], InUse),
     (Verb::Detached, DONE_FROM, Available),
     (Verb::StillReserved, DONE_FROM, Reserved),
+    (Verb::Revert, &[Available], Reverting),
+    (Verb::Reverted, &[Reverting], Available),
+    (Verb::RevertFailed, &[Reverting], Error),
 ];
 
 impl Verb {
@@ -150,7 +157,10 @@ pub fn transition(
 impl VolumeStatus {
     /// Whether a flow must be working on it.
     pub fn needs_flow(self) -> bool {
-        matches!(self, Creating | Downloading | Extending | Deleting)
+        matches!(
+            self,
+            Creating | Downloading | Extending | Deleting | Reverting
+        )
     }
 }
 
@@ -164,6 +174,6 @@ mod tests {
             assert_eq!(TABLE.iter().filter(|(v, ..)| v == verb).count(), 1);
             assert!(!from.is_empty());
         }
-        assert_eq!(TABLE.len(), Verb::StillReserved as usize + 1);
+        assert_eq!(TABLE.len(), Verb::RevertFailed as usize + 1);
     }
 }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use base::{Clock, Error, Result, Secret};
 use cinder_types::{
-    BackendReport, SchedulerClient, VolumeApi, VolumeClient, VolumeInfo, VolumeSpec,
+    BackendReport, SchedulerClient, SnapshotSpec, VolumeApi, VolumeClient, VolumeInfo, VolumeSpec,
 };
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method};
@@ -26,6 +26,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Remembers volumes; can be told to wait or to fail.
 pub struct ToyAgent {
     pub volumes: Mutex<BTreeMap<String, i64>>,
+    /// The volumes that snapshots are of.
+    pub snapshots: Mutex<BTreeMap<String, String>>,
+    /// What else was asked, in words.
+    pub heard: Mutex<Vec<String>>,
     pub creates: Mutex<u32>,
     /// The `driver_volume_type` of connections.
     pub protocol: Mutex<&'static str>,
@@ -37,6 +41,10 @@ pub struct ToyAgent {
 }
 
 impl ToyAgent {
+    fn hear(&self, words: String) {
+        self.heard.lock().unwrap().push(words);
+    }
+
     fn failing(&self) -> Result<()> {
         self.fail.lock().unwrap().clone().map_or(Ok(()), Err)
     }
@@ -54,6 +62,15 @@ impl VolumeApi for ToyAgent {
             .lock()
             .unwrap()
             .insert(spec.id.clone(), spec.size);
+        if let Some(id) = &spec.snapshot_id {
+            assert!(self.snapshots.lock().unwrap().contains_key(id));
+            self.hear(format!("{} is snapshot {id}", spec.id));
+        }
+        if let Some(source) = &spec.source {
+            assert!(self.volumes.lock().unwrap().contains_key(&source.id));
+            let in_use = source.in_use;
+            self.hear(format!("{} is volume {}, {in_use}", spec.id, source.id));
+        }
         Ok(VolumeInfo {
             provider_id: Some(format!("toy-{}", spec.id)),
             provider_location: None,
@@ -69,6 +86,40 @@ impl VolumeApi for ToyAgent {
     async fn extend_volume(&self, _: &RequestContext, id: String, new_size: i64) -> Result<()> {
         self.failing()?;
         self.volumes.lock().unwrap().insert(id, new_size);
+        Ok(())
+    }
+
+    async fn create_snapshot(&self, _: &RequestContext, spec: SnapshotSpec) -> Result<VolumeInfo> {
+        self.failing()?;
+        *self.creates.lock().unwrap() += 1;
+        self.waiting.add_permits(1);
+        let permit = self.gate.acquire().await.unwrap();
+        drop(permit);
+        if spec.volume.in_use {
+            self.hear(format!("{} is of a volume in use", spec.id));
+        }
+        self.snapshots
+            .lock()
+            .unwrap()
+            .insert(spec.id, spec.volume.id);
+        Ok(VolumeInfo::default())
+    }
+
+    async fn delete_snapshot(&self, _: &RequestContext, snapshot_id: String) -> Result<()> {
+        self.failing()?;
+        self.snapshots.lock().unwrap().remove(&snapshot_id);
+        Ok(())
+    }
+
+    async fn revert_to_snapshot(
+        &self,
+        _: &RequestContext,
+        volume_id: String,
+        snapshot_id: String,
+    ) -> Result<()> {
+        self.failing()?;
+        assert_eq!(self.snapshots.lock().unwrap()[&snapshot_id], volume_id);
+        self.hear(format!("{volume_id} reverts to {snapshot_id}"));
         Ok(())
     }
 
@@ -235,6 +286,8 @@ impl Cloud {
         let bus = Bus::in_process();
         let agent = Arc::new(ToyAgent {
             volumes: Mutex::default(),
+            snapshots: Mutex::default(),
+            heard: Mutex::default(),
             creates: Mutex::default(),
             protocol: Mutex::new("local"),
             fail: Mutex::default(),
@@ -415,6 +468,22 @@ impl Cloud {
         self.idle().await;
         assert_eq!(self.status(&id).await, "available");
         id
+    }
+
+    /// A snapshot of ann's that is available; its id.
+    pub async fn snapshot(&self, volume_id: &str) -> String {
+        let body = serde_json::json!({"snapshot": {"volume_id": volume_id}});
+        let answer = self.post("ann", "/v3/p1/snapshots", body).await.expect(202);
+        let id = answer["snapshot"]["id"].as_str().unwrap().to_string();
+        self.idle().await;
+        assert_eq!(self.snapshot_status(&id).await, "available");
+        id
+    }
+
+    pub async fn snapshot_status(&self, id: &str) -> String {
+        let shown = self.get("ann", &format!("/v3/snapshots/{id}")).await;
+        let shown = shown.expect(200);
+        shown["snapshot"]["status"].as_str().unwrap().to_string()
     }
 
     pub async fn show(&self, id: &str) -> Value {

@@ -6,5 +6,6 @@ mod crash;
 mod listing;
 mod quotas;
 mod scaled;
+mod snapshots;
 mod types;
 mod volumes;

@@ -132,7 +132,11 @@ async fn what_makes_no_sense_is_refused() {
         .await
         .fault(404, "itemNotFound");
     assert_eq!(answer, "Volume type with name gold could not be found.");
-    for (key, what) in [("snapshot_id", "Snapshot"), ("source_volid", "Volume")] {
+    for (key, what) in [
+        ("snapshot_id", "Snapshot"),
+        ("source_volid", "Volume"),
+        ("backup_id", "Backup"),
+    ] {
         let id = base::new_id();
         let body = json!({"volume": {"size": 1, key: id}});
         let refused = cloud.post("ann", "/v3/p1/volumes", body).await;
