@@ -14,18 +14,28 @@ use lapin::{
 };
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Semaphore;
 
 /// A broker that is back is found again within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// A broker whose machine is gone does not refuse, it says nothing: the next one is tried after this.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// So many messages are on their way at once, each on a channel of its own. The broker confirms several messages of a
+/// channel in one word, and lapin then gives one that came back to any of those: a message that was taken would be sent
+/// again, to another server perhaps, and one that nobody took would be lost in silence.
+const CHANNELS: usize = 64;
+
 /// One life of the connection.
 pub(crate) struct Link {
     connection: Connection,
+    /// Declares.
     channel: Channel,
+    /// Channels to publish over that carry nothing at the moment.
+    idle: Mutex<Vec<Channel>>,
+    turns: Semaphore,
     declared: Mutex<HashSet<String>>,
 }
 
@@ -72,9 +82,6 @@ async fn set_up(shared: &Shared, connection: Connection) -> lapin::Result<(Link,
         tracing::warn!(%error, "no queue of dead letters");
     }
     let channel = connection.create_channel().await?;
-    channel
-        .confirm_select(ConfirmSelectOptions::default())
-        .await?;
     let queue = &shared.reply_queue;
     // Answers that wait here when the broker is started again are not lost with it.
     let options = QueueDeclareOptions {
@@ -96,6 +103,8 @@ async fn set_up(shared: &Shared, connection: Connection) -> lapin::Result<(Link,
     let link = Link {
         connection,
         channel,
+        idle: Mutex::default(),
+        turns: Semaphore::new(CHANNELS),
         declared: Mutex::default(),
     };
     Ok((link, answers))
@@ -120,8 +129,10 @@ impl Link {
             mandatory: parcel.mandatory,
             ..BasicPublishOptions::default()
         };
-        let confirm = self
-            .channel
+        // It is never closed.
+        let _turn = self.turns.acquire().await;
+        let channel = self.idle_channel().await?;
+        let confirm = channel
             .basic_publish(
                 parcel.exchange.into(),
                 parcel.key.into(),
@@ -130,7 +141,26 @@ impl Link {
                 properties,
             )
             .await?;
-        Ok(matches!(confirm.await?, Confirmation::Ack(None)))
+        let confirmed = confirm.await?;
+        // After an error, or if nobody waits for the broker's word any more, it is closed instead.
+        self.idle().push(channel);
+        Ok(matches!(confirmed, Confirmation::Ack(None)))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Channel>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn idle_channel(&self) -> lapin::Result<Channel> {
+        let idle = self.idle().pop();
+        if let Some(channel) = idle {
+            return Ok(channel);
+        }
+        let channel = self.connection.create_channel().await?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        Ok(channel)
     }
 
     /// Where dead letters go, once more: somebody took it away.

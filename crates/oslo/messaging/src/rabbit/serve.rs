@@ -6,7 +6,7 @@ use crate::server::Runner;
 use crate::transport::Sources;
 use base::Result;
 use futures::StreamExt;
-use futures::stream::{BoxStream, SelectAll};
+use futures::stream::{self, BoxStream, SelectAll};
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions,
@@ -139,7 +139,10 @@ impl Server {
                 .await?;
             tags.push(consumer.tag());
             let queue: Arc<str> = queue.into();
-            messages.push(consumer.map(move |m| (queue.clone(), m)).boxed());
+            // The broker ends it when the queue goes: an operator deleted it, or the node of a cluster that had it died.
+            // Without a word about that the others would go on, and this queue would be served no more.
+            let end = stream::once(async { Err(gone()) });
+            messages.push(consumer.chain(end).map(move |m| (queue.clone(), m)).boxed());
         }
         Ok(Session {
             connection,
@@ -158,8 +161,8 @@ impl Server {
             };
             let (queue, message) = match message {
                 Some((queue, Ok(message))) => (queue, message),
-                Some((_, Err(error))) => {
-                    tracing::warn!(%error, "the connection to the message broker broke");
+                Some((queue, Err(error))) => {
+                    tracing::warn!(%queue, %error, "the broker gives no more messages");
                     return None;
                 }
                 None => return None,
@@ -258,6 +261,10 @@ impl Server {
             None => channel.close(200, "stopped".into()).await,
         };
     }
+}
+
+fn gone() -> lapin::Error {
+    std::io::Error::other("the queue is gone").into()
 }
 
 async fn acknowledge(acker: &Acker) {

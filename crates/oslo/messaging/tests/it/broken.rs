@@ -45,7 +45,7 @@ fn rabbitmq_gives_a_dead_servers_work_to_another() {
         };
         assert_eq!(next(&mut seen_by_first).await, "first:wait");
         let (second, mut seen) = echo("second");
-        second.gate.notify_one();
+        second.gate.add_permits(1);
         let serving = target.clone().server("second");
         let _server = bus.serve(&serving, second).await.unwrap();
         assert!(!asking.is_finished(), "one server has it, and only one");
@@ -91,10 +91,10 @@ async fn rabbitmq_forgets_a_request_and_it_is_made_again() {
     assert!(bus.call(&ctx(), &nobody, "who", json!({})).await.is_err());
     broker.kill();
     broker.restart().await.unwrap();
-    gate.notify_one();
+    gate.add_permits(1);
     assert_eq!(first.await.unwrap().unwrap(), "waited");
     assert_eq!(next(&mut seen).await, "a:wait");
-    gate.notify_one();
+    gate.add_permits(1);
     assert_eq!(second.await.unwrap().unwrap(), "waited");
     assert!(seen.try_recv().is_err(), "each once");
 }
@@ -126,7 +126,7 @@ async fn rabbitmq_delivers_again_and_it_is_done_once() {
         "the second delivery is dropped"
     );
     assert!(!asking.is_finished());
-    gate.notify_one();
+    gate.add_permits(1);
     assert_eq!(asking.await.unwrap().unwrap(), "waited");
     assert!(seen.try_recv().is_err());
 }
@@ -288,9 +288,71 @@ async fn rabbitmq_dies_and_the_next_of_the_list_goes_on() {
     assert_eq!(who.unwrap(), "a");
     println!("served again {:?} after the broker's death", died.elapsed());
     assert_eq!(next(&mut seen).await, "a:who");
-    gate.notify_one();
+    gate.add_permits(1);
     assert_eq!(asking.await.unwrap().unwrap(), "waited");
     assert!(seen.try_recv().is_err(), "it was done once");
+}
+
+/// Of many messages at once, to servers and to nobody: each sender is told of its own, and what was taken is done once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_tells_each_sender_of_its_own_message() {
+    let broker = RabbitMq::start().await.unwrap();
+    let (bus, target) = (rabbit(&broker), Target::topic("nova", "crowd"));
+    let (mut servers, mut seen) = (Vec::new(), Vec::new());
+    for name in ["a", "b"] {
+        let (echo, heard) = echo(name);
+        let serving = target.clone().server(name);
+        servers.push(bus.serve(&serving, echo).await.unwrap());
+        seen.push(heard);
+    }
+    let nobody = Target::topic("nova", "nobody");
+    let ctx = ctx();
+    let casts = (0..300).map(async |n| {
+        let target = if n % 3 == 0 { &nobody } else { &target };
+        bus.cast(&ctx, target, "note", json!({})).await.is_ok()
+    });
+    let taken = futures::future::join_all(casts).await;
+    for (n, taken) in taken.iter().enumerate() {
+        assert_eq!(*taken, n % 3 != 0, "message {n}");
+    }
+    // Behind all of those in the one queue that both servers take from.
+    for _ in 0..2 {
+        bus.call(&ctx, &target, "who", json!({})).await.unwrap();
+    }
+    for server in servers {
+        server.stop().await;
+    }
+    let mut notes = 0;
+    for heard in &mut seen {
+        while let Ok((method, _)) = heard.try_recv() {
+            notes += usize::from(method.ends_with(":note"));
+        }
+    }
+    assert_eq!(notes, 200, "each once");
+}
+
+/// A queue goes away under its server, whose other queues stay: it makes another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq_takes_a_queue_away_and_its_server_makes_another() {
+    let broker = RabbitMq::start().await.unwrap();
+    let (bus, target) = (rabbit(&broker), Target::topic("nova", "taken"));
+    let target = target.server("a");
+    let _server = bus.serve(&target, echo("a").0).await.unwrap();
+    assert_eq!(
+        bus.call(&ctx(), &target, "who", json!({})).await.unwrap(),
+        "a"
+    );
+    let url = format!("amqp://{}/%2f", place(&broker));
+    let operator = lapin::Connection::connect(&url, lapin::ConnectionProperties::default());
+    let operator = operator.await.unwrap();
+    let channel = operator.create_channel().await.unwrap();
+    let deleted = channel.queue_delete("taken.a".into(), Default::default());
+    deleted.await.unwrap();
+    let start = Instant::now();
+    while let Err(error) = bus.call(&ctx(), &target, "who", json!({})).await {
+        assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
+        assert!(start.elapsed() < Duration::from_secs(30), "served again");
+    }
 }
 
 /// A way to a broker that can stop to carry anything, in both directions, without a word.
@@ -340,7 +402,7 @@ async fn rabbitmq_falls_silent_and_heartbeats_notice() {
     };
     assert_eq!(next(&mut seen).await, "a:wait");
     silent.store(true, Ordering::SeqCst);
-    gate.notify_one();
+    gate.add_permits(1);
     let noticed = Instant::now();
     assert_eq!(asking.await.unwrap().unwrap(), "waited");
     println!("answered {:?} after the silence began", noticed.elapsed());
