@@ -107,7 +107,7 @@ impl Driver for BridgeDriver {
                 applied.incomplete = true;
                 continue;
             }
-            match dhcp::ensure(dhcp, &links, &self.settings).await {
+            match dhcp::ensure(dhcp, &links, &self.settings, everything).await {
                 Ok(()) => drop(applied.up.insert(dhcp.leg.port.to_string())),
                 Err(e) => applied
                     .problems
@@ -119,7 +119,7 @@ impl Driver for BridgeDriver {
                 applied.incomplete = true;
                 continue;
             }
-            let result = l3::ensure(router, &links, &self.settings).await;
+            let result = l3::ensure(router, &links, &self.settings, everything).await;
             let status = match (&result, router.on) {
                 (Ok(()), true) => "ACTIVE",
                 (Ok(()), false) => "DOWN",

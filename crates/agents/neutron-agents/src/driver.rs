@@ -26,7 +26,8 @@ pub struct Applied {
 /// Makes a host equal to what the server wants.
 #[async_trait]
 pub trait Driver: Send + Sync + 'static {
-    /// One pass. `everything` looks at what seldom changes too (filters that somebody else may have removed).
+    /// One pass. `everything` looks at what seldom changes too (filters that somebody else may have removed),
+    /// and tells neighbours again who holds the addresses of routers and DHCP servers.
     async fn apply(&self, state: &HostState, everything: bool) -> Result<Applied>;
 
     /// Changes when a guest's device comes, goes or is made anew. Cheap.

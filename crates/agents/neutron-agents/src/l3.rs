@@ -8,8 +8,13 @@ use base::Result;
 use host_netns::link::Batch;
 use host_netns::{IfName, nat, nft, ns, radvd};
 
-/// Makes it so.
-pub async fn ensure(router: &Router, links: &Links, settings: &Settings) -> Result<()> {
+/// Makes it so, and tells the neighbours of what is new or, `again`, of all.
+pub async fn ensure(
+    router: &Router,
+    links: &Links,
+    settings: &Settings,
+    again: bool,
+) -> Result<()> {
     let namespace = &router.namespace;
     ns::ensure(namespace).await?;
     // Translation before forwarding: nothing may leave untranslated.
@@ -32,7 +37,8 @@ pub async fn ensure(router: &Router, links: &Links, settings: &Settings) -> Resu
     }
     let fresh = leg::ensure(namespace, &router.legs, links, settings).await?;
     leg::ensure_routes(namespace, &router.routes).await?;
-    leg::announce(namespace, fresh).await?;
+    let told = if again { leg::all(&router.legs) } else { fresh };
+    leg::announce(namespace, told).await?;
     match &router.radvd {
         Some(radvd) => radvd.ensure().await,
         None => radvd::remove(&settings.state_path.join("routers").join(router.id.as_str())).await,

@@ -75,7 +75,15 @@ pub async fn ensure(
     Ok(fresh)
 }
 
-/// Tells the neighbours who holds the new addresses.
+/// All addresses of legs, as [`ensure`] returns the new ones.
+pub fn all(legs: &[Leg]) -> Vec<(Leg, Vec<IpNet>)> {
+    let with_addresses = |leg: &Leg| (leg.clone(), leg.addresses.clone());
+    legs.iter().map(with_addresses).collect()
+}
+
+/// Tells the neighbours who holds the addresses. Not only when they are new: a host that was cut off, and comes back with
+/// legs that are another's by now, draws the traffic to itself before it is told to take them away, and switches would go
+/// on sending it there, since the legs' hardware addresses are the same on each host.
 pub async fn announce(namespace: &Namespace, fresh: Vec<(Leg, Vec<IpNet>)>) -> Result<()> {
     for (leg, addresses) in fresh {
         let four = addresses.iter().filter_map(|a| match a {

@@ -20,6 +20,8 @@ use tokio::sync::{Notify, Semaphore};
 pub(crate) struct Herald {
     now: Box<Lane>,
     later: Box<Lane>,
+    /// Hosts that nobody was known to listen on, when it was too soon to look again.
+    unknown: Box<Lane>,
     listeners: Mutex<Listeners>,
 }
 
@@ -65,10 +67,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Listeners {
     kinds: HashMap<String, BTreeSet<AgentKind>>,
     read: Option<Instant>,
+    /// How often somebody was new.
+    news: u64,
 }
 
-/// For how long that is believed. A host that it does not know is looked for at once.
+/// For how long that is believed.
 const BELIEVED: Duration = Duration::from_secs(10);
+/// A host that it does not know is looked for, but not more often than this: of some hosts nobody listens for days.
+const LOOKED: Duration = Duration::from_millis(200);
 /// How many messages may be on their way; some wait for a host that has just gone.
 const UNDER_WAY: usize = 256;
 
@@ -82,11 +88,13 @@ impl Herald {
 
     /// An agent is new: look who listens.
     pub(crate) fn look_again(&self) {
-        lock(&self.listeners).read = None;
+        let mut known = lock(&self.listeners);
+        known.read = None;
+        known.news += 1;
     }
 }
 
-/// Starts the two workers.
+/// Starts the workers.
 pub(crate) fn start(neutron: &Arc<Neutron>, supervisor: &Supervisor) {
     let us = Arc::clone(neutron);
     supervisor.spawn("neutron-herald", move |cancel| {
@@ -98,6 +106,25 @@ pub(crate) fn start(neutron: &Arc<Neutron>, supervisor: &Supervisor) {
                 match teller.hosts_of(topics, false).await {
                     Ok(hosts) => teller.tell_all(hosts).await,
                     Err(error) => tracing::warn!(%error, "hosts were not told of a change"),
+                }
+            }
+            Ok(())
+        }
+    });
+    let us = Arc::clone(neutron);
+    supervisor.spawn("neutron-herald unknown", move |cancel| {
+        let us = Arc::clone(&us);
+        async move {
+            let teller = Teller::new(us);
+            while let Some(topics) = teller.us.herald.unknown.next(&cancel).await {
+                let since = Instant::now();
+                let pause = tokio::time::sleep(LOOKED);
+                if cancel.run_until_cancelled(pause).await.is_none() {
+                    return Ok(());
+                }
+                match teller.hosts_of(topics, false).await {
+                    Ok(hosts) => teller.tell(hosts, since).await,
+                    Err(error) => tracing::warn!(%error, "new hosts were not told of a change"),
                 }
             }
             Ok(())
@@ -168,13 +195,24 @@ impl Teller {
             .await
     }
 
-    /// Tells those that listen. Messages to different hosts do not wait for each other.
+    /// Tells those that listen.
     async fn tell_all(&self, hosts: BTreeMap<String, Revisions>) {
-        if let Err(error) = self.learn(hosts.keys()).await {
+        self.tell(hosts, Instant::now()).await;
+    }
+
+    /// Tells those that listened at some moment after `since`. Messages to different hosts do not wait for each other.
+    async fn tell(&self, hosts: BTreeMap<String, Revisions>, since: Instant) {
+        let certain = self.learn(hosts.keys(), since).await;
+        let certain = certain.unwrap_or_else(|error| {
             tracing::warn!(%error, "who listens is not known");
-        }
+            true
+        });
+        let mut unknown = BTreeSet::new();
         for (host, moved) in hosts {
             let kinds = lock(&self.us.herald.listeners).kinds.get(&host).cloned();
+            if kinds.is_none() && !certain {
+                unknown.insert(Topic::Host(host.clone()));
+            }
             for kind in kinds.into_iter().flatten() {
                 let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
                     return;
@@ -190,20 +228,27 @@ impl Teller {
                 });
             }
         }
+        self.us.herald.unknown.add(unknown);
     }
 
-    /// Reads who listens if that is old, or does not say enough.
-    async fn learn(&self, hosts: impl Iterator<Item = &String>) -> Result<()> {
-        {
+    /// Reads who listens if that is old, or does not say enough. Says whether nobody listens on a host that is not known.
+    async fn learn(
+        &self,
+        mut hosts: impl Iterator<Item = &String>,
+        since: Instant,
+    ) -> Result<bool> {
+        let news = {
             let known = lock(&self.us.herald.listeners);
-            let fresh = known.read.map(|at| at.elapsed());
-            let mut hosts = hosts;
-            let complete = hosts.all(|h| known.kinds.contains_key(h));
-            let limit = if complete { BELIEVED } else { BELIEVED / 50 };
-            if fresh.is_some_and(|age| age < limit) {
-                return Ok(());
+            if let Some(read) = known.read {
+                let complete = hosts.all(|h| known.kinds.contains_key(h));
+                let certain = complete || read >= since;
+                let limit = if certain { BELIEVED } else { LOOKED };
+                if read.elapsed() < limit {
+                    return Ok(certain);
+                }
             }
-        }
+            known.news
+        };
         let read = Instant::now();
         let horizon = agents::horizon_of(&self.us);
         let rows = self
@@ -217,8 +262,13 @@ impl Teller {
                 kinds.entry(row.host).or_default().insert(kind);
             }
         }
-        let read = Some(read);
-        *lock(&self.us.herald.listeners) = Listeners { kinds, read };
-        Ok(())
+        let mut known = lock(&self.us.herald.listeners);
+        // Another may have looked later than this and be done sooner.
+        if known.read <= Some(read) {
+            known.kinds = kinds;
+            // Who came meanwhile is seen by the next look.
+            known.read = Some(read).filter(|_| known.news == news);
+        }
+        Ok(true)
     }
 }

@@ -66,8 +66,14 @@ impl Machine {
         self.handle.spawn(work).await.unwrap()
     }
 
-    /// A wire to a bridge of another machine. Both ends are made here and moved.
-    pub async fn plug(&self, device: &str, switch: &Machine, bridge: &str, address: &str) {
+    /// A wire to a bridge of another machine; returns the name of its end there. Both ends are made here and moved.
+    pub async fn plug(
+        &self,
+        device: &str,
+        switch: &Machine,
+        bridge: &str,
+        address: &str,
+    ) -> String {
         let port = format!("p{}", &base::new_id()[..8]);
         let (here, there) = (&self.namespace, &switch.namespace);
         ip(&format!(
@@ -79,6 +85,7 @@ impl Machine {
         if !address.is_empty() {
             ip(&format!("-n {here} addr add {address} dev {device}")).await;
         }
+        port
     }
 
     /// What agents of this configuration leave is taken down at the end, however the test ends.

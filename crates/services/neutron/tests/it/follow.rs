@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use base::{Clock, Result, Timestamp};
 use neutron::Conf;
 use neutron_types::rpc::{
-    AgentApi, AgentClient, AgentKind, HostNews, HostState, Revisions, agent_server,
+    AgentApi, AgentClient, AgentKind, AgentReport, HostNews, HostReport, HostState, PluginClient,
+    Revisions, agent_server,
 };
 use oslo_context::RequestContext;
 use oslo_messaging::{Bus, ServerHandle};
@@ -419,4 +420,50 @@ async fn whoever_asks_what_is_new_knows_all() {
 async fn whoever_asks_what_is_new_knows_all_on_mariadb() {
     let server = oslo_testing::db::MariaDb::start().await.unwrap();
     story(&server.database().await.unwrap()).await;
+}
+
+/// Who is new to one server is told by another, even if that one has just looked who listens.
+#[tokio::test]
+async fn a_host_that_another_server_met_is_told_at_once() {
+    let folder = std::env::temp_dir().join(format!("neutron-met-{}", base::new_id()));
+    std::fs::create_dir(&folder).unwrap();
+    let url = format!("sqlite://{}", folder.join("n.sqlite").display());
+    let (bus, clock) = (
+        Bus::in_process(),
+        Clock::manual(Timestamp::from_seconds(1_800_000_000)),
+    );
+    let one = World::server("one", &url, &bus, &clock).await;
+    let _two = World::server("two", &url, &bus, &clock).await;
+    let net = one.network("alice-p1", json!({})).await;
+    let guest = async |host: &str| {
+        let guest = json!({"network_id": net, "device_id": "vm", "device_owner": "compute:nova",
+            "binding:host_id": host});
+        one.port("admin", guest).await;
+    };
+    for host in ["new-1", "new-22", "new-333"] {
+        let newcomer = Follower::new(host, &bus, &[AgentKind::L2]).await;
+        // The one server looks who listens, for the sake of a host where nobody does.
+        guest("nowhere").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let report = HostReport {
+            host: host.into(),
+            agents: vec![AgentReport {
+                agent_type: "Linux bridge agent".into(),
+                binary: "neutron-linuxbridge-agent".into(),
+                ..AgentReport::default()
+            }],
+        };
+        let other = PluginClient::new(bus.clone()).server("two");
+        let ctx = RequestContext::internal();
+        other.report_agents(&ctx, vec![report]).await.unwrap();
+        let start = Instant::now();
+        let before = newcomer.woken.load(Ordering::SeqCst);
+        guest(host).await;
+        while newcomer.woken.load(Ordering::SeqCst) == before {
+            assert!(start.elapsed() < Duration::from_secs(20), "never told");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        println!("told after {:?}", start.elapsed());
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
