@@ -42,7 +42,7 @@ oslo_config::section! {
         pub vxlan_udp_port: u16 = 4789,
         /// Seconds between heartbeats.
         pub report_interval: u64 = 30,
-        /// Seconds between looks at the whole host when nobody wakes the agents.
+        /// Seconds between looks at the whole host, and between announcements of routers' and DHCP servers' addresses.
         pub resync_interval: u64 = 30,
         /// Seconds that a DHCP lease lives.
         pub dhcp_lease_duration: u32 = 86400,
