@@ -6,7 +6,8 @@ use crate::image::ImageSource;
 use async_trait::async_trait;
 use base::{Error, Result, id::named_id};
 use cinder_types::{
-    BackendReport, SchedulerClient, SnapshotSpec, VolumeApi, VolumeInfo, VolumeSpec,
+    BackendReport, Manageable, Noun, SchedulerClient, SnapshotSpec, VolumeApi, VolumeInfo,
+    VolumeSpec,
 };
 use host_brick::{Export, Target};
 use oslo_context::RequestContext;
@@ -259,6 +260,37 @@ impl VolumeApi for Manager {
         self.driver
             .revert_to_snapshot(&volume_id, &snapshot_id)
             .await
+    }
+
+    async fn manageable(&self, _: &RequestContext, noun: Noun) -> Result<Vec<Manageable>> {
+        self.driver.manageable(noun).await
+    }
+
+    async fn measure(&self, _: &RequestContext, noun: Noun, reference: Value) -> Result<i64> {
+        self.driver.measure(noun, &reference).await
+    }
+
+    async fn manage(
+        &self,
+        ctx: &RequestContext,
+        noun: Noun,
+        id: String,
+        reference: Value,
+    ) -> Result<()> {
+        let lock = self.lock(&id);
+        let _one = lock.lock().await;
+        tracing::info!(id, ?noun, %reference, request.id = %ctx.request_id, "managing");
+        self.driver.manage(noun, &id, &reference).await
+    }
+
+    async fn unmanage(&self, ctx: &RequestContext, noun: Noun, id: String) -> Result<()> {
+        let lock = self.lock(&id);
+        let _one = lock.lock().await;
+        tracing::info!(id, ?noun, request.id = %ctx.request_id, "managing no more");
+        if let (Some(target), Noun::Volume) = (&self.target, noun) {
+            target.remove_volume(&id).await?;
+        }
+        self.driver.unmanage(noun, &id).await
     }
 
     async fn initialize_connection(

@@ -136,6 +136,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
     cinder
         .engine
         .register::<flows::RevertVolume>(cinder.clone());
+    cinder.engine.register::<flows::Manage>(cinder.clone());
     let mut servers = Vec::new();
     if deps.parts.scheduler {
         servers.push(start_scheduler(&cinder, &deps.supervisor).await?);

@@ -56,7 +56,7 @@ impl Reconciler for StuckVolumes {
                         continue;
                     }
                     let verb = match row.status {
-                        VolumeStatus::Deleting => Verb::DeleteFailed,
+                        VolumeStatus::Deleting | VolumeStatus::Unmanaging => Verb::DeleteFailed,
                         VolumeStatus::Extending => Verb::ExtendFailed,
                         VolumeStatus::Reverting => Verb::RevertFailed,
                         _ => Verb::CreateFailed,

@@ -1,7 +1,8 @@
 //! The HTTP surface on one page. Every path exists with the project in it and, from 3.67 on, without.
 
 use crate::api::{
-    attachments, metadata, quotas, services, snapshots, types, versions, volume_actions, volumes,
+    attachments, manage, metadata, quotas, services, snapshots, types, versions, volume_actions,
+    volumes,
 };
 use crate::{Cinder, Conf};
 use base::{Error, Microversion, Result};
@@ -105,6 +106,7 @@ pub fn routes() -> Vec<Route<Cinder>> {
         delete "/volumes/{volume_id}/metadata/{id}", rule("volume:delete_volume_metadata"), metadata::delete;
 
         action "/volumes/{id}/action" "os-extend", rule("volume:extend"), volume_actions::extend;
+        action "/volumes/{id}/action" "os-unmanage", rule("volume_extension:volume_unmanage"), manage::unmanage_volume;
         action "/volumes/{id}/action" "revert", rule("volume:revert_to_snapshot"), volume_actions::revert, since 40;
         action "/volumes/{id}/action" "os-reset_status", rule("volume_extension:volume_admin_actions:reset_status"), volume_actions::reset_status;
         action "/volumes/{id}/action" "os-force_delete", rule("volume_extension:volume_admin_actions:force_delete"), volume_actions::force_delete;
@@ -130,6 +132,7 @@ pub fn routes() -> Vec<Route<Cinder>> {
         put "/snapshots/{id}", rule("volume:update_snapshot"), snapshots::update;
         delete "/snapshots/{id}", rule("volume:delete_snapshot"), snapshots::delete;
         action "/snapshots/{id}/action" "os-reset_status", rule("volume_extension:snapshot_admin_actions:reset_status"), snapshots::reset_status;
+        action "/snapshots/{id}/action" "os-unmanage", rule("snapshot_extension:snapshot_unmanage"), manage::unmanage_snapshot;
         action "/snapshots/{id}/action" "os-force_delete", rule("volume_extension:snapshot_admin_actions:force_delete"), snapshots::force_delete;
         action "/snapshots/{id}/action" "os-update_snapshot_status", rule("snapshot_extension:snapshot_actions:update_snapshot_status"), snapshots::update_status;
 
@@ -139,6 +142,19 @@ pub fn routes() -> Vec<Route<Cinder>> {
         get "/snapshots/{snapshot_id}/metadata/{id}", rule("volume:get_snapshot_metadata"), metadata::show;
         put "/snapshots/{snapshot_id}/metadata/{id}", rule("volume:update_snapshot_metadata"), metadata::update;
         delete "/snapshots/{snapshot_id}/metadata/{id}", rule("volume:delete_snapshot_metadata"), metadata::delete;
+
+        get "/manageable_volumes", rule("volume_extension:list_manageable"), manage::list_volumes, since 8;
+        get "/manageable_volumes/detail", rule("volume_extension:list_manageable"), manage::list_volumes_detail, since 8;
+        post "/manageable_volumes", rule("volume_extension:volume_manage"), manage::manage_volume, since 8;
+        get "/os-volume-manage", rule("volume_extension:list_manageable"), manage::list_volumes;
+        get "/os-volume-manage/detail", rule("volume_extension:list_manageable"), manage::list_volumes_detail;
+        post "/os-volume-manage", rule("volume_extension:volume_manage"), manage::manage_volume;
+        get "/manageable_snapshots", rule("snapshot_extension:list_manageable"), manage::list_snapshots, since 8;
+        get "/manageable_snapshots/detail", rule("snapshot_extension:list_manageable"), manage::list_snapshots_detail, since 8;
+        post "/manageable_snapshots", rule("snapshot_extension:snapshot_manage"), manage::manage_snapshot, since 8;
+        get "/os-snapshot-manage", rule("snapshot_extension:list_manageable"), manage::list_snapshots;
+        get "/os-snapshot-manage/detail", rule("snapshot_extension:list_manageable"), manage::list_snapshots_detail;
+        post "/os-snapshot-manage", rule("snapshot_extension:snapshot_manage"), manage::manage_snapshot;
 
         get "/attachments", AUTHENTICATED, attachments::list, since 27;
         get "/attachments/detail", AUTHENTICATED, attachments::detail, since 27;

@@ -52,6 +52,30 @@ pub struct ImageRef {
     pub disk_format: String,
 }
 
+/// What a backend keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Noun {
+    /// Volumes.
+    Volume,
+    /// Snapshots.
+    Snapshot,
+}
+
+/// Something that is on a backend, whether cinder knows it or not.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Manageable {
+    /// The driver's name for it (`source-name`).
+    pub name: String,
+    /// GiB, rounded up.
+    pub size: i64,
+    /// What it is named as by cinder's own work.
+    pub id: Option<String>,
+    /// Why it cannot be managed.
+    pub reason: Option<String>,
+}
+
 /// What an agent made.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -99,6 +123,14 @@ oslo_messaging::interface! {
         call fn delete_snapshot(&self, snapshot_id: String);
         /// Gives a volume that nobody has the bytes of one of its snapshots again.
         call fn revert_to_snapshot(&self, volume_id: String, snapshot_id: String);
+        /// What there is, ours and others'.
+        call fn manageable(&self, noun: Noun) -> Vec<Manageable>;
+        /// The GiB of something that is not ours yet.
+        call fn measure(&self, noun: Noun, reference: Value) -> i64;
+        /// Makes it the volume or snapshot of that id.
+        call fn manage(&self, noun: Noun, id: String, reference: Value);
+        /// Leaves it where it is, but as nobody's.
+        call fn unmanage(&self, noun: Noun, id: String);
         /// Says how the host of `connector` reaches it: `{driver_volume_type, data}`. The older way to attach has no
         /// attachment.
         call fn initialize_connection(&self, volume_id: String, attachment_id: Option<String>, connector: Value, read_only: bool) -> Value;

@@ -1,10 +1,11 @@
 //! Volumes that are only records: one small JSON file each, so that they outlive the process.
 
+use super::manage;
 use super::{Capacity, VolumeDriver};
 use crate::image::ImageSource;
 use async_trait::async_trait;
 use base::{Error, Result, id::is_uuid_like};
-use cinder_types::{ImageRef, SourceRef, VolumeInfo};
+use cinder_types::{ImageRef, Manageable, Noun, SourceRef, VolumeInfo};
 use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,13 @@ impl FakeDriver {
     }
 }
 
+fn kind(noun: Noun) -> &'static str {
+    match noun {
+        Noun::Volume => VOLUME,
+        Noun::Snapshot => SNAPSHOT,
+    }
+}
+
 const VOLUME: &str = "volume";
 const SNAPSHOT: &str = "snapshot";
 
@@ -160,6 +168,47 @@ impl VolumeDriver for FakeDriver {
     async fn extend(&self, id: &str, size: i64) -> Result<()> {
         let now = self.size(VOLUME, id).await?;
         self.write(VOLUME, id, now.max(size)).await.map(drop)
+    }
+
+    async fn manageable(&self, noun: Noun) -> Result<Vec<Manageable>> {
+        let mut found = Vec::new();
+        for (name, id) in manage::names(&self.folder, noun, ".json")? {
+            let bytes = tokio::fs::read(self.folder.join(format!("{name}.json"))).await?;
+            let record: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let size = record["size"].as_i64().unwrap_or(0);
+            found.push(Manageable {
+                reason: (size < 1).then(|| "it is empty".to_string()),
+                name,
+                size,
+                id,
+            });
+        }
+        Ok(found)
+    }
+
+    async fn measure(&self, _: Noun, reference: &Value) -> Result<i64> {
+        let (_, file) = manage::find(&self.folder, reference, ".json")?;
+        let record: Value = serde_json::from_reader(file)?;
+        let size = record["size"].as_i64().filter(|size| *size > 0);
+        size.ok_or_else(|| Error::bad_request("Manage existing volume failed: it is empty."))
+    }
+
+    async fn manage(&self, noun: Noun, id: &str, reference: &Value) -> Result<()> {
+        let path = self.path(kind(noun), id)?;
+        if !tokio::fs::try_exists(&path).await? {
+            self.measure(noun, reference).await?;
+            let (from, _) = manage::find(&self.folder, reference, ".json")?;
+            tokio::fs::rename(from, path).await?;
+        }
+        Ok(())
+    }
+
+    async fn unmanage(&self, noun: Noun, id: &str) -> Result<()> {
+        let path = self.path(kind(noun), id)?;
+        if tokio::fs::try_exists(&path).await? {
+            tokio::fs::rename(&path, manage::aside(&path)?).await?;
+        }
+        Ok(())
     }
 
     async fn connection(&self, id: &str, read_only: bool) -> Result<Value> {

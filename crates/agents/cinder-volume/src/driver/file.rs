@@ -2,17 +2,18 @@
 //! complete. A snapshot is a file of its own (blocks are shared where the filesystem can), so nothing depends on another.
 
 use super::copy::copy;
+use super::manage::{self, SNAPSHOT, VOLUME};
 use super::{Capacity, GIB, VolumeDriver};
 use crate::image::ImageSource;
 use async_trait::async_trait;
 use base::{Error, Result, id::is_uuid_like};
-use cinder_types::{ImageRef, SourceRef, VolumeInfo};
+use cinder_types::{ImageRef, Manageable, Noun, SourceRef, VolumeInfo};
 use host_imagefmt::Format;
 use host_privsep::Privsep;
 use nix::sys::statvfs::statvfs;
 use serde_json::{Value, json};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Files in a folder.
@@ -21,8 +22,6 @@ pub struct FileDriver {
     privsep: Privsep,
 }
 
-const PREFIX: &str = "volume-";
-const SNAPSHOT: &str = "snapshot-";
 /// Files in the making; never taken for volumes or snapshots.
 const PARTIAL: &str = ".partial";
 const IMAGE: &str = ".image";
@@ -40,7 +39,7 @@ impl FileDriver {
         if !is_uuid_like(id) {
             return Err(Error::bad_request(format!("'{id}' is not a volume's id")));
         }
-        Ok(self.folder.join(format!("{PREFIX}{id}{ending}")))
+        Ok(self.folder.join(format!("{VOLUME}{id}{ending}")))
     }
 
     fn snapshot_path(&self, id: &str, ending: &str) -> Result<PathBuf> {
@@ -48,6 +47,13 @@ impl FileDriver {
             return Err(Error::bad_request(format!("'{id}' is not a snapshot's id")));
         }
         Ok(self.folder.join(format!("{SNAPSHOT}{id}{ending}")))
+    }
+
+    fn path_of(&self, noun: Noun, id: &str) -> Result<PathBuf> {
+        match noun {
+            Noun::Volume => self.path(id, ""),
+            Noun::Snapshot => self.snapshot_path(id, ""),
+        }
     }
 
     /// A volume with the bytes of `from`, grown to `size` GiB.
@@ -121,7 +127,7 @@ impl FileDriver {
 
 fn info(id: &str, path: &Path) -> VolumeInfo {
     VolumeInfo {
-        provider_id: Some(format!("{PREFIX}{id}")),
+        provider_id: Some(format!("{VOLUME}{id}")),
         provider_location: Some(path.display().to_string()),
     }
 }
@@ -132,6 +138,14 @@ fn bytes(size: i64) -> Result<u64> {
         .and_then(|s| s.checked_mul(GIB))
         .filter(|b| *b > 0 && *b < i64::MAX as u64)
         .ok_or_else(|| Error::bad_request(format!("a volume of {size} GiB cannot be made")))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Error::internal)?
 }
 
 /// A new private file, empty even if an earlier attempt left one.
@@ -285,6 +299,77 @@ impl VolumeDriver for FileDriver {
         Ok(())
     }
 
+    async fn manageable(&self, noun: Noun) -> Result<Vec<Manageable>> {
+        let folder = self.folder.clone();
+        blocking(move || {
+            let mut found = Vec::new();
+            for (name, id) in manage::names(&folder, noun, "")? {
+                let Some(file) = manage::open(&folder.join(&name)) else {
+                    continue;
+                };
+                let bytes = file.metadata()?.len();
+                let reason = (bytes == 0).then(|| "it is empty".to_string());
+                found.push(Manageable {
+                    name,
+                    size: bytes.div_ceil(GIB) as i64,
+                    id,
+                    reason,
+                });
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn measure(&self, _: Noun, reference: &Value) -> Result<i64> {
+        let (folder, wanted) = (self.folder.clone(), reference.clone());
+        let (path, bytes) = blocking(move || {
+            let (path, file) = manage::find(&folder, &wanted, "")?;
+            Ok((path, file.metadata()?.len()))
+        })
+        .await?;
+        // Volumes are raw: a disk of another format would be the guest's as it lies there, with a head that is no disk's.
+        let format = host_imagefmt::inspect_file(&path).await?.format;
+        if bytes == 0 || !matches!(format, Format::Raw | Format::Gpt | Format::Iso) {
+            return Err(Error::bad_request(format!(
+                "Manage existing volume failed due to invalid backend reference {reference}: Only raw disks can be \
+                 managed."
+            ))
+            .class("ManageExistingInvalidReference"));
+        }
+        Ok(bytes.div_ceil(GIB) as i64)
+    }
+
+    async fn manage(&self, noun: Noun, id: &str, reference: &Value) -> Result<()> {
+        let path = self.path_of(noun, id)?;
+        if tokio::fs::try_exists(&path).await? {
+            return Ok(());
+        }
+        let size = self.measure(noun, reference).await?;
+        let (folder, wanted, length) = (self.folder.clone(), reference.clone(), bytes(size)?);
+        blocking(move || {
+            let (from, found) = manage::find(&folder, &wanted, "")?;
+            found.set_permissions(PermissionsExt::from_mode(0o600))?;
+            // Whole GiB, as volumes are; what is added reads as zeroes.
+            std::fs::File::options()
+                .write(true)
+                .open(&from)?
+                .set_len(length)?;
+            std::fs::rename(&from, &path)?;
+            Ok(())
+        })
+        .await?;
+        self.sync_folder().await
+    }
+
+    async fn unmanage(&self, noun: Noun, id: &str) -> Result<()> {
+        let path = self.path_of(noun, id)?;
+        if tokio::fs::try_exists(&path).await? {
+            tokio::fs::rename(&path, manage::aside(&path)?).await?;
+        }
+        self.sync_folder().await
+    }
+
     async fn connection(&self, id: &str, read_only: bool) -> Result<Value> {
         let path = self.path(id, "")?;
         tokio::fs::metadata(&path).await.map_err(|e| gone(id, e))?;
@@ -308,7 +393,7 @@ impl VolumeDriver for FileDriver {
     }
 
     async fn list(&self) -> Result<Vec<String>> {
-        self.ids(PREFIX).await
+        self.ids(VOLUME).await
     }
 
     async fn clean(&self) -> Result<()> {
@@ -317,7 +402,7 @@ impl VolumeDriver for FileDriver {
             let name = entry.file_name();
             let Some(name) = name
                 .to_str()
-                .and_then(|n| n.strip_prefix(PREFIX).or(n.strip_prefix(SNAPSHOT)))
+                .and_then(|n| n.strip_prefix(VOLUME).or(n.strip_prefix(SNAPSHOT)))
             else {
                 continue;
             };

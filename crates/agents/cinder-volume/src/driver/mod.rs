@@ -3,6 +3,7 @@
 mod copy;
 mod fake;
 mod file;
+mod manage;
 
 pub use fake::FakeDriver;
 pub use file::FileDriver;
@@ -10,7 +11,7 @@ pub use file::FileDriver;
 use crate::image::ImageSource;
 use async_trait::async_trait;
 use base::Result;
-use cinder_types::{ImageRef, SourceRef, VolumeInfo};
+use cinder_types::{ImageRef, Manageable, Noun, SourceRef, VolumeInfo};
 use serde_json::Value;
 
 /// GiB, in bytes.
@@ -65,6 +66,14 @@ pub trait VolumeDriver: Send + Sync + 'static {
     async fn delete(&self, id: &str) -> Result<()>;
     /// Grows it; success if it is large enough.
     async fn extend(&self, id: &str, size: i64) -> Result<()>;
+    /// What there is, ours and others'.
+    async fn manageable(&self, noun: Noun) -> Result<Vec<Manageable>>;
+    /// The GiB of what a reference (`{"source-name": …}`) names, if it can be managed.
+    async fn measure(&self, noun: Noun, reference: &Value) -> Result<i64>;
+    /// Makes what a reference names ours; success if it is.
+    async fn manage(&self, noun: Noun, id: &str, reference: &Value) -> Result<()>;
+    /// Makes it nobody's, under a name that is not ours; success if it is gone.
+    async fn unmanage(&self, noun: Noun, id: &str) -> Result<()>;
     /// `{driver_volume_type, data}`.
     async fn connection(&self, id: &str, read_only: bool) -> Result<Value>;
     /// How much there is.

@@ -1,9 +1,10 @@
 //! What every driver does. One suite; a driver that keeps bytes is looked into too.
 
 use base::{Kind, Result};
-use cinder_types::SourceRef;
+use cinder_types::{Noun, SourceRef};
 use cinder_volume::driver::{FakeDriver, FileDriver, GIB, VolumeDriver};
 use host_privsep::Privsep;
+use serde_json::json;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -202,5 +203,54 @@ async fn deleted_data_never_comes_back() {
                 assert!(found.iter().all(|byte| *byte == 0));
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_others_becomes_ours_and_theirs_again() {
+    for b in benches() {
+        let d = &b.driver;
+        let (v, s) = (base::new_id(), base::new_id());
+        let stray = if b.bytes { "disk.img" } else { "disk.json" };
+        let content: &[u8] = if b.bytes {
+            b"other bytes, and no whole GiB"
+        } else {
+            b"{\"size\": 1}"
+        };
+        std::fs::write(b.folder.join(stray), content).unwrap();
+        let name = if b.bytes { stray } else { "disk" };
+        let reference = json!({"source-name": name});
+        assert_eq!(d.measure(Noun::Volume, &reference).await.unwrap(), 1);
+        let listed = d.manageable(Noun::Volume).await.unwrap();
+        assert_eq!(
+            (listed.len(), listed[0].name.as_str(), listed[0].size),
+            (1, name, 1)
+        );
+        for _ in 0..2 {
+            d.manage(Noun::Volume, &v, &reference).await.unwrap();
+        }
+        b.holds(&v, 1, "other bytes", 0).await;
+        let refused = d.manage(Noun::Volume, &base::new_id(), &reference).await;
+        assert_eq!(kind(refused), Kind::BadRequest);
+        let listed = d.manageable(Noun::Volume).await.unwrap();
+        assert_eq!(listed[0].id.as_ref(), Some(&v));
+        d.create_snapshot(&s, &source(&v, false)).await.unwrap();
+        for (noun, id) in [(Noun::Snapshot, &s), (Noun::Volume, &v)] {
+            for _ in 0..2 {
+                d.unmanage(noun, id).await.unwrap();
+            }
+        }
+        // Nobody's: no orphan of ours that the next look removes.
+        assert!(d.list().await.unwrap().is_empty() && d.list_snapshots().await.unwrap().is_empty());
+        d.clean().await.unwrap();
+        let (v2, s2) = (base::new_id(), base::new_id());
+        let was = json!({"source-name": format!("volume-{v}")});
+        d.manage(Noun::Volume, &v2, &was).await.unwrap();
+        let was = json!({"source-name": format!("_snapshot-{s}")});
+        d.manage(Noun::Snapshot, &s2, &was).await.unwrap();
+        b.holds(&v2, 1, "other bytes", 0).await;
+        let copy = base::new_id();
+        d.create_from_snapshot(&copy, 1, &s2).await.unwrap();
+        b.holds(&copy, 1, "other bytes", 0).await;
     }
 }

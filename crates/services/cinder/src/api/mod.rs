@@ -1,6 +1,7 @@
 //! HTTP in, HTTP out.
 
 pub mod attachments;
+pub mod manage;
 pub mod metadata;
 pub mod quotas;
 pub mod services;

@@ -239,7 +239,12 @@ pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
             .unwrap_or_default(),
     };
     let row = crate::snapshot::create::create(&cinder, &req.ctx, new, allowed).await?;
-    let snapshot = whole(&req, &row);
+    accepted(&req, &row)
+}
+
+/// The answer to whoever wants a snapshot.
+pub(super) fn accepted(req: &Req, row: &SnapshotRow) -> Result<Reply> {
+    let snapshot = whole(req, row);
     Reply::json(202, &Wrapped { snapshot })
 }
 

@@ -6,7 +6,7 @@ use crate::db::{self, SnapshotRow, VolumeRow};
 use crate::snapshot::status::{Verb, transition};
 use crate::volume::reason;
 use base::{Error, Result};
-use cinder_types::{SnapshotSpec, VolumeClient};
+use cinder_types::{Noun, SnapshotSpec, VolumeClient};
 use oslo_context::RequestContext;
 use oslo_db::{Tx, eq, set};
 use oslo_taskflow::{BoxFuture, Flow, Step};
@@ -98,25 +98,31 @@ async fn copy(flow: &mut CreateSnapshot, cinder: Arc<Cinder>) -> Result<()> {
 
 async fn uncopy(flow: &mut CreateSnapshot, cinder: Arc<Cinder>) -> Result<()> {
     let ctx = RequestContext::internal_for(&flow.request_id);
-    if let Err(error) = remove(&flow.snapshot_id, &cinder, &ctx).await {
+    if let Err(error) = remove(&flow.snapshot_id, &cinder, &ctx, false).await {
         // The snapshot ends in error; deleting it tries again.
         tracing::warn!(snapshot.id = %flow.snapshot_id, %error, "what was half made could not be removed");
     }
     Ok(())
 }
 
-/// Has the agent remove what it keeps of a snapshot.
-pub(super) async fn remove(id: &str, cinder: &Cinder, ctx: &RequestContext) -> Result<()> {
+/// Has the agent remove what it keeps of a snapshot, or `keep` it as nobody's.
+pub(super) async fn remove(
+    id: &str,
+    cinder: &Cinder,
+    ctx: &RequestContext,
+    keep: bool,
+) -> Result<()> {
     let Some((snapshot, volume)) = rows(id, cinder).await? else {
         return Ok(());
     };
     let Some(backend) = volume.backend() else {
         return Ok(());
     };
-    VolumeClient::new(&cinder.bus)
-        .server(backend)
-        .delete_snapshot(ctx, snapshot.id)
-        .await
+    let agent = VolumeClient::new(&cinder.bus).server(backend);
+    if keep {
+        return agent.unmanage(ctx, Noun::Snapshot, snapshot.id).await;
+    }
+    agent.delete_snapshot(ctx, snapshot.id).await
 }
 
 async fn finish(flow: &mut CreateSnapshot, cinder: Arc<Cinder>) -> Result<()> {

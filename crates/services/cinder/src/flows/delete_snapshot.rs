@@ -7,7 +7,7 @@ use crate::snapshot::status::{SnapshotStatus, Verb, transition};
 use crate::volume::reason;
 use base::{Error, Result};
 use oslo_context::RequestContext;
-use oslo_db::{all, eq, set};
+use oslo_db::{all, eq, is_in, set};
 use oslo_taskflow::{BoxFuture, Flow, Step};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use std::sync::Arc;
 #[derive(Serialize, Deserialize)]
 pub struct DeleteSnapshot {
     pub snapshot_id: String,
+    /// What it holds stays on the backend.
+    #[serde(default)]
+    pub keep: bool,
     pub request_id: String,
 }
 
@@ -51,13 +54,14 @@ impl Flow for DeleteSnapshot {
 
 async fn remove(flow: &mut DeleteSnapshot, cinder: Arc<Cinder>) -> Result<()> {
     let ctx = RequestContext::internal_for(&flow.request_id);
-    create_snapshot::remove(&flow.snapshot_id, &cinder, &ctx).await
+    create_snapshot::remove(&flow.snapshot_id, &cinder, &ctx, flow.keep).await
 }
 
 async fn forget(flow: &mut DeleteSnapshot, cinder: Arc<Cinder>) -> Result<()> {
     let id = flow.snapshot_id.clone();
     let gone = move |tx: &mut oslo_db::Tx| {
-        let deleting = all([eq("id", &id), eq("status", SnapshotStatus::Deleting)]);
+        let going = [SnapshotStatus::Deleting, SnapshotStatus::Unmanaging];
+        let deleting = all([eq("id", &id), is_in("status", going)]);
         tx.delete::<SnapshotRow>(deleting).map(drop)
     };
     cinder.db.write(gone).await

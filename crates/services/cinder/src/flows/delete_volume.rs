@@ -8,9 +8,9 @@ use crate::snapshot::status::{
 use crate::volume::reason;
 use crate::volume::status::{Verb, VolumeStatus, transition};
 use base::{Error, Result};
-use cinder_types::VolumeClient;
+use cinder_types::{Noun, VolumeClient};
 use oslo_context::RequestContext;
-use oslo_db::{all, eq, set};
+use oslo_db::{all, eq, is_in, set};
 use oslo_taskflow::{BoxFuture, Flow, Step};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use std::sync::Arc;
 #[derive(Serialize, Deserialize)]
 pub struct DeleteVolume {
     pub volume_id: String,
+    /// What it holds stays on the backend.
+    #[serde(default)]
+    pub keep: bool,
     pub request_id: String,
 }
 
@@ -83,6 +86,9 @@ async fn remove(flow: &mut DeleteVolume, cinder: Arc<Cinder>) -> Result<()> {
         };
         cinder.db.write(gone).await?;
     }
+    if flow.keep {
+        return agent.unmanage(&ctx, Noun::Volume, volume.id.clone()).await;
+    }
     agent.delete_volume(&ctx, volume.id.clone()).await
 }
 
@@ -91,7 +97,8 @@ async fn forget(flow: &mut DeleteVolume, cinder: Arc<Cinder>) -> Result<()> {
     cinder
         .db
         .write(move |tx| {
-            let deleting = all([eq("id", &id), eq("status", VolumeStatus::Deleting)]);
+            let going = [VolumeStatus::Deleting, VolumeStatus::Unmanaging];
+            let deleting = all([eq("id", &id), is_in("status", going)]);
             if tx.delete::<VolumeRow>(deleting)? > 0 {
                 // Of a volume that never had a host.
                 tx.delete::<SnapshotRow>(eq("volume_id", &id))?;

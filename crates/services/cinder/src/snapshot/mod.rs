@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod manage;
 pub mod status;
 
 use base::Error;

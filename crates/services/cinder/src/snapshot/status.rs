@@ -29,6 +29,7 @@ pub enum Verb {
     /// With its volume.
     DeleteCascade,
     DeleteFailed,
+    Unmanage,
     Restore,
     Restored,
 }
@@ -38,7 +39,8 @@ const TABLE: &[(Verb, &[SnapshotStatus], SnapshotStatus)] = &[
     (Verb::CreateFailed, &[Creating], Error),
     (Verb::Delete, &[Available, Error], Deleting),
     (Verb::DeleteCascade, &[Available, Error, Deleting], Deleting),
-    (Verb::DeleteFailed, &[Deleting], ErrorDeleting),
+    (Verb::DeleteFailed, &[Deleting, Unmanaging], ErrorDeleting),
+    (Verb::Unmanage, &[Available, Error], Unmanaging),
     (Verb::Restore, &[Available], Restoring),
     // Whether the volume has its bytes or not, the snapshot is as it was.
     (Verb::Restored, &[Restoring], Available),
@@ -77,7 +79,7 @@ impl SnapshotStatus {
     pub fn abandoned(self) -> Option<Verb> {
         match self {
             Creating => Some(Verb::CreateFailed),
-            Deleting => Some(Verb::DeleteFailed),
+            Deleting | Unmanaging => Some(Verb::DeleteFailed),
             Restoring => Some(Verb::Restored),
             _ => None,
         }

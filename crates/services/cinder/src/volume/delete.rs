@@ -18,6 +18,22 @@ pub async fn delete(
     force: bool,
     cascade: bool,
 ) -> Result<()> {
+    end(cinder, ctx, id, Verb::Delete, force, cascade).await
+}
+
+/// Forgets the volume and leaves what it holds on the backend.
+pub async fn unmanage(cinder: &Cinder, ctx: &RequestContext, id: &str) -> Result<()> {
+    end(cinder, ctx, id, Verb::Unmanage, false, false).await
+}
+
+async fn end(
+    cinder: &Cinder,
+    ctx: &RequestContext,
+    id: &str,
+    verb: Verb,
+    force: bool,
+    cascade: bool,
+) -> Result<()> {
     let (ctx, id, now) = (ctx.clone(), id.to_string(), cinder.clock.now());
     let engine = cinder.engine.clone();
     cinder
@@ -32,7 +48,7 @@ pub async fn delete(
                 let values = [set("status", VolumeStatus::Deleting), set("updated_at", now)];
                 tx.update::<VolumeRow>(other, &values)? == 1
             } else {
-                free && transition(tx, &id, Verb::Delete, now, &[])?
+                free && transition(tx, &id, verb, now, &[])?
             };
             if !begun {
                 if force && free {
@@ -41,7 +57,7 @@ pub async fn delete(
                 return Err(invalid_volume(format!(
                     "Volume status must be {} and must not be migrating, attached, belong to a group, have \
                      snapshots, awaiting a transfer, or be disassociated from snapshots after volume transfer.",
-                    Verb::Delete.expected()
+                    verb.expected()
                 )));
             }
             for snapshot in &snapshots {
@@ -53,6 +69,7 @@ pub async fn delete(
                 tx,
                 &DeleteVolume {
                     volume_id: volume.id,
+                    keep: verb == Verb::Unmanage,
                     request_id: ctx.request_id.clone(),
                 },
             )?;

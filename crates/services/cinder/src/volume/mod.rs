@@ -4,6 +4,7 @@ pub mod attach;
 pub mod create;
 pub mod delete;
 pub mod extend;
+pub mod manage;
 pub mod revert;
 pub mod status;
 

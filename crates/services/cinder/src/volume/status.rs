@@ -17,6 +17,7 @@ base::str_enum! {
         Extending = "extending",
         Reverting = "reverting",
         Deleting = "deleting",
+        Unmanaging = "unmanaging",
         Maintenance = "maintenance",
         Error = "error",
         ErrorDeleting = "error_deleting",
@@ -68,6 +69,8 @@ pub enum Verb {
     Revert,
     Reverted,
     RevertFailed,
+    ManageFailed,
+    Unmanage,
 }
 
 const DONE_FROM: &[VolumeStatus] = &[Reserved, Attaching, InUse, Detaching, Available];
@@ -92,7 +95,7 @@ const TABLE: &[(Verb, &[VolumeStatus], VolumeStatus)] = &[
         ],
         Deleting,
     ),
-    (Verb::DeleteFailed, &[Deleting], ErrorDeleting),
+    (Verb::DeleteFailed, &[Deleting, Unmanaging], ErrorDeleting),
     (Verb::Extend, &[Available], Extending),
     (Verb::ExtendAttached, &[InUse], Extending),
     (Verb::ExtendedAvailable, &[Extending], Available),
@@ -119,6 +122,18 @@ const TABLE: &[(Verb, &[VolumeStatus], VolumeStatus)] = &[
     (Verb::Revert, &[Available], Reverting),
     (Verb::Reverted, &[Reverting], Available),
     (Verb::RevertFailed, &[Reverting], Error),
+    (Verb::ManageFailed, &[Creating], ErrorManaging),
+    (
+        Verb::Unmanage,
+        &[
+            Available,
+            Error,
+            ErrorRestoring,
+            ErrorExtending,
+            ErrorManaging,
+        ],
+        Unmanaging,
+    ),
 ];
 
 impl Verb {
@@ -159,7 +174,7 @@ impl VolumeStatus {
     pub fn needs_flow(self) -> bool {
         matches!(
             self,
-            Creating | Downloading | Extending | Deleting | Reverting
+            Creating | Downloading | Extending | Deleting | Reverting | Unmanaging
         )
     }
 }
@@ -174,6 +189,6 @@ mod tests {
             assert_eq!(TABLE.iter().filter(|(v, ..)| v == verb).count(), 1);
             assert!(!from.is_empty());
         }
-        assert_eq!(TABLE.len(), Verb::RevertFailed as usize + 1);
+        assert_eq!(TABLE.len(), Verb::Unmanage as usize + 1);
     }
 }

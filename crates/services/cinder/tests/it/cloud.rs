@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use base::{Clock, Error, Result, Secret};
 use cinder_types::{
-    BackendReport, SchedulerClient, SnapshotSpec, VolumeApi, VolumeClient, VolumeInfo, VolumeSpec,
+    BackendReport, Manageable, Noun, SchedulerClient, SnapshotSpec, VolumeApi, VolumeClient,
+    VolumeInfo, VolumeSpec,
 };
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method};
@@ -28,6 +29,8 @@ pub struct ToyAgent {
     pub volumes: Mutex<BTreeMap<String, i64>>,
     /// The volumes that snapshots are of.
     pub snapshots: Mutex<BTreeMap<String, String>>,
+    /// What is there that is not cinder's, with its GiB.
+    pub strays: Mutex<BTreeMap<String, i64>>,
     /// What else was asked, in words.
     pub heard: Mutex<Vec<String>>,
     pub creates: Mutex<u32>,
@@ -120,6 +123,66 @@ impl VolumeApi for ToyAgent {
         self.failing()?;
         assert_eq!(self.snapshots.lock().unwrap()[&snapshot_id], volume_id);
         self.hear(format!("{volume_id} reverts to {snapshot_id}"));
+        Ok(())
+    }
+
+    async fn manageable(&self, _: &RequestContext, noun: Noun) -> Result<Vec<Manageable>> {
+        self.failing()?;
+        let thing = |name: String, size, id| Manageable {
+            name,
+            size,
+            id,
+            reason: None,
+        };
+        let strays = self.strays.lock().unwrap().clone();
+        let mut found: Vec<_> = strays.into_iter().map(|(n, s)| thing(n, s, None)).collect();
+        match noun {
+            Noun::Volume => {
+                for (id, size) in &*self.volumes.lock().unwrap() {
+                    found.push(thing(format!("volume-{id}"), *size, Some(id.clone())));
+                }
+            }
+            Noun::Snapshot => {
+                for id in self.snapshots.lock().unwrap().keys() {
+                    found.push(thing(format!("snapshot-{id}"), 1, Some(id.clone())));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn measure(&self, _: &RequestContext, _: Noun, reference: Value) -> Result<i64> {
+        self.failing()?;
+        let name = reference["source-name"].as_str().unwrap_or("");
+        let size = self.strays.lock().unwrap().get(name).copied();
+        size.ok_or_else(|| Error::bad_request("invalid backend reference"))
+    }
+
+    async fn manage(
+        &self,
+        _: &RequestContext,
+        noun: Noun,
+        id: String,
+        reference: Value,
+    ) -> Result<()> {
+        self.failing()?;
+        let name = reference["source-name"].as_str().unwrap_or("");
+        let size = self.strays.lock().unwrap().remove(name).unwrap();
+        match noun {
+            Noun::Volume => drop(self.volumes.lock().unwrap().insert(id, size)),
+            Noun::Snapshot => drop(self.snapshots.lock().unwrap().insert(id, String::new())),
+        }
+        Ok(())
+    }
+
+    async fn unmanage(&self, _: &RequestContext, noun: Noun, id: String) -> Result<()> {
+        self.failing()?;
+        let size = match noun {
+            Noun::Volume => self.volumes.lock().unwrap().remove(&id),
+            Noun::Snapshot => self.snapshots.lock().unwrap().remove(&id).map(|_| 1),
+        };
+        let mut strays = self.strays.lock().unwrap();
+        strays.extend(size.map(|size| (format!("left-{id}"), size)));
         Ok(())
     }
 
@@ -287,6 +350,7 @@ impl Cloud {
         let agent = Arc::new(ToyAgent {
             volumes: Mutex::default(),
             snapshots: Mutex::default(),
+            strays: Mutex::default(),
             heard: Mutex::default(),
             creates: Mutex::default(),
             protocol: Mutex::new("local"),

@@ -4,6 +4,7 @@ mod attachments;
 mod cloud;
 mod crash;
 mod listing;
+mod manage;
 mod quotas;
 mod scaled;
 mod snapshots;
