@@ -61,19 +61,23 @@ impl VolumeApi for ToyAgent {
         self.waiting.add_permits(1);
         let permit = self.gate.acquire().await.unwrap();
         drop(permit);
+        if let Some(id) = &spec.snapshot_id {
+            if !self.snapshots.lock().unwrap().contains_key(id) {
+                return Err(Error::not_found("no such snapshot"));
+            }
+            self.hear(format!("{} is snapshot {id}", spec.id));
+        }
+        if let Some(source) = &spec.source {
+            if !self.volumes.lock().unwrap().contains_key(&source.id) {
+                return Err(Error::not_found("no such volume"));
+            }
+            let in_use = source.in_use;
+            self.hear(format!("{} is volume {}, {in_use}", spec.id, source.id));
+        }
         self.volumes
             .lock()
             .unwrap()
             .insert(spec.id.clone(), spec.size);
-        if let Some(id) = &spec.snapshot_id {
-            assert!(self.snapshots.lock().unwrap().contains_key(id));
-            self.hear(format!("{} is snapshot {id}", spec.id));
-        }
-        if let Some(source) = &spec.source {
-            assert!(self.volumes.lock().unwrap().contains_key(&source.id));
-            let in_use = source.in_use;
-            self.hear(format!("{} is volume {}, {in_use}", spec.id, source.id));
-        }
         Ok(VolumeInfo {
             provider_id: Some(format!("toy-{}", spec.id)),
             provider_location: None,
@@ -121,7 +125,10 @@ impl VolumeApi for ToyAgent {
         snapshot_id: String,
     ) -> Result<()> {
         self.failing()?;
-        assert_eq!(self.snapshots.lock().unwrap()[&snapshot_id], volume_id);
+        let of = self.snapshots.lock().unwrap().get(&snapshot_id).cloned();
+        if of.as_ref() != Some(&volume_id) {
+            return Err(Error::not_found("no such snapshot of this volume"));
+        }
         self.hear(format!("{volume_id} reverts to {snapshot_id}"));
         Ok(())
     }
@@ -166,8 +173,16 @@ impl VolumeApi for ToyAgent {
         reference: Value,
     ) -> Result<()> {
         self.failing()?;
+        let done = match noun {
+            Noun::Volume => self.volumes.lock().unwrap().contains_key(&id),
+            Noun::Snapshot => self.snapshots.lock().unwrap().contains_key(&id),
+        };
+        if done {
+            return Ok(());
+        }
         let name = reference["source-name"].as_str().unwrap_or("");
-        let size = self.strays.lock().unwrap().remove(name).unwrap();
+        let size = self.strays.lock().unwrap().remove(name);
+        let size = size.ok_or_else(|| Error::bad_request("invalid backend reference"))?;
         match noun {
             Noun::Volume => drop(self.volumes.lock().unwrap().insert(id, size)),
             Noun::Snapshot => drop(self.snapshots.lock().unwrap().insert(id, String::new())),
