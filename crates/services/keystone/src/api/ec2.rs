@@ -113,16 +113,21 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 async fn permitted(keystone: &Arc<Keystone>, req: &Req, rule: &str) -> Result<CredentialRow> {
     let access = req.param("credential_id");
     let (user_id, id) = (req.param("user_id").to_string(), ec2_id(access));
-    let found = keystone
+    let (found, user) = keystone
         .db
         .read(move |tx| {
             let row = credentials::find(tx, &id)?;
-            Ok(row.filter(|row| row.r#type == EC2 && row.user_id == user_id))
+            Ok((
+                row.filter(|row| row.r#type == EC2),
+                users::find(tx, &user_id)?,
+            ))
         })
         .await?;
-    // Upstream looks for the credential before it asks the rule.
+    // COMPAT: the credential is looked for before the rule is asked. The rule is about whose it is; the user in the path
+    // need only exist, so who may do it to everybody's finds a pair below any user.
     let row = found.ok_or_else(|| missing("credential", access))?;
     enforce(req, rule, target(&row.user_id))?;
+    user.ok_or_else(|| missing("user", req.param("user_id")))?;
     let token = own_token(keystone, req).await?;
     unless_beyond(keystone, &token, WHAT, &row)?;
     Ok(row)

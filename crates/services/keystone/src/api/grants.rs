@@ -208,12 +208,11 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             path.role_id
         )));
     }
-    let place = named
-        .project
-        .as_ref()
-        .and_then(ProjectRow::domain)
-        .or(named.domain.as_ref().map(|d| d.id.as_str()));
-    if role_domain.is_some() && role_domain != place {
+    // COMPAT: of projects only; on another domain a domain's role gives nothing, but may be granted.
+    if let Some(project) = &named.project
+        && role_domain.is_some()
+        && role_domain != project.domain()
+    {
         return Err(Error::forbidden(format!(
             "Project {} must be in the same domain as the role {} being assigned.",
             path.target_id, path.role_id

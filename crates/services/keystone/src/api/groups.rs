@@ -77,12 +77,13 @@ pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
 /// `POST /v3/groups`
 pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let mut fields = Fields::of(&req, "group")?;
-    let domain_id = domain_or_default(&keystone, &req, fields.text("domain_id")?);
-    enforce(
-        &req,
-        "identity:create_group",
-        Target::new().set("group", json!({"domain_id": domain_id})),
-    )?;
+    let given = fields.text("domain_id")?;
+    // COMPAT: the rule sees the domain that the body names, not the one that stands in for it.
+    let target = given.as_ref().map_or_else(Target::new, |id| {
+        Target::new().set("group", json!({"domain_id": id}))
+    });
+    enforce(&req, "identity:create_group", target)?;
+    let domain_id = domain_or_default(&keystone, &req, given);
     keystone.refuse_directory(&domain_id).await?;
     let row = GroupRow {
         id: new_hex_id(),

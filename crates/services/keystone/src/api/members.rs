@@ -30,7 +30,11 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     )?;
     group.ok_or_else(|| missing("group", &id))?;
     keystone.look_for_group(&id, true).await?;
-    let cond = filters(&req.query, FILTERS);
+    let mut conditions = vec![filters(&req.query, FILTERS)];
+    conditions.extend(users::by_expiry(&req.query)?);
+    // Whose token is of a domain is told of nobody else's users.
+    conditions.extend(req.ctx.domain_id.as_ref().map(|id| eq("domain_id", id)));
+    let cond = all(conditions);
     let rows = keystone
         .db
         .read(move |tx| {

@@ -11,6 +11,7 @@ pub(crate) mod ec2;
 pub(crate) mod ec2_tokens;
 pub(crate) mod endpoint_filters;
 pub(crate) mod endpoints;
+pub(crate) mod federated;
 pub(crate) mod federated_auth;
 pub(crate) mod federation_protocols;
 pub(crate) mod fields;

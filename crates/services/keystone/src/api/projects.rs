@@ -168,11 +168,11 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         }
         _ => Some(domain_or_default(&keystone, &req, given.clone())),
     };
-    enforce(
-        &req,
-        "identity:create_project",
-        Target::new().set("project", json!({"domain_id": domain_id})),
-    )?;
+    // COMPAT: the rule sees the domain that the body names, not the one that stands in for it.
+    let target = given.as_ref().map_or_else(Target::new, |id| {
+        Target::new().set("project", json!({"domain_id": id}))
+    });
+    enforce(&req, "identity:create_project", target)?;
     if is_domain {
         if parent_id.is_some() || given.is_some() {
             return Err(Error::bad_request(

@@ -5,7 +5,7 @@ use crate::api::base_url;
 use crate::api::list::{collection, flag};
 use crate::assignment::expand::{self, Entry, Place, Wanted};
 use crate::db::groups::GroupRow;
-use crate::db::projects::ProjectRow;
+use crate::db::projects::{self, ProjectRow};
 use crate::db::roles::RoleRow;
 use crate::db::users::UserRow;
 use crate::policy::{Target, enforce};
@@ -168,19 +168,32 @@ fn view(base: &str, entry: &Entry, names: Option<&Names>) -> Value {
     Value::Object(view)
 }
 
+/// The project above the tree. That it does not exist is told to everybody, as upstream has it.
+async fn target_of_tree(keystone: &Keystone, query: &Query) -> Result<Target> {
+    let Some(id) = query.get("scope.project.id").filter(|id| !id.is_empty()) else {
+        return Ok(Target::new());
+    };
+    let id = id.to_string();
+    let project = keystone.db.read(move |tx| projects::get(tx, &id)).await?;
+    let target = Target::new().project(Some(&project));
+    Ok(match project.domain() {
+        Some(domain_id) => target.set("domain_id", domain_id),
+        None => target,
+    })
+}
+
 /// `GET /v3/role_assignments`: a domain's reader sees what is on that domain and its projects.
 pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let own = req.ctx.domain_id.clone();
-    let target = own
-        .as_deref()
-        .map_or_else(Target::new, |id| Target::new().set("domain_id", id));
-    let tree = req.query.get("include_subtree").is_some_and(flag);
-    let rule = if tree {
-        "identity:list_role_assignments_for_tree"
+    if req.query.get("include_subtree").is_some_and(flag) {
+        let target = target_of_tree(&keystone, &req.query).await?;
+        enforce(&req, "identity:list_role_assignments_for_tree", target)?;
     } else {
-        "identity:list_role_assignments"
-    };
-    enforce(&req, rule, target)?;
+        let target = own
+            .as_deref()
+            .map_or_else(Target::new, |id| Target::new().set("domain_id", id));
+        enforce(&req, "identity:list_role_assignments", target)?;
+    }
     let wanted = parse(&req.query)?;
     let with_names = req.query.get("include_names").is_some_and(flag);
     let (entries, names) = keystone

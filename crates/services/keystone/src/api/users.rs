@@ -5,7 +5,7 @@ use crate::api::fields::{Fields, MALFORMED, expecting};
 use crate::api::list::{By, Filter, collection, filters, marker_error, next, paging};
 use crate::api::projects::domain_or_default;
 use crate::api::{
-    base_url, groups, merged_options, one, projects, self_link, unauthorized, with_extra,
+    base_url, federated, groups, merged_options, one, projects, self_link, unauthorized, with_extra,
 };
 use crate::assignment::effective;
 use crate::db::assignments::AssignmentRow;
@@ -18,7 +18,7 @@ use crate::db::users::{self, FormerPasswordRow, UserRow};
 use crate::db::{Extra, app_creds, duplicate_name, federation, missing, oauth1, trusts};
 use crate::policy::{Target, enforce};
 use base::{Error, Json, Result, Secret, Timestamp, new_hex_id};
-use oslo_db::{Cond, Tx, all, eq, ge, gt, is_in, le, lt, ne, nothing, set};
+use oslo_db::{Cond, Tx, all, eq, ge, gt, is_in, le, lt, ne, set};
 use oslo_http::{Query, Reply, Req};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(crate) fn view(base: &str, u: &UserRow) -> Value {
 }
 
 /// `password_expires_at=lt:2026-01-02T03:04:05Z`
-fn by_expiry(query: &Query) -> Result<Option<Cond>> {
+pub(crate) fn by_expiry(query: &Query) -> Result<Option<Cond>> {
     for (name, value) in &query.0 {
         if name != "password_expires_at" {
             continue;
@@ -87,21 +87,27 @@ pub(crate) async fn list(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     keystone
         .look_for_users(domain_id, req.query.get("name"))
         .await?;
-    let mut conditions = vec![filters(&req.query, FILTERS)];
+    let but_name = req.query.0.iter().filter(|(name, _)| name != "name");
+    let mut conditions = vec![
+        filters(&Query(but_name.cloned().collect()), FILTERS),
+        federated::filter(&req.query),
+    ];
+    let name = req.query.get("name").map(str::to_string);
+    let domain_id = domain_id.map(str::to_string);
     conditions.extend(own.map(|id| eq("domain_id", id)));
     conditions.extend(by_expiry(&req.query)?);
-    // Nobody here comes from elsewhere.
-    if ["idp_id", "protocol_id", "unique_id"]
-        .iter()
-        .any(|f| req.query.has(f))
-    {
-        conditions.push(nothing());
-    }
     let cond = all(conditions);
     let paging = paging(&req.query, keystone.conf.keystone.max_db_limit, SORTS)?;
     let page = keystone
         .db
-        .read(move |tx| tx.page::<UserRow>(cond.clone(), &paging))
+        .read(move |tx| {
+            let mut cond = cond.clone();
+            if let Some(name) = &name {
+                let ids = users::called(tx, domain_id.as_deref(), name)?;
+                cond = all([cond, is_in("id", ids.iter())]);
+            }
+            tx.page::<UserRow>(cond, &paging)
+        })
         .await;
     let page = page.map_err(|e| marker_error(&req.query, e))?;
     let base = base_url(&keystone, &req);
@@ -132,7 +138,14 @@ fn permit(req: &Req, rule: &str, found: Option<UserRow>) -> Result<UserRow> {
 pub(crate) async fn show(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("user_id").to_string()).await?;
     let row = keystone.as_seen(permit(&req, "identity:get_user", found)?);
-    one(200, "user", view(&base_url(&keystone, &req), &row))
+    let id = row.id.clone();
+    let links = keystone
+        .db
+        .read(move |tx| federation::links_of(tx, &id))
+        .await?;
+    let mut view = view(&base_url(&keystone, &req), &row);
+    federated::show(&mut view, &links);
+    one(200, "user", view)
 }
 
 fn check_default_project(tx: &mut Tx, id: Option<&str>) -> Result<()> {
@@ -148,12 +161,13 @@ fn check_default_project(tx: &mut Tx, id: Option<&str>) -> Result<()> {
 /// `POST /v3/users`
 pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let mut fields = Fields::of(&req, "user")?;
-    let domain_id = domain_or_default(&keystone, &req, fields.text("domain_id")?);
-    enforce(
-        &req,
-        "identity:create_user",
-        Target::new().set("user", json!({"domain_id": domain_id})),
-    )?;
+    let given = fields.text("domain_id")?;
+    // COMPAT: the rule sees the domain that the body names, not the one that stands in for it.
+    let target = given.as_ref().map_or_else(Target::new, |id| {
+        Target::new().set("user", json!({"domain_id": id}))
+    });
+    enforce(&req, "identity:create_user", target)?;
+    let domain_id = domain_or_default(&keystone, &req, given);
     keystone.refuse_directory(&domain_id).await?;
     let password = fields.text("password")?.map(Secret::new);
     let hash = match &password {
@@ -164,6 +178,7 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         None => None,
     };
     let now = keystone.clock.now();
+    let links = federated::take(&mut fields)?;
     let mut row = UserRow {
         id: new_hex_id(),
         name: fields.required("name", "user")?.trim().to_string(),
@@ -181,16 +196,20 @@ pub(crate) async fn create(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
         row.password_expires_at = keystone.compliance.end_of_password(&row, false, now);
     }
     let new = row.clone();
-    keystone
+    let links = keystone
         .write(move |tx| {
             crate::db::projects::get_domain(tx, &new.domain_id)?;
             check_default_project(tx, new.default_project_id.as_deref())?;
             tx.insert(&new)
-                .map_err(|e| duplicate_name("user", &new.name, Some(&new.domain_id), e))
+                .map_err(|e| duplicate_name("user", &new.name, Some(&new.domain_id), e))?;
+            federated::save(tx, &new.id, links.as_deref().unwrap_or_default())?;
+            federation::links_of(tx, &new.id)
         })
         .await?;
     tracing::info!(user.id = row.id, "user created");
-    one(201, "user", view(&base_url(&keystone, &req), &row))
+    let mut view = view(&base_url(&keystone, &req), &row);
+    federated::show(&mut view, &links);
+    one(201, "user", view)
 }
 
 /// `PATCH /v3/users/{user_id}`
@@ -220,7 +239,8 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     };
     let (id, now, keep) = (row.id, keystone.clock.now(), keystone.revocations_last());
     let house = Arc::clone(&keystone);
-    let row = keystone
+    let links = federated::take(&mut fields)?;
+    let (row, links) = keystone
         .write(move |tx| {
             let mut row = users::get(tx, &id)?;
             let mut fields = fields.clone();
@@ -252,7 +272,12 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
                 let end = house.compliance.end_of_password(&row, false, now);
                 row.password_expires_at = end.filter(|_| hash.is_some());
             }
-            if hash.is_some() || (was_enabled && !row.enabled) {
+            let forsaken = match &links {
+                Some(links) => federated::save(tx, &id, links)?,
+                None => false,
+            };
+            // Who is linked again must not find the old tokens good.
+            if hash.is_some() || (was_enabled && !row.enabled) || forsaken {
                 revocations::add(tx, Revoke::User(&id), now, keep)?;
             }
             let mut values = vec![
@@ -277,11 +302,14 @@ pub(crate) async fn update(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
             }
             tx.update::<UserRow>(eq("id", &id), &values)
                 .map_err(|e| duplicate_name("user", &row.name, Some(&row.domain_id), e))?;
-            Ok(row)
+            let links = federation::links_of(tx, &id)?;
+            Ok((row, links))
         })
         .await?;
     let row = keystone.as_seen(row);
-    one(200, "user", view(&base_url(&keystone, &req), &row))
+    let mut view = view(&base_url(&keystone, &req), &row);
+    federated::show(&mut view, &links);
+    one(200, "user", view)
 }
 
 /// `DELETE /v3/users/{user_id}`
@@ -372,7 +400,10 @@ pub(crate) async fn change_password(keystone: Arc<Keystone>, req: Req) -> Result
 pub(crate) async fn list_groups(keystone: Arc<Keystone>, req: Req) -> Result<Reply> {
     let found = in_path(&keystone, req.param("user_id").to_string()).await?;
     let row = permit(&req, "identity:list_groups_for_user", found)?;
-    let cond = filters(&req.query, &[("name", By::Text("name"))]);
+    let mut conditions = vec![filters(&req.query, &[("name", By::Text("name"))])];
+    // Whose token is of a domain is told of nobody else's groups.
+    conditions.extend(req.ctx.domain_id.as_ref().map(|id| eq("domain_id", id)));
+    let cond = all(conditions);
     let rows = keystone
         .db
         .read(move |tx| {

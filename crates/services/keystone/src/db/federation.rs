@@ -186,6 +186,31 @@ fn forsake(tx: &mut Tx, cond: oslo_db::Cond) -> Result<Forsaken> {
     Ok(forsaken)
 }
 
+/// Who a user is at identity providers.
+pub(crate) fn links_of(tx: &mut Tx, user_id: &str) -> Result<Vec<FederatedUserRow>> {
+    let by_id = ["idp_id", "protocol_id", "unique_id"].map(|column| (column, Dir::Asc));
+    tx.select_sorted(eq("user_id", user_id), &by_id, None)
+}
+
+/// 409 if somebody is known by it already.
+pub(crate) fn insert_link(tx: &mut Tx, row: &FederatedUserRow) -> Result<()> {
+    tx.insert(row).map_err(|e| match is_duplicate(&e) {
+        true => Error::conflict(
+            "Conflict occurred attempting to store federated_user - Duplicate entry.",
+        ),
+        false => e,
+    })
+}
+
+pub(crate) fn delete_link(tx: &mut Tx, row: &FederatedUserRow) -> Result<()> {
+    let key = all([
+        eq("idp_id", &row.idp_id),
+        eq("protocol_id", &row.protocol_id),
+        eq("unique_id", &row.unique_id),
+    ]);
+    tx.delete::<FederatedUserRow>(key).map(drop)
+}
+
 /// The providers whose users live in a domain that goes away; the users go with the domain.
 pub(crate) fn delete_of_domain(tx: &mut Tx, domain_id: &str) -> Result<()> {
     let theirs = |column| in_rows::<IdpRow>(column, "id", eq("domain_id", domain_id));

@@ -69,6 +69,10 @@ pub const MIGRATIONS: &[Migration] = &[
         id: "2026-11-25-directories",
         sql: include_str!("../../migrations/2026-11-25-directories.sql"),
     },
+    Migration {
+        id: "2026-11-25-users-by-name",
+        sql: include_str!("../../migrations/2026-11-25-users-by-name.sql"),
+    },
 ];
 
 /// Upstream's words for a name that is taken.

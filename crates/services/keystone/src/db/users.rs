@@ -3,7 +3,7 @@
 use crate::db::{Extra, missing};
 use base::{Dir, Json, Result, Timestamp, new_hex_id};
 use oslo_db::sea_query::{Expr, ExprTrait, Query};
-use oslo_db::{Table, Tx, all, eq, not_in};
+use oslo_db::{Table, Tx, all, eq, is_null, not_in};
 
 oslo_db::table! {
     /// A user. Description and e-mail are `extra`, as upstream has it.
@@ -90,6 +90,20 @@ pub(crate) fn find(tx: &mut Tx, id: &str) -> Result<Option<UserRow>> {
 
 pub(crate) fn get(tx: &mut Tx, id: &str) -> Result<UserRow> {
     find(tx, id)?.ok_or_else(|| missing("user", id))
+}
+
+/// Users of that name, also those whom an identity provider calls so: their `name` is their id. Two questions, each of an
+/// index; as one with `or` it would look at every user of the domain.
+pub(crate) fn called(tx: &mut Tx, domain_id: Option<&str>, name: &str) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    let own = all([eq("name", name), is_null("display_name")]);
+    for called in [own, eq("display_name", name)] {
+        let mut conditions = vec![called];
+        conditions.extend(domain_id.map(|id| eq("domain_id", id)));
+        let found: Vec<UserRow> = tx.select(all(conditions))?;
+        ids.extend(found.into_iter().map(|u| u.id));
+    }
+    Ok(ids)
 }
 
 pub(crate) fn find_named(tx: &mut Tx, domain_id: &str, name: &str) -> Result<Option<UserRow>> {

@@ -3,6 +3,7 @@
 use crate::Keystone;
 use crate::api::unauthorized;
 use crate::db::federation::{self, Idp, MappingRow};
+use crate::db::users;
 use crate::federation::front_end::Attributes;
 use crate::federation::mapping::{Mapped, Mapping, User, UserKind, Version};
 use crate::federation::shadow::{self, Settled, Wanted};
@@ -11,6 +12,7 @@ use crate::token::cache::Validated;
 use crate::token::issue::{DomainName, Named, Proven, find_user};
 use crate::token::payload::{Scope, Via};
 use base::{Error, Result};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +29,8 @@ impl Keystone {
         let (idp, mapping, remote_id_attribute) = self.find_mapping(idp_id, protocol_id).await?;
         let named_by = remote_id_attribute.or(self.conf.federation.remote_id_attribute.clone());
         check_provider(&idp, named_by.as_deref(), attributes)?;
-        let mapped = evaluate(&mapping, attributes).await.map_err(|why| {
+        let gather = |mapping: &Mapping| attributes.among(mapping.attributes());
+        let mapped = evaluate(&mapping, gather).await.map_err(|why| {
             tracing::info!(idp.id = idp_id, mapping.id = mapping.id, %why, "a federated login failed");
             why
         })?;
@@ -126,6 +129,7 @@ impl Keystone {
                 .write(move |tx| shadow::prolong(tx, &user_id, &idp_id, end))
                 .await?;
         }
+        self.unless_barred(&user_id).await?;
         let via = Via {
             idp_id: idp.row.id,
             protocol_id: wanted.protocol_id.clone(),
@@ -135,6 +139,23 @@ impl Keystone {
         let scope = Scope::Unscoped.vouched(&via);
         self.grant(self.proven_by_provider(user_id, Some(via)), scope)
             .await
+    }
+
+    /// 401 for a user of the cloud's own, whom an administrator linked with the provider's, if more is asked of them than a
+    /// provider can say, or if they stayed away for too long.
+    async fn unless_barred(&self, user_id: &str) -> Result<()> {
+        let id = user_id.to_string();
+        let user = self.db.read(move |tx| users::find(tx, &id)).await?;
+        let user = user.ok_or_else(unauthorized)?;
+        if user.display_name.is_some() {
+            return Ok(());
+        }
+        let rules = mfa::rules(&user.options.0);
+        let inactive = self.compliance.is_inactive(&user, self.clock.now());
+        if inactive || !mfa::met(&rules, &["mapped"]) {
+            return Err(unauthorized());
+        }
+        self.note_login(&user).await
     }
 
     fn proven_by_provider(&self, user_id: String, via: Option<Arc<Via>>) -> Proven {
@@ -168,7 +189,10 @@ fn check_provider(idp: &Idp, named_by: Option<&str>, attributes: &Attributes) ->
 }
 
 /// Runs the engine where it may take its time.
-async fn evaluate(row: &MappingRow, attributes: &Attributes) -> Result<Mapped> {
+pub(crate) async fn evaluate(
+    row: &MappingRow,
+    gather: impl FnOnce(&Mapping) -> BTreeMap<String, String>,
+) -> Result<Mapped> {
     let version = Version::parse(&row.schema_version).ok_or_else(unauthorized)?;
     let rules = row.rules.0.clone();
     let read = move || Mapping::parse(version, &rules);
@@ -176,7 +200,7 @@ async fn evaluate(row: &MappingRow, attributes: &Attributes) -> Result<Mapped> {
         .await
         .map_err(Error::internal)?;
     let mapping = mapping.map_err(|why| Error::unauthorized(why.to_string()))?;
-    let assertion = attributes.among(mapping.attributes());
+    let assertion = gather(&mapping);
     let evaluate = move || mapping.evaluate(&assertion);
     let mapped = tokio::task::spawn_blocking(evaluate)
         .await

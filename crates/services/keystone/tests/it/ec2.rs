@@ -117,6 +117,52 @@ async fn pairs_are_their_users_own() {
     assert_eq!(none.body["credentials"], json!([]));
 }
 
+/// The rule is about whose a pair is, whoever's name is in the path.
+#[tokio::test]
+async fn a_pair_under_another_name_is_its_owners() {
+    let story = story().await;
+    let Story { cloud, admin, .. } = &story;
+    let pair = story.pair(&story.token).await.expect(201).body["credential"].clone();
+    let access = pair["access"].as_str().unwrap();
+    let bob = cloud.user(admin, "bob", "default").await;
+    let actor = format!("users/{bob}");
+    cloud
+        .grant(
+            admin,
+            &format!("projects/{}", story.project),
+            &actor,
+            "member",
+        )
+        .await;
+    cloud
+        .grant(admin, "domains/default", &actor, "reader")
+        .await;
+    let path = |user: &str| format!("/v3/users/{user}/credentials/OS-EC2/{access}");
+    let of_bob = path(&bob);
+    for scope in [
+        json!({"project": {"id": story.project}}),
+        json!({"domain": {"id": "default"}}),
+    ] {
+        let token = cloud.auth(by_id(&bob, "pw"), scope).await.token();
+        cloud.get(&token, &of_bob).await.expect(403);
+        cloud
+            .call(&token, "DELETE", &of_bob, Value::Null)
+            .await
+            .expect(403);
+        let nothing = format!("/v3/users/{bob}/credentials/OS-EC2/nothing");
+        cloud.get(&token, &nothing).await.expect(404);
+    }
+    let shown = cloud.get(&story.token, &of_bob).await.expect(200);
+    assert_eq!(shown.body["credential"], pair, "Ann's, under her own name");
+    cloud.get(admin, &path("nobody")).await.expect(404);
+    cloud.get(admin, &of_bob).await.expect(200);
+    cloud
+        .call(admin, "DELETE", &of_bob, Value::Null)
+        .await
+        .expect(204);
+    cloud.get(admin, &path(&story.ann)).await.expect(404);
+}
+
 #[tokio::test]
 async fn a_signature_tells_who_signed() {
     let story = story().await;

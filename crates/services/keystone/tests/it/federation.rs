@@ -27,12 +27,9 @@ impl Story {
         conf.federation.assertion_prefix = vec!["OIDC-".into(), "REMOTE_USER".into()];
         conf.federation.remote_id_attribute = Some("HTTP_OIDC_ISS".into());
         conf.federation.trusted_dashboard = vec!["https://Dashboard/auth/websso/".into()];
-        let cloud = Cloud::with(conf).await;
-        let admin = cloud.admin().await;
-        let put = |path: String, body: Value| {
-            let (cloud, admin) = (&cloud, &admin);
-            async move { cloud.call(admin, "PUT", &path, body).await.expect(201).body }
-        };
+        let (cloud, admin) = Cloud::begin(conf).await;
+        let put =
+            async |path: String, body: Value| cloud.put(&admin, &path, body).await.expect(201).body;
         let idp = json!({"identity_provider": {"remote_ids": ["https://acme"], "enabled": true, "authorization_ttl": ttl}});
         let idp = put(format!("{FED}/identity_providers/ACME"), idp).await;
         let mapping = json!({"mapping": {"rules": rules, "schema_version": version}});
@@ -394,6 +391,134 @@ async fn a_local_user_is_who_they_were() {
     // Of whom more is asked than a provider can say.
     change(json!({"options": {"multi_factor_auth_enabled": true, "multi_factor_auth_rules": [["password", "token"]]}})).await.expect(200);
     story.come(&[("OIDC-name", "u")]).await.expect(401);
+}
+
+/// An administrator says who a user of the cloud's own is at a provider.
+#[tokio::test]
+async fn a_user_is_linked_by_hand() {
+    let story = Story::begin(rules()).await;
+    story.remap(in_domain(rules(), &story.domain)).await;
+    let (cloud, admin) = (&story.cloud, &story.admin);
+    let federated = |name: &str| json!([{"idp_id": "ACME", "protocols": [{"protocol_id": "openid", "unique_id": name}]}]);
+    let links = federated("ann");
+    let body = json!({"user": {"name": "local", "password": "pw", "federated": links}});
+    let made = cloud
+        .call(admin, "POST", "/v3/users", body.clone())
+        .await
+        .expect(201);
+    assert_eq!(made.body["user"]["federated"], links);
+    let user = made.id("user");
+    let path = format!("/v3/users/{user}");
+    let shown = cloud.get(admin, &path).await.expect(200);
+    assert_eq!(shown.body["user"]["federated"], links);
+
+    // Whom the provider calls so is that user, with what they are here.
+    let place = format!("projects/{}", cloud.ids.admin_project_id);
+    cloud
+        .grant(admin, &place, &format!("users/{user}"), "member")
+        .await;
+    let comes = async |name: &str| {
+        let said = [
+            ("OIDC-name", name),
+            ("OIDC-email", "a@acme"),
+            ("OIDC-groups", "none"),
+        ];
+        story.come(&said).await
+    };
+    let came = comes("ann").await.expect(201);
+    assert_eq!(came.body["token"]["user"]["id"], user.as_str());
+    assert_eq!(came.body["token"]["user"]["name"], "local");
+    let here = cloud
+        .auth(by_token(&came.token()), cloud.admin_project())
+        .await;
+    let here = here.expect(201).token();
+    cloud.login("local", "pw", Value::Null).await.expect(201);
+    // Somebody else is somebody else, and found by what the provider calls them.
+    let zoe = comes("zoe").await.expect(201).body["token"]["user"]["id"].clone();
+    assert_ne!(zoe, user.as_str());
+    for (query, wanted) in [
+        ("idp_id=ACME", vec![user.as_str(), zoe.as_str().unwrap()]),
+        ("protocol_id=openid&unique_id=ann", vec![user.as_str()]),
+        ("unique_id=zoe&name=zoe", vec![zoe.as_str().unwrap()]),
+        ("name=zoe", vec![zoe.as_str().unwrap()]),
+        ("name=local", vec![user.as_str()]),
+        ("idp_id=other&unique_id=ann", vec![]),
+    ] {
+        let list = cloud
+            .get(admin, &format!("/v3/users?{query}"))
+            .await
+            .expect(200);
+        let (mut ids, mut wanted) = (list.column("users", "id"), wanted);
+        ids.sort();
+        wanted.sort();
+        assert_eq!(ids, wanted, "{query}");
+    }
+
+    // What is not there, or somebody's, is refused, and changes nothing.
+    let change = async |federated: Value| {
+        let body = json!({"user": {"federated": federated}});
+        cloud.call(admin, "PATCH", &path, body).await
+    };
+    let none = json!([{"idp_id": "none", "protocols": [{"protocol_id": "p", "unique_id": "u"}]}]);
+    let no = change(none).await.expect(400);
+    assert_eq!(no.message(), "Could not find Identity Provider: none.");
+    let none = json!([{"idp_id": "ACME", "protocols": [{"protocol_id": "p", "unique_id": "u"}]}]);
+    let no = change(none).await.expect(400);
+    assert_eq!(
+        no.message(),
+        "Could not find federated protocol p for Identity Provider: ACME."
+    );
+    change(federated("zoe")).await.expect(409);
+    change(json!([{"idp_id": "ACME", "protocols": []}]))
+        .await
+        .expect(400);
+    change(json!([{"idp_id": "ACME"}])).await.expect(400);
+    change(json!("ACME")).await.expect(400);
+    let twin = json!({"user": {"name": "twin", "federated": links}});
+    cloud
+        .call(admin, "POST", "/v3/users", twin)
+        .await
+        .expect(409);
+    let list = cloud.get(admin, "/v3/users?name=twin").await.expect(200);
+    assert_eq!(list.column("users", "id").len(), 0);
+    assert_eq!(
+        change(json!([])).await.expect(200).body["user"]["federated"],
+        links
+    );
+    cloud.check(&here).await.expect(200);
+
+    // Another name at the provider: by the old one comes somebody else, and tokens of that time are over for good.
+    let renamed = federated("anna");
+    assert_eq!(
+        change(renamed.clone()).await.expect(200).body["user"]["federated"],
+        renamed
+    );
+    cloud.check_as(admin, &here).await.expect(404);
+    change(links).await.expect(200);
+    cloud.check_as(admin, &here).await.expect(404);
+    change(renamed).await.expect(200);
+    assert_ne!(
+        comes("ann").await.expect(201).body["token"]["user"]["id"],
+        user.as_str()
+    );
+    cloud.clock.advance(Duration::from_secs(1));
+    assert_eq!(
+        comes("anna").await.expect(201).body["token"]["user"]["id"],
+        user.as_str()
+    );
+    // Of whom more is asked than a provider can say.
+    let options = json!({"multi_factor_auth_enabled": true, "multi_factor_auth_rules": [["password", "token"]]});
+    let body = json!({"user": {"options": options}});
+    cloud.call(admin, "PATCH", &path, body).await.expect(200);
+    comes("anna").await.expect(401);
+    cloud
+        .call(admin, "DELETE", &path, Value::Null)
+        .await
+        .expect(204);
+    assert_ne!(
+        comes("anna").await.expect(201).body["token"]["user"]["id"],
+        user.as_str()
+    );
 }
 
 #[tokio::test]
