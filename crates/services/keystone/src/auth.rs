@@ -1,7 +1,9 @@
 //! Keystone as its own authenticator: the same validation, without HTTP in between.
 
 use crate::Keystone;
+use crate::federation::front_end;
 use crate::token::cache::Validated;
+use crate::token::payload::Scope;
 use base::{Kind, Result};
 use futures::future::BoxFuture;
 use http::HeaderMap;
@@ -55,6 +57,15 @@ impl LocalAuth {
         })
     }
 
+    /// Whether the certificate that the token is bound to, if it is, came with the request.
+    fn shows_certificate(&self, valid: &Validated, headers: &HeaderMap) -> bool {
+        let Scope::Certified { thumbprint, .. } = &valid.claims.scope else {
+            return true;
+        };
+        let shown = front_end::certificate(&self.keystone.conf.federation, headers);
+        matches!(shown, Ok(Some(shown)) if shown.thumbprint == *thumbprint)
+    }
+
     async fn context(
         &self,
         headers: &HeaderMap,
@@ -71,7 +82,7 @@ impl LocalAuth {
         let allowed = match asked {
             Some(asked) => LocalAuth::allowed(&valid, &asked),
             None => valid.access_rules().is_none(),
-        };
+        } && self.shows_certificate(&valid, headers);
         // What a service asks to do what it was asked is that service's affair.
         let vouched = || ctx.service_roles.iter().any(|role| role == SERVICE_ROLE);
         if !allowed && !vouched() {

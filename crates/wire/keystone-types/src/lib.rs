@@ -8,6 +8,6 @@ mod token;
 pub use catalog::{CatalogEndpoint, CatalogService};
 pub use rpc::{ACCESS_RULES_HEADER, GENERATION_HEADER, GenerationApi, GenerationClient};
 pub use token::{
-    AccessRule, AppCredRef, DomainRef, FederationRef, IdRef, OauthRef, ProjectRef, RoleRef,
-    ServiceProviderRef, SystemScope, Token, TokenBody, TrustRef, UserRef,
+    AccessRule, AppCredRef, CertificateRef, DomainRef, FederationRef, IdRef, OauthRef, ProjectRef,
+    RoleRef, ServiceProviderRef, SystemScope, Token, TokenBody, TrustRef, UserRef,
 };

@@ -51,6 +51,9 @@ pub struct Token {
     /// The OAuth access token that its holder logged in with.
     #[serde(rename = "OS-OAUTH1", default, skip_serializing_if = "Option::is_none")]
     pub oauth1: Option<OauthRef>,
+    /// The certificate that its holder logged in with, and shows wherever it uses the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth2_credential: Option<CertificateRef>,
     /// Clouds that take this one's word for who its users are; absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_providers: Option<Vec<ServiceProviderRef>>,
@@ -108,6 +111,14 @@ pub struct OauthRef {
     pub access_token_id: String,
     /// The program that acts.
     pub consumer_id: String,
+}
+
+/// A certificate, as a token names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateRef {
+    /// Its mark.
+    #[serde(rename = "x5t#S256")]
+    pub thumbprint: String,
 }
 
 /// A cloud that takes this one's word.

@@ -3,7 +3,7 @@
 use crate::Keystone;
 use crate::policy::wording;
 use crate::token::cache::Validated;
-use crate::token::payload::Scope;
+use crate::token::payload::{BY_CERTIFICATE, Scope};
 use base::{Error, Result};
 use oslo_http::Req;
 use std::sync::Arc;
@@ -22,23 +22,28 @@ fn refused(action: &str) -> Error {
     Error::forbidden(wording(action))
 }
 
-/// 403 for application credentials that are not `unrestricted`.
+/// 403 for application credentials that are not `unrestricted`, and for who showed a certificate.
 pub(crate) fn unless_restricted(token: &Validated, what: &str) -> Result<()> {
     let credential = token.standing.token.application_credential.as_ref();
-    match credential.is_some_and(|c| c.restricted) {
-        true => Err(refused(&format!(
-            "Using method 'application_credential' is not allowed for managing additional {what}."
-        ))),
-        false => Ok(()),
-    }
+    let method = match &token.claims.scope {
+        // What it made would be good without the certificate.
+        Scope::Certified { .. } => BY_CERTIFICATE,
+        _ if credential.is_some_and(|c| c.restricted) => "application_credential",
+        _ => return Ok(()),
+    };
+    Err(refused(&format!(
+        "Using method '{method}' is not allowed for managing additional {what}."
+    )))
 }
 
 /// 403 for trusts: an application credential would outlive them.
 pub(crate) fn unless_by_trust(token: &Validated) -> Result<()> {
     match token.claims.scope {
-        Scope::Trust { .. } | Scope::Oauth { .. } => Err(Error::forbidden(
-            "Cannot manage application credentials with a token issued via delegation.",
-        )),
+        Scope::Trust { .. } | Scope::Oauth { .. } | Scope::Certified { .. } => {
+            Err(Error::forbidden(
+                "Cannot manage application credentials with a token issued via delegation.",
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -51,6 +56,9 @@ pub(crate) fn unless_by_app_cred(token: &Validated) -> Result<()> {
         )),
         Scope::Oauth { .. } => Err(refused(
             "Using method 'oauth1' is not allowed for managing trusts.",
+        )),
+        Scope::Certified { .. } => Err(refused(
+            "Using method 'oauth2_credential' is not allowed for managing trusts.",
         )),
         _ => Ok(()),
     }

@@ -9,6 +9,7 @@ use crate::db::projects::ProjectRow;
 use crate::federation::saml::{self, Frame, Signer, Subject};
 use crate::policy::wording;
 use crate::token::cache::Validated;
+use crate::token::payload::Scope;
 use base::{Error, Kind, Result};
 use oslo_db::{Tx, is_in};
 use oslo_http::{Reply, Req};
@@ -73,6 +74,12 @@ fn check_token(valid: &Validated) -> Result<()> {
     if valid.standing.token.project.is_none() {
         return Err(Error::forbidden(wording(
             "Use a project scoped token when attempting to create a SAML assertion",
+        )));
+    }
+    // Whoever gets the assertion needs no certificate.
+    if let Scope::Certified { .. } = valid.claims.scope {
+        return Err(Error::forbidden(wording(
+            "Using a certificate-bound token to create a SAML assertion",
         )));
     }
     match valid.access_rules() {

@@ -7,6 +7,7 @@
 
 use crate::api::unauthorized;
 use crate::config::FederationConf;
+use crate::identity::certificate::Certificate;
 use crate::identity::same_secret;
 use base::Result;
 use http::HeaderMap;
@@ -14,6 +15,8 @@ use std::collections::BTreeMap;
 
 /// Where the secret is.
 const SECRET: &str = "x-federation-secret";
+/// Where a client's certificate is, if the front end asked for one.
+const CERTIFICATE: &str = "ssl-client-cert";
 /// Never attributes, whoever sends them.
 const NEVER: &[&str] = &[
     SECRET,
@@ -37,13 +40,40 @@ fn normal(name: &str) -> String {
     }
 }
 
+fn is_front_end(conf: &FederationConf, headers: &HeaderMap) -> bool {
+    let wanted = conf.front_end_secret.expose();
+    let given = headers.get(SECRET).and_then(|v| v.to_str().ok());
+    !wanted.is_empty() && given.is_some_and(|given| same_secret(wanted, given))
+}
+
+/// The certificate by which a client proved to the front end who it is; `None` if it showed none, 401 if what is there can
+/// not be read or is there twice. Others than the front end may send what they like.
+pub(crate) fn certificate(
+    conf: &FederationConf,
+    headers: &HeaderMap,
+) -> Result<Option<Certificate>> {
+    let mut given = headers.get_all(CERTIFICATE).iter();
+    let Some(first) = given.next().filter(|_| is_front_end(conf, headers)) else {
+        return Ok(None);
+    };
+    let text = first.to_str().map_err(|_| unauthorized())?.trim();
+    if given.next().is_some() {
+        return Err(unauthorized());
+    }
+    // What Apache says of a variable that is not set.
+    if text.is_empty() || text == "(null)" {
+        return Ok(None);
+    }
+    Certificate::of_header(text)
+        .map(Some)
+        .ok_or_else(unauthorized)
+}
+
 impl Attributes {
     /// 401 unless the front end's secret is among the headers. An attribute that is there twice is none: one of the two
     /// would be the client's.
     pub(crate) fn of(conf: &FederationConf, headers: &HeaderMap) -> Result<Attributes> {
-        let wanted = conf.front_end_secret.expose();
-        let given = headers.get(SECRET).and_then(|v| v.to_str().ok());
-        if wanted.is_empty() || !given.is_some_and(|given| same_secret(wanted, given)) {
+        if !is_front_end(conf, headers) {
             return Err(unauthorized());
         }
         let prefixes: Vec<String> = conf.assertion_prefix.iter().map(|p| normal(p)).collect();

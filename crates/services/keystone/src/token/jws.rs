@@ -9,7 +9,7 @@ mod repository;
 pub(crate) use repository::Jws;
 
 use crate::token::Claims;
-use crate::token::payload::{Place, Scope, Via, known_method};
+use crate::token::payload::{BY_CERTIFICATE, Place, Scope, Via, known_method};
 use base::{Error, Result, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -44,9 +44,8 @@ struct Body {
     openstack_protocol_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     openstack_access_token_id: Option<String>,
-    // Tokens of other proofs than those this cloud takes: whoever has one has a token, but not one of ours.
-    #[serde(default, skip_serializing)]
-    openstack_thumbprint: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    openstack_thumbprint: Option<String>,
     /// An element of our own, which upstream ignores: with whole seconds only, a token made in the second of a password
     /// change would count as made before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +87,9 @@ impl Body {
             Scope::Oauth {
                 access_token_id, ..
             } => body.openstack_access_token_id = Some(access_token_id.clone()),
+            Scope::Certified { thumbprint, .. } => {
+                body.openstack_thumbprint = Some(thumbprint.clone());
+            }
             Scope::Federated { via, place } => {
                 let groups = via.group_ids.iter().map(|id| IdRef { id: id.clone() });
                 body.openstack_group_ids = Some(groups.collect());
@@ -102,9 +104,6 @@ impl Body {
     }
 
     fn claims(self) -> Option<Claims> {
-        if self.openstack_thumbprint.is_some() {
-            return None;
-        }
         let micros = |seconds: i64, more: i64| {
             seconds
                 .checked_mul(1_000_000)
@@ -112,7 +111,14 @@ impl Body {
                 .map(Timestamp)
         };
         let project_id = self.openstack_project_id;
-        let scope = if let Some(id) = self.openstack_trust_id {
+        let certified = self.openstack_thumbprint.is_some();
+        let scope = if let Some(thumbprint) = self.openstack_thumbprint {
+            let project_id = project_id?;
+            Scope::Certified {
+                project_id,
+                thumbprint,
+            }
+        } else if let Some(id) = self.openstack_trust_id {
             Scope::Trust { id, project_id }
         } else if let Some(id) = self.openstack_app_cred_id {
             let project_id = project_id?;
@@ -148,11 +154,15 @@ impl Body {
             Scope::Unscoped
         };
         let methods = self.openstack_methods.iter();
+        let methods = match certified {
+            true => vec![BY_CERTIFICATE],
+            false => methods.filter_map(|m| known_method(m)).collect(),
+        };
         let more = self.ferrostack_iat_micros;
         let more = more.filter(|m| (0..1_000_000).contains(m)).unwrap_or(0);
         Some(Claims {
             user_id: self.sub,
-            methods: methods.filter_map(|m| known_method(m)).collect(),
+            methods,
             scope,
             issued_at: micros(self.iat, more)?,
             expires_at: micros(self.exp, 0)?,
@@ -246,11 +256,18 @@ mod tests {
                 access_token_id: "a".into(),
                 project_id: id(),
             },
+            Scope::Certified {
+                project_id: id(),
+                thumbprint: "t".into(),
+            },
             Scope::Unscoped.vouched(&via),
             Scope::Project(id()).vouched(&via),
             Scope::Domain(id()).vouched(&via),
         ] {
-            let claims = claims(scope);
+            let mut claims = claims(scope);
+            if let Scope::Certified { .. } = &claims.scope {
+                claims.methods = vec![BY_CERTIFICATE];
+            }
             let token = sign(&key, &claims).unwrap();
             assert_eq!(open(&keys, &token), Some(claims));
             assert_eq!(open(&keys[..1], &token), None);

@@ -32,6 +32,11 @@ pub(crate) enum Scope {
         access_token_id: String,
         project_id: String,
     },
+    /// Where a program is that showed a certificate, by which the token knows it again (RFC 8705).
+    Certified {
+        project_id: String,
+        thumbprint: String,
+    },
     /// Where somebody is for whom an identity provider vouches, with the groups that it put them in.
     Federated {
         via: Arc<Via>,
@@ -62,6 +67,7 @@ impl Scope {
             Scope::Project(id)
             | Scope::AppCred { project_id: id, .. }
             | Scope::Oauth { project_id: id, .. }
+            | Scope::Certified { project_id: id, .. }
             | Scope::Federated {
                 place: Place::Project(id),
                 ..
@@ -109,10 +115,16 @@ impl Scope {
     pub(crate) fn is_delegated(&self) -> bool {
         matches!(
             self,
-            Scope::Trust { .. } | Scope::AppCred { .. } | Scope::Oauth { .. }
+            Scope::Trust { .. }
+                | Scope::AppCred { .. }
+                | Scope::Oauth { .. }
+                | Scope::Certified { .. }
         )
     }
 }
+
+/// The method of those who showed a certificate. Upstream gives it no bit; the payload says so by itself.
+pub(crate) const BY_CERTIFICATE: &str = "oauth2_credential";
 
 /// Upstream's bits, by the order of its `[auth] methods`, and `totp` where operators put it: behind those.
 const METHODS: &[(&str, i64)] = &[
@@ -257,12 +269,17 @@ pub(crate) fn write(claims: &Claims) -> Vec<u8> {
             access_token_id,
             project_id,
         } => (7, vec![pack_id(project_id), pack_id(access_token_id)]),
+        Scope::Certified { project_id, .. } => {
+            let no_domain = Pack::Array(vec![Pack::Bool(false), Pack::Nil]);
+            (10, vec![pack_id(project_id), no_domain])
+        }
         Scope::Federated { via, place } => pack_vouched(via, place),
     };
     let audit = claims.audit_ids.iter().map(|a| pack_audit_id(a));
     let delegation = match &claims.scope {
         Scope::Trust { id, .. } => Some(pack_domain(id)),
         Scope::AppCred { id, .. } => Some(pack_id(id)),
+        Scope::Certified { thumbprint, .. } => Some(pack_id(thumbprint)),
         _ => None,
     };
     let mut items = vec![
@@ -297,6 +314,11 @@ pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
     let place = match version {
         0 => None,
         1 | 2 | 3 | 8 | 9 => Some(items.next()?),
+        10 => {
+            let project = items.next()?;
+            items.next()?;
+            Some(project)
+        }
         4..=6 => {
             whole = Some(unpack_vouched(version, &mut items)?);
             None
@@ -338,7 +360,15 @@ pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
             id: unpack_id(&items.next()?)?,
             project_id: place_id?,
         },
+        10 => Scope::Certified {
+            thumbprint: unpack_id(&items.next()?)?,
+            project_id: place_id?,
+        },
         _ => Scope::System,
+    };
+    let methods = match version {
+        10 => vec![BY_CERTIFICATE],
+        _ => methods_of(methods),
     };
     let micros = match items.next() {
         Some(Pack::Int(i @ 0..1_000_000)) => i,
@@ -346,7 +376,7 @@ pub(crate) fn read(mut bytes: &[u8], seconds: u64) -> Option<Claims> {
     };
     Some(Claims {
         user_id,
-        methods: methods_of(methods),
+        methods,
         scope,
         issued_at: Timestamp(
             i64::try_from(seconds)
@@ -420,6 +450,26 @@ mod tests {
                 assert_eq!(read(&bytes[..cut], 0), None);
             }
         }
+    }
+
+    #[test]
+    fn a_certificates_mark_survives() {
+        let claims = Claims {
+            user_id: "ann".into(),
+            methods: vec![BY_CERTIFICATE],
+            scope: Scope::Certified {
+                project_id: "5b50efd009b540559104ee3c03bbb2b7".into(),
+                thumbprint: "dMmoJKE9MIJK9VcyahYCb417JDhDfdtTiq_krco8-tk=".into(),
+            },
+            issued_at: Timestamp(1_767_323_045_000_006),
+            expires_at: Timestamp(1_767_409_445_000_000),
+            audit_ids: vec![crate::token::new_audit_id()],
+        };
+        let bytes = write(&claims);
+        for cut in 0..bytes.len() - 6 {
+            assert_eq!(read(&bytes[..cut], 0), None);
+        }
+        assert_eq!(read(&bytes, 1_767_323_045), Some(claims));
     }
 
     /// msgpack.packb((2, (True, bytes), 2, (True, bytes), 1447279211.0, [bytes])) as Python writes it.

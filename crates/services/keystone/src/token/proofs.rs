@@ -4,14 +4,21 @@ use crate::Keystone;
 use crate::api::{credentials, oauth1_flow, unauthorized};
 use crate::db::app_creds::{self, AppCred, AppCredRow};
 use crate::db::credentials::CredentialRow;
+use crate::db::federation::MappingRow;
 use crate::db::oauth1;
+use crate::db::projects::ProjectRow;
 use crate::db::users::{self, UserRow};
+use crate::federation::login::evaluate;
+use crate::federation::mapping::{Mapping, User};
+use crate::identity::certificate::Certificate;
 use crate::identity::oauth1::SignedRequest;
 use crate::identity::{mfa, totp};
 use crate::token::issue::{Named, NamedAppCred, Proven, Wanted, find_user};
-use crate::token::payload::Scope;
+use crate::token::payload::{BY_CERTIFICATE, Scope};
+use crate::token::validate::enabled_user;
 use base::{Error, Result, Secret};
 use oslo_db::{Tx, all, eq};
+use serde_json::Value;
 use std::sync::Arc;
 
 fn refused(action: &str) -> Error {
@@ -100,6 +107,12 @@ impl Keystone {
                     "Using OAuth-scoped token to create another token. Create a new OAuth-scoped token instead",
                 ));
             }
+            // The next one would be good without the certificate.
+            (Scope::Certified { .. }, _) => {
+                return Err(refused(
+                    "Using a certificate-bound token to create another token. Create a new one with the certificate instead",
+                ));
+            }
             (Scope::System, Wanted::Project(_) | Wanted::Domain(_)) => {
                 return Err(refused(
                     "Using a system-scoped token to create a project-scoped or domain-scoped token is not allowed.",
@@ -169,6 +182,58 @@ impl Keystone {
         Ok(proven)
     }
 
+    /// Whoever has the certificate that the mapping of `[oauth2]` says is this user's. Their token is for their own project,
+    /// and good only beside the certificate.
+    pub(crate) async fn prove_certificate(
+        &self,
+        user_id: &str,
+        certificate: Certificate,
+    ) -> Result<(Proven, Scope)> {
+        let now = self.clock.now();
+        let (id, mapping_id) = (
+            user_id.to_string(),
+            self.conf.oauth2.oauth2_cert_dn_mapping_id.clone(),
+        );
+        let find = move |tx: &mut Tx| {
+            let mapping: Option<MappingRow> = tx.find(eq("id", &mapping_id))?;
+            Ok(enabled_user(tx, &id)?.zip(mapping))
+        };
+        let found = self.db.read(find).await?;
+        let refuse = |why: &str| {
+            tracing::info!(user.id = user_id, why, "a login by certificate failed");
+            unauthorized()
+        };
+        let Some(((user, domain), mapping)) = found else {
+            return Err(refuse("no such user, or no mapping"));
+        };
+        let Some(project_id) = user.default_project_id.clone() else {
+            return Err(refuse("no default project"));
+        };
+        if !certificate.is_of(now) || self.compliance.is_inactive(&user, now) {
+            return Err(refuse("out of date"));
+        }
+        let mut attributes = certificate.attributes;
+        let gather = |mapping: &Mapping| {
+            let names: Vec<&str> = mapping.attributes().collect();
+            attributes.retain(|name, _| names.contains(&name.as_str()));
+            attributes
+        };
+        let mapped = evaluate(&mapping, gather).await;
+        let mapped = mapped.map_err(|why| refuse(&why.to_string()))?;
+        if !is_of_user(&mapped.user, &user, &domain) {
+            return Err(refuse("the certificate is somebody else's"));
+        }
+        let proven = self.proven_by(user, BY_CERTIFICATE);
+        if !mfa::met(&proven.mfa_rules, &proven.methods) {
+            return Err(refuse("more proofs are asked for"));
+        }
+        let scope = Scope::Certified {
+            project_id,
+            thumbprint: certificate.thumbprint,
+        };
+        Ok((proven, scope))
+    }
+
     pub(crate) async fn prove_app_cred(
         &self,
         named: &NamedAppCred,
@@ -198,6 +263,22 @@ impl Keystone {
         });
         Ok(proven)
     }
+}
+
+/// Whether all that a certificate says of somebody is true of this user. One that says nothing is everybody's, so nobody's.
+fn is_of_user(said: &User, user: &UserRow, domain: &ProjectRow) -> bool {
+    let email = user.extra.0.get("email").and_then(Value::as_str);
+    let of = said.domain.clone().unwrap_or_default();
+    let pairs = [
+        (&said.id, Some(user.id.as_str())),
+        (&said.name, Some(user.shown_name())),
+        (&said.email, email),
+        (&of.id, Some(domain.id.as_str())),
+        (&of.name, Some(domain.name.as_str())),
+    ];
+    let named = pairs[..3].iter().any(|(said, _)| said.is_some());
+    let mut said = pairs.iter().filter(|(said, _)| said.is_some());
+    named && said.all(|(said, is)| said.as_deref() == *is)
 }
 
 /// A credential with its user.

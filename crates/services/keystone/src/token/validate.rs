@@ -16,8 +16,8 @@ use crate::token::revocations::Subject;
 use crate::token::{Claims, fernet, jws};
 use base::{Dir, Error, Result, Timestamp};
 use keystone_types::{
-    AppCredRef, CatalogService, DomainRef, FederationRef, IdRef, OauthRef, ProjectRef, RoleRef,
-    ServiceProviderRef, SystemScope, Token, TrustRef, UserRef,
+    AppCredRef, CatalogService, CertificateRef, DomainRef, FederationRef, IdRef, OauthRef,
+    ProjectRef, RoleRef, ServiceProviderRef, SystemScope, Token, TrustRef, UserRef,
 };
 use oslo_context::RequestContext;
 use oslo_db::{Tx, eq};
@@ -197,6 +197,7 @@ pub(crate) fn facts(
             ..
         } => return Ok(Some(facts)),
         Scope::Project(_)
+        | Scope::Certified { .. }
         | Scope::Federated {
             place: Place::Project(_),
             ..
@@ -380,6 +381,12 @@ fn assemble(scope: &Scope, facts: Facts) -> Result<Standing> {
             access_token_id: a.id,
             consumer_id: a.consumer_id,
         }),
+        oauth2_credential: match scope {
+            Scope::Certified { thumbprint, .. } => Some(CertificateRef {
+                thumbprint: thumbprint.clone(),
+            }),
+            _ => None,
+        },
         service_providers: (!facts.service_providers.is_empty()).then_some(facts.service_providers),
         ..Token::default()
     };

@@ -121,6 +121,13 @@ impl Cloud {
         Cloud { built, clock, ids }
     }
 
+    /// With its administrator's token.
+    pub async fn begin(conf: Conf) -> (Cloud, String) {
+        let cloud = Cloud::with(conf).await;
+        let admin = cloud.admin().await;
+        (cloud, admin)
+    }
+
     /// One of several keystones on one database, bootstrapped.
     pub async fn over(deps: Deps) -> Cloud {
         let clock = deps.clock.clone();
@@ -179,6 +186,10 @@ impl Cloud {
             body,
         )
         .await
+    }
+
+    pub async fn put(&self, token: &str, path: &str, body: Value) -> Answer {
+        self.call(token, "PUT", path, body).await
     }
 
     pub async fn get(&self, token: &str, path: &str) -> Answer {
@@ -301,8 +312,7 @@ impl Story {
     }
 
     pub async fn with(conf: Conf, role: &str) -> Story {
-        let cloud = Cloud::with(conf).await;
-        let admin = cloud.admin().await;
+        let (cloud, admin) = Cloud::begin(conf).await;
         let ann = cloud.user(&admin, "ann", "default").await;
         let project = cloud.project(&admin, "p", "default").await;
         let (place, actor) = (format!("projects/{project}"), format!("users/{ann}"));

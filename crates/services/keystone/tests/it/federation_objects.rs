@@ -1,6 +1,6 @@
 //! What federation consists of: identity providers, protocols, mappings and service providers; and OAuth's consumers.
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, conf};
 use serde_json::{Value, json};
 
 const FED: &str = "/v3/OS-FEDERATION";
@@ -12,16 +12,9 @@ fn rules() -> Value {
     }])
 }
 
-impl Cloud {
-    async fn put(&self, token: &str, path: &str, body: Value) -> crate::cloud::Answer {
-        self.call(token, "PUT", path, body).await
-    }
-}
-
 #[tokio::test]
 async fn an_identity_provider_has_a_domain_names_and_protocols() {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
+    let (cloud, admin) = Cloud::begin(conf()).await;
     let path = format!("{FED}/identity_providers/ACME");
     let body = json!({"identity_provider": {"description": "Stores ACME identities.", "remote_ids": ["acme_2", "acme_1"], "enabled": true}});
     let made = cloud
@@ -156,8 +149,7 @@ async fn an_identity_provider_has_a_domain_names_and_protocols() {
 
 #[tokio::test]
 async fn a_provider_goes_with_its_domain() {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
+    let (cloud, admin) = Cloud::begin(conf()).await;
     let domain = cloud
         .make(&admin, "/v3/domains", "domain", json!({"name": "d"}))
         .await;
@@ -192,8 +184,7 @@ async fn a_provider_goes_with_its_domain() {
 
 #[tokio::test]
 async fn mappings_are_read_before_they_are_kept() {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
+    let (cloud, admin) = Cloud::begin(conf()).await;
     let path = format!("{FED}/mappings/ACME");
     let made = cloud
         .put(&admin, &path, json!({"mapping": {"rules": rules()}}))
@@ -273,8 +264,7 @@ async fn mappings_are_read_before_they_are_kept() {
 
 #[tokio::test]
 async fn service_providers_that_are_on_are_in_tokens() {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
+    let (cloud, admin) = Cloud::begin(conf()).await;
     let path = format!("{FED}/service_providers/BETA");
     let (auth, sp) = (
         "https://beta/v3/OS-FEDERATION/identity_providers/a/protocols/b/auth",
@@ -327,8 +317,7 @@ async fn service_providers_that_are_on_are_in_tokens() {
 
 #[tokio::test]
 async fn consumers_are_told_their_secret_once() {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
+    let (cloud, admin) = Cloud::begin(conf()).await;
     let root = "/v3/OS-OAUTH1/consumers";
     let sent =
         json!({"consumer": {"description": "My consumer", "secret": "mine", "colour": "red"}});
@@ -389,8 +378,7 @@ async fn consumers_are_told_their_secret_once() {
 
 #[tokio::test]
 async fn only_administrators_touch_it() {
-    let cloud = Cloud::new().await;
-    let admin = cloud.admin().await;
+    let (cloud, admin) = Cloud::begin(conf()).await;
     let user = cloud.user(&admin, "u", "default").await;
     let place = format!("projects/{}", cloud.ids.admin_project_id);
     cloud

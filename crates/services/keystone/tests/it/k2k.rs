@@ -24,18 +24,10 @@ async fn cloud() -> (Cloud, String) {
     conf.saml.certfile = Some(key("rsa.crt.pem"));
     conf.saml.idp_entity_id = Some("https://idp/v3/OS-FEDERATION/saml2/idp".into());
     conf.saml.idp_sso_endpoint = Some("https://idp/v3/OS-FEDERATION/saml2/sso".into());
-    let cloud = Cloud::with(conf).await;
-    let admin = cloud.admin().await;
+    let (cloud, admin) = Cloud::begin(conf).await;
     let sp = json!({"service_provider": {"auth_url": "https://beta/auth", "sp_url": "https://beta/ECP?a=1&b=2", "enabled": true}});
-    cloud
-        .call(
-            &admin,
-            "PUT",
-            "/v3/OS-FEDERATION/service_providers/beta",
-            sp,
-        )
-        .await
-        .expect(201);
+    let path = "/v3/OS-FEDERATION/service_providers/beta";
+    cloud.put(&admin, path, sp).await.expect(201);
     (cloud, admin)
 }
 

@@ -22,6 +22,7 @@ mod ldap;
 mod limits;
 mod mariadb;
 mod oauth1;
+mod oauth2;
 mod passwords;
 mod policy;
 mod processes;

@@ -1,6 +1,6 @@
 //! OAuth 1.0a: a program asks, a user agrees, the program acts with some of the user's roles.
 
-use crate::cloud::{Answer, Cloud, by_token};
+use crate::cloud::{Answer, Cloud, by_token, conf};
 use base::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -129,18 +129,10 @@ struct Story {
 
 impl Story {
     async fn begin() -> Story {
-        let cloud = Cloud::new().await;
-        let admin = cloud.admin().await;
-        let made = cloud
-            .call(
-                &admin,
-                "POST",
-                "/v3/OS-OAUTH1/consumers",
-                json!({"consumer": {}}),
-            )
-            .await
-            .expect(201)
-            .body;
+        let (cloud, admin) = Cloud::begin(conf()).await;
+        let (path, body) = ("/v3/OS-OAUTH1/consumers", json!({"consumer": {}}));
+        let made = cloud.call(&admin, "POST", path, body).await;
+        let made = made.expect(201).body;
         let text = |name: &str| made["consumer"][name].as_str().unwrap().to_string();
         let program = Program {
             key: text("id"),
@@ -164,9 +156,7 @@ impl Story {
     async fn authorize(&self, token: &str, asked: &Program, roles: Value) -> Answer {
         let id = &asked.token.as_ref().unwrap().0;
         let path = format!("/v3/OS-OAUTH1/authorize/{id}");
-        self.cloud
-            .call(token, "PUT", &path, json!({"roles": roles}))
-            .await
+        self.cloud.put(token, &path, json!({"roles": roles})).await
     }
 
     /// The program with an access token for the role.

@@ -1,7 +1,8 @@
 //! A Keystone in Python with the same keys: each reads the tokens, passwords and credentials of the other. `tests/compat/
 //! python_keystone.py` asks upstream's own code, in the environment that `script/install` makes.
 
-use crate::cloud::{Cloud, START, by_id, by_token, conf, database, deps};
+use crate::cloud::{Cloud, START, Story, by_id, by_token, conf, database, deps};
+use crate::oauth2;
 use crate::passwords::{hashing, store_hash, stored_hash};
 use base::Clock;
 use keystone::Conf;
@@ -57,53 +58,47 @@ impl Drop for Repositories {
     }
 }
 
-/// Ann and what she may have a token for.
+/// Ann, and what else she may have a token for.
 struct People {
-    ann: String,
+    story: Story,
     bob: String,
-    project: String,
     trust: String,
     app_cred: Value,
 }
 
-async fn people(cloud: &Cloud) -> People {
-    let admin = cloud.admin().await;
-    let ann = cloud.user(&admin, "ann", "default").await;
-    let bob = cloud.user(&admin, "bob", "default").await;
-    let project = cloud.project(&admin, "p", "default").await;
+async fn people(conf: Conf) -> People {
+    let story = Story::with(conf, "member").await;
+    let Story {
+        cloud, admin, ann, ..
+    } = &story;
+    let bob = cloud.user(admin, "bob", "default").await;
     let actor = format!("users/{ann}");
-    for place in [&format!("projects/{project}"), "domains/default", "system"] {
-        cloud.grant(&admin, place, &actor, "member").await;
+    for place in ["domains/default", "system"] {
+        cloud.grant(admin, place, &actor, "member").await;
     }
-    let scope = json!({"project": {"id": project}});
-    let token = cloud.auth(by_id(&ann, "pw"), scope).await.token();
+    let (token, project) = (&story.token, &story.project);
     let trust = json!({"trust": {
         "trustor_user_id": ann, "trustee_user_id": bob, "project_id": project, "impersonation": false,
         "roles": [{"name": "member"}],
     }});
     let trust = cloud
-        .call(&token, "POST", "/v3/OS-TRUST/trusts", trust)
+        .call(token, "POST", "/v3/OS-TRUST/trusts", trust)
         .await;
-    let path = format!("/v3/users/{ann}/application_credentials");
-    let wanted = json!({"application_credential": {"name": "c"}});
-    let app_cred = cloud.call(&token, "POST", &path, wanted).await.expect(201);
     People {
         trust: trust.expect(201).id("trust"),
-        app_cred: app_cred.body["application_credential"].clone(),
-        ann,
+        app_cred: story.app_cred(json!({"name": "c"})).await,
         bob,
-        project,
+        story,
     }
 }
 
 impl People {
     /// Every kind of token that both know: upstream's name for its payload, what makes it, and what it names.
     fn tokens(&self) -> Vec<(&'static str, Value, Value, Value)> {
-        let (ann, bob) = (by_id(&self.ann, "pw"), by_id(&self.bob, "pw"));
-        let app_cred = json!({
-            "methods": ["application_credential"],
-            "application_credential": {"id": self.app_cred["id"], "secret": self.app_cred["secret"]},
-        });
+        let Story {
+            ann: a, project, ..
+        } = &self.story;
+        let (ann, bob) = (by_id(a, "pw"), by_id(&self.bob, "pw"));
         let of = |user: &str, method: &str, more: Value| {
             let mut claims = json!({"user_id": user, "methods": [method]});
             for (name, value) in more.as_object().unwrap() {
@@ -111,8 +106,7 @@ impl People {
             }
             claims
         };
-        let (a, b) = (self.ann.as_str(), self.bob.as_str());
-        let project = &self.project;
+        let b = self.bob.as_str();
         vec![
             (
                 "UnscopedPayload",
@@ -150,12 +144,12 @@ impl People {
             ),
             (
                 "ApplicationCredentialScopedPayload",
-                app_cred,
+                self.app_cred.clone(),
                 Value::Null,
                 of(
                     a,
                     "application_credential",
-                    json!({"project_id": project, "app_cred_id": self.app_cred["id"]}),
+                    json!({"project_id": project, "app_cred_id": self.app_cred["application_credential"]["id"]}),
                 ),
             ),
         ]
@@ -210,8 +204,8 @@ fn sorted(mut claims: Value) -> Value {
 #[tokio::test]
 async fn fernet_tokens_of_either_are_good_at_the_other() {
     let keys = Repositories::new();
-    let cloud = Cloud::with(keys.conf()).await;
-    let people = people(&cloud).await;
+    let people = people(keys.conf()).await;
+    let Story { cloud, admin, .. } = &people.story;
     let kinds = people.tokens();
     let (mut ours, mut wanted) = (Vec::new(), Vec::new());
     for (class, identity, scope, named) in &kinds {
@@ -240,10 +234,9 @@ async fn fernet_tokens_of_either_are_good_at_the_other() {
         );
         assert_eq!(sorted(read), sorted(expected.clone()));
     }
-    let admin = cloud.admin().await;
     for (class, _, _, named) in &kinds {
         let token = answer["tokens"][class].as_str().unwrap();
-        let shown = cloud.check_as(&admin, token).await.expect(200);
+        let shown = cloud.check_as(admin, token).await.expect(200);
         assert_eq!(claims(&shown.body["token"]), expected_of(named), "{class}");
         // And it opens doors.
         cloud.get(token, "/v3/auth/projects").await.expect(200);
@@ -251,15 +244,46 @@ async fn fernet_tokens_of_either_are_good_at_the_other() {
     // A rotation here is one there: the repository is the same.
     cloud.built.state.rotate_keys().await.unwrap();
     let after = cloud
-        .auth(by_id(&people.ann, "pw"), json!("unscoped"))
+        .auth(by_id(&people.story.ann, "pw"), json!("unscoped"))
         .await
         .token();
     let question = json!({"tokens": &wanted[..1], "read": [after, ours[0].0]});
     let answer = keys.ask(question).await;
-    assert_eq!(answer["read"][0]["user_id"], json!(people.ann));
-    assert_eq!(answer["read"][1]["user_id"], json!(people.ann));
+    assert_eq!(answer["read"][0]["user_id"], json!(people.story.ann));
+    assert_eq!(answer["read"][1]["user_id"], json!(people.story.ann));
     let token = answer["tokens"]["UnscopedPayload"].as_str().unwrap();
-    cloud.check_as(&admin, token).await.expect(200);
+    cloud.check_as(admin, token).await.expect(200);
+}
+
+/// Upstream gives the method of certificates no bit, so its tokens name none; what they are bound to is in both.
+#[tokio::test]
+async fn tokens_bound_to_a_certificate_are_read_by_either() {
+    let keys = Repositories::new();
+    let story = oauth2::story(oauth2::with_front_end(keys.conf())).await;
+    let certificate = oauth2::certificate("ann", "ann@x");
+    let done = story.ask(oauth2::FRONT_END, &story.ann, &certificate).await;
+    let ours = done.expect(200).body["access_token"].clone();
+    let shown = async |token: &Value| {
+        let token = token.as_str().unwrap();
+        let shown = story.cloud.check_as(&story.admin, token).await;
+        shown.expect(200).body["token"].clone()
+    };
+    let mark = shown(&ours).await["oauth2_credential"]["x5t#S256"].clone();
+    let class = "Oauth2CredentialsScopedPayload";
+    let named = json!({
+        "user_id": story.ann, "methods": ["oauth2_credential"], "project_id": story.project, "thumbprint": mark,
+    });
+    let answer = keys
+        .ask(json!({"tokens": [asked_for(class, &named)], "read": [ours]}))
+        .await;
+    let read = &answer["read"][0];
+    for name in ["user_id", "project_id", "thumbprint"] {
+        assert_eq!(read[name], named[name], "{name}");
+    }
+    let theirs = shown(&answer["tokens"][class]).await;
+    assert_eq!(theirs["oauth2_credential"]["x5t#S256"], mark);
+    assert_eq!(claims(&theirs)["project_id"], story.project.as_str());
+    assert_eq!(theirs["methods"], json!(["oauth2_credential"]));
 }
 
 /// The pair is made by upstream's own function, and both sign with it.
@@ -278,8 +302,8 @@ async fn signed_tokens_of_either_are_good_at_the_other() {
     drop(Cloud::with(keys.conf()).await);
     keys.ask(json!({})).await;
 
-    let cloud = Cloud::with(conf).await;
-    let people = people(&cloud).await;
+    let people = people(conf).await;
+    let Story { cloud, admin, .. } = &people.story;
     let kinds = people.tokens();
     let (mut ours, mut wanted) = (Vec::new(), Vec::new());
     for (class, identity, scope, named) in &kinds {
@@ -297,10 +321,9 @@ async fn signed_tokens_of_either_are_good_at_the_other() {
         read.as_object_mut().unwrap().remove("issued_at");
         assert_eq!(sorted(read), sorted(expected.clone()));
     }
-    let admin = cloud.admin().await;
     for (class, _, _, named) in &kinds {
         let token = answer["jws"][class].as_str().unwrap();
-        let shown = cloud.check_as(&admin, token).await.expect(200);
+        let shown = cloud.check_as(admin, token).await.expect(200);
         assert_eq!(claims(&shown.body["token"]), expected_of(named), "{class}");
     }
 }
