@@ -66,6 +66,7 @@ def hashes(conf, password):
         found.append(password_hashing.hash_password(password))
     found.append(passlib.hash.pbkdf2_sha512.using(rounds=1000, salt_size=32).hash(password))
     found.append(passlib.hash.scrypt.using(rounds=10, block_size=4, parallelism=2).hash(password))
+    found.append(passlib.hash.sha512_crypt.using(rounds=1000).hash(password))
     return found
 
 

@@ -116,8 +116,10 @@ oslo_config::section! {
         pub driver: IdentityDriver = IdentityDriver::Sql,
         /// Whether domains may have directories of their own.
         pub domain_specific_drivers_enabled: bool = false,
-        /// Where their options are: in the database, by `PUT /v3/domains/{id}/config`. Files for single domains are not read.
+        /// Whether their options are in the database, by `PUT /v3/domains/{id}/config`, rather than in files.
         pub domain_configurations_from_database: bool = false,
+        /// Where the files are, in Keystone's form: `keystone.DOMAIN.conf`, with `[identity] driver` and `[ldap]`.
+        pub domain_config_dir: PathBuf = PathBuf::from("/etc/keystone/domains"),
         /// After so many seconds a directory is asked again whether its users are still there and enabled.
         pub cache_time: u64 = 600,
         /// How new passwords are hashed. Those that were hashed otherwise stay good.
@@ -286,6 +288,17 @@ oslo_config::section! {
     }
 }
 
+oslo_config::section! {
+    /// Programs that log in by OAuth 2.0.
+    pub struct Oauth2Conf in "oauth2" {
+        /// How they may prove who they are: `client_secret_basic` is by an application credential's secret, `tls_client_auth`
+        /// by a certificate that the front end hands on in `SSL-Client-Cert`, beside `[federation] front_end_secret`.
+        pub oauth2_authn_methods: Vec<String> = ["tls_client_auth", "client_secret_basic"].map(str::to_string).to_vec(),
+        /// The mapping that says whose a certificate is.
+        pub oauth2_cert_dn_mapping_id: String = "oauth2_mapping".to_string(),
+    }
+}
+
 /// All sections of the identity service.
 #[derive(Clone, Debug, Default)]
 pub struct Conf {
@@ -325,6 +338,8 @@ pub struct Conf {
     pub saml: SamlConf,
     /// `[oauth1]`
     pub oauth1: Oauth1Conf,
+    /// `[oauth2]`
+    pub oauth2: Oauth2Conf,
 }
 
 impl Conf {
@@ -357,6 +372,7 @@ impl Conf {
             FederationConf::options(),
             SamlConf::options(),
             Oauth1Conf::options(),
+            Oauth2Conf::options(),
         ];
         sections.concat()
     }
@@ -382,6 +398,7 @@ impl Conf {
             federation: config.section()?,
             saml: config.section()?,
             oauth1: config.section()?,
+            oauth2: config.section()?,
         })
     }
 }

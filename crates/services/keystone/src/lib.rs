@@ -80,6 +80,7 @@ pub struct Keystone {
     pub(crate) revocations: RwLock<Revocations>,
     pub(crate) sync: sync::Sync,
     pub(crate) directories: identity::ldap::mirror::Directories,
+    pub(crate) domain_files: identity::ldap::files::DomainFiles,
     /// The database's, as far as this process has taken it up.
     generation: Arc<AtomicU64>,
     /// Whom to tell that it moved.
@@ -283,13 +284,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
     let credential_keys = open_keys(&deps, keys::CREDENTIALS, repository, u64::MAX).await?;
     let jws = open_jws(&deps).await?;
     let (conf, now) = (deps.conf, deps.clock.now());
-    if conf.identity.domain_specific_drivers_enabled
-        && !conf.identity.domain_configurations_from_database
-    {
-        return Err(Error::bad_request(
-            "[identity] domain_specific_drivers_enabled needs domain_configurations_from_database: files for single domains are not read",
-        ));
-    }
+    let domain_files = identity::ldap::files::read(&conf.identity, &conf.ldap).await?;
     let state = Arc::new(Keystone {
         db: deps.db,
         clock: deps.clock,
@@ -305,6 +300,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
         revocations: RwLock::new(Revocations::default()),
         sync: sync::Sync::default(),
         directories: identity::ldap::mirror::Directories::new(now),
+        domain_files,
         generation: Arc::default(),
         everybody: OnceLock::new(),
         conf,

@@ -1,5 +1,5 @@
 //! `/v3/domains/{domain_id}/config`: options for single domains. They are kept, and secrets among them sealed; as with
-//! upstream's default (`domain_configurations_from_database` is off) nobody acts on them.
+//! upstream, nobody acts on them while `domain_configurations_from_database` is off.
 
 use crate::Keystone;
 use crate::api::credentials::seal;

@@ -1,10 +1,12 @@
-//! The formats of stored passwords, as passlib writes them: bcrypt, bcrypt_sha256, scrypt and pbkdf2_sha512. A hash says
+//! The formats of stored passwords, as passlib writes them: bcrypt, bcrypt_sha256, scrypt and pbkdf2_sha512; sha512_crypt is
+//! read only. A hash says
 //! itself how it was made, so users keep theirs when the configured algorithm changes, or when they come from another
 //! Keystone.
 //!
 //! It also says how much work it is to compare with: what would take minutes, or most of the memory, is refused.
 
 use crate::config::{HashAlgorithm, IdentityConf};
+use crate::identity::sha512_crypt;
 use base::{Error, Result};
 use base64::Engine;
 use base64::engine::GeneralPurpose;
@@ -15,8 +17,10 @@ use sha2::{Digest, Sha256, Sha512};
 
 /// bcrypt looks at so many bytes; upstream cuts there too.
 const BCRYPT_MAX: usize = 72;
-/// About twenty seconds.
-const MOST_BCRYPT_ROUNDS: u32 = 18;
+/// What bcrypt itself knows.
+const MOST_BCRYPT_ROUNDS: u32 = 31;
+/// About twenty seconds. Nothing is hashed that is slower; what others hashed so is compared apart from the rest.
+const MOST_OWN_BCRYPT_ROUNDS: u32 = 18;
 /// A few seconds.
 const MOST_PBKDF2_ROUNDS: u32 = 10_000_000;
 /// 256 MiB, four times what Keystone's default wants; and as much again for each of at most so many rounds.
@@ -28,6 +32,7 @@ const MOST_SALT: usize = 96;
 const BCRYPT_SHA256: &str = "$bcrypt-sha256$";
 const SCRYPT: &str = "$scrypt$";
 const PBKDF2_SHA512: &str = "$pbkdf2-sha512$";
+const SHA512_CRYPT: &str = "$6$";
 const SCRYPT_LENGTH: usize = 32;
 const PBKDF2_LENGTH: usize = 64;
 const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::BCRYPT, NO_PAD);
@@ -52,8 +57,12 @@ pub(crate) struct Scrypt {
 /// A stored hash, taken apart. What it asks for is within bounds.
 #[derive(Debug, PartialEq)]
 enum Stored<'h> {
-    Bcrypt(&'h str),
+    Bcrypt {
+        rounds: u32,
+        hash: &'h str,
+    },
     BcryptSha256 {
+        rounds: u32,
         version: u8,
         /// bcrypt's own notation of the rest.
         bcrypt: String,
@@ -69,6 +78,7 @@ enum Stored<'h> {
         salt: Vec<u8>,
         digest: Vec<u8>,
     },
+    Sha512Crypt(sha512_crypt::Stored<'h>),
 }
 
 fn option(name: &str, value: impl std::fmt::Display, must: &str) -> Error {
@@ -87,7 +97,7 @@ impl Recipe {
         match conf.password_hash_algorithm {
             HashAlgorithm::Bcrypt | HashAlgorithm::BcryptSha256 => {
                 let rounds = rounds.unwrap_or(12);
-                if !(4..=MOST_BCRYPT_ROUNDS).contains(&rounds) {
+                if !(4..=MOST_OWN_BCRYPT_ROUNDS).contains(&rounds) {
                     return Err(option(ROUNDS, rounds, "4 to 18"));
                 }
                 Ok(match conf.password_hash_algorithm {
@@ -207,11 +217,13 @@ impl Scrypt {
 /// work than any that was made in earnest.
 pub(crate) fn verify(password: &[u8], hash: &str) -> Option<bool> {
     match Stored::parse(hash)? {
-        Stored::Bcrypt(hash) => bcrypt::verify(cut(password), hash).ok(),
+        Stored::Bcrypt { hash, .. } => bcrypt::verify(cut(password), hash).ok(),
+        Stored::Sha512Crypt(stored) => Some(same(stored.of(password).as_bytes(), stored.digest())),
         Stored::BcryptSha256 {
             version,
             bcrypt,
             salt,
+            ..
         } => {
             let inner = match version {
                 1 => STANDARD.encode(Sha256::digest(password)),
@@ -231,6 +243,16 @@ pub(crate) fn verify(password: &[u8], hash: &str) -> Option<bool> {
             &pbkdf2(password, &salt, rounds, digest.len()),
             &digest,
         )),
+    }
+}
+
+/// Whether comparing takes longer than that of any hash that is made here: minutes, at worst a day.
+pub(crate) fn is_slow(hash: &str) -> bool {
+    match Stored::parse(hash) {
+        Some(Stored::Bcrypt { rounds, .. } | Stored::BcryptSha256 { rounds, .. }) => {
+            rounds > MOST_OWN_BCRYPT_ROUNDS
+        }
+        _ => false,
     }
 }
 
@@ -260,9 +282,13 @@ impl Stored<'_> {
                 digest: unadapted(digest).filter(|d| d.len() == PBKDF2_LENGTH)?,
             });
         }
+        if let Some(rest) = hash.strip_prefix(SHA512_CRYPT) {
+            let stored = sha512_crypt::Stored::parse(rest, MOST_PBKDF2_ROUNDS)?;
+            return Some(Stored::Sha512Crypt(stored));
+        }
         let [kind, rounds, _] = parts(hash.strip_prefix('$')?)?;
-        bcrypt_within(kind, rounds)?;
-        Some(Stored::Bcrypt(hash))
+        let rounds = bcrypt_within(kind, rounds)?;
+        Some(Stored::Bcrypt { rounds, hash })
     }
 }
 
@@ -282,6 +308,7 @@ fn bcrypt_sha256(rest: &str) -> Option<Stored<'_>> {
     };
     let rounds = bcrypt_within(kind, rounds)?;
     Some(Stored::BcryptSha256 {
+        rounds,
         version,
         bcrypt: format!("${kind}${rounds:02}${salt}{digest}"),
         salt,
@@ -388,6 +415,7 @@ mod tests {
     /// Made by passlib 1.7.4, or of its documentation, and of crypt_blowfish's tests.
     #[test]
     fn others_hashes() {
+        let long = "päss".repeat(40);
         for (password, hash) in [
             (
                 "U*U",
@@ -409,8 +437,30 @@ mod tests {
                 "password",
                 "$scrypt$ln=10,r=8,p=1$1jrHOMc4ByAEwPjfW0vpPQ$ODhgvXqMczhD2dmGagc7Rnb2ViTf7yUHGCHIPvUzAL8",
             ),
+            (
+                "Hello world!",
+                "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
+            ),
+            (
+                long.as_str(),
+                "$6$rounds=1000$0123456789abcdef$MExRJvvB1nKYKdvwNajRj2dyUrudCWUPy2SOQ5Op3AhRqYL/u008FuaCUtAB8TB7kE9UoEq.epeLNZjYsAWfV0",
+            ),
         ] {
             assert_eq!(verify(password.as_bytes(), hash), Some(true), "{hash}");
+            assert_eq!(verify(b"Password", hash), Some(false), "{hash}");
+            assert!(!is_slow(hash));
+        }
+    }
+
+    #[test]
+    fn slow_ones_are_known_before_they_are_tried() {
+        let salt = "n79VH.0Q2TMWmt3Oqt9uku";
+        let digest = "Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2";
+        assert!(!is_slow(&format!("$2b$18${salt}{digest}")));
+        for rounds in 19..=31 {
+            assert!(is_slow(&format!("$2b${rounds}${salt}{digest}")));
+            let wrapped = format!("$bcrypt-sha256$v=2,t=2b,r={rounds}${salt}${digest}");
+            assert!(is_slow(&wrapped), "{wrapped}");
         }
     }
 
@@ -420,9 +470,13 @@ mod tests {
         let digest = "Kq4Noyk3094Y2QlB8NdRT8SvGiI4ft2";
         let thirty_two = STANDARD_NO_PAD.encode([0; 32]);
         for hash in [
-            format!("$2b$31${salt}{digest}"),
+            format!("$2b$32${salt}{digest}"),
             format!("$2b$99999999999${salt}{digest}"),
-            format!("$bcrypt-sha256$v=2,t=2b,r=31${salt}${digest}"),
+            format!("$bcrypt-sha256$v=2,t=2b,r=32${salt}${digest}"),
+            format!("$6$rounds=4294967295${salt}${}", "a".repeat(86)),
+            format!("$6$rounds=999$salt${}", "a".repeat(86)),
+            format!("$6$salt${}", "a".repeat(85)),
+            format!("$6$longer-than-sixteen${}", "a".repeat(86)),
             format!("$bcrypt-sha256$v=3,t=2b,r=4${salt}${digest}"),
             format!("$scrypt$ln=30,r=8,p=1${salt}${thirty_two}"),
             format!("$scrypt$ln=63,r=4294967295,p=1${salt}${thirty_two}"),

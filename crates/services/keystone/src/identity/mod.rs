@@ -1,11 +1,13 @@
 //! Users' secrets, and what they prove.
 
+pub(crate) mod certificate;
 pub(crate) mod compliance;
 pub(crate) mod hashes;
 pub(crate) mod ldap;
 pub(crate) mod mfa;
 pub(crate) mod oauth1;
 pub(crate) mod password;
+mod sha512_crypt;
 pub(crate) mod signature;
 pub(crate) mod totp;
 

@@ -18,6 +18,8 @@ pub(crate) struct Passwords {
     /// The same at the cost of those that the cloud makes up.
     nobody_random: String,
     workers: Arc<Semaphore>,
+    /// For what takes minutes: one at a time, so that it keeps nobody else from logging in.
+    slow: Arc<Semaphore>,
 }
 
 impl Passwords {
@@ -29,6 +31,7 @@ impl Passwords {
             nobody_random: random.nobody(),
             recipe,
             random,
+            slow: Arc::new(Semaphore::new(1)),
             workers: Arc::new(Semaphore::new(
                 usize::try_from(conf.password_hash_workers.max(1)).unwrap_or(1),
             )),
@@ -45,6 +48,23 @@ impl Passwords {
             work()
         });
         done.await.map_err(Error::internal)
+    }
+
+    /// On a thread that nobody waits for when the process ends.
+    async fn run_apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let permit = Arc::clone(&self.slow).acquire_owned();
+        let permit = permit.await.map_err(Error::internal)?;
+        let (done, result) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("slow-password".into());
+        thread.spawn(move || {
+            let _permit = permit;
+            // Who asked may be gone by now.
+            let _ = done.send(work());
+        })?;
+        result.await.map_err(Error::internal)
     }
 
     /// The hash to keep.
@@ -84,9 +104,12 @@ impl Passwords {
         let hash = hash.unwrap_or(nobody).to_string();
         let text = password.clone();
         let too_long = text.expose().len() > self.max_length;
-        let same = self
-            .run(move || hashes::verify(text.expose().as_bytes(), &hash))
-            .await?;
+        let slow = hashes::is_slow(&hash);
+        let verify = move || hashes::verify(text.expose().as_bytes(), &hash);
+        let same = match slow {
+            true => self.run_apart(verify).await?,
+            false => self.run(verify).await?,
+        };
         if same.is_none() {
             tracing::warn!(
                 "a stored password is of an unknown kind, or asks for too much work to compare with: nobody logs in with it"

@@ -4,7 +4,7 @@ use crate::cloud::{Answer, Cloud, by_id, conf};
 use keystone::Conf;
 use keystone::config::IdentityDriver;
 use ldap3::{LdapConnAsync, Mod};
-use oslo_testing::ldap::{ADMIN, ADMIN_PASSWORD, Slapd};
+use oslo_testing::ldap::{ADMIN, ADMIN_PASSWORD, Slapd, Special};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -425,4 +425,122 @@ async fn a_directory_that_is_away_stops_only_its_own() {
         .await
         .expect(201);
     cloud.login("ann", "wrong", Value::Null).await.expect(401);
+}
+
+/// A certificate for the address of tests, and its key.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// The server refuses every word that is not encrypted, so whoever logs in did so by TLS.
+#[tokio::test]
+async fn a_directory_over_tls() {
+    let (pem, key) = certificate();
+    let special = Special {
+        certificate: Some((&pem, &key)),
+        lines: "security ssf=128",
+    };
+    let server = Slapd::start_special(ENTRIES, special).await.unwrap();
+    let ldaps = server.tls_url().unwrap();
+    let other = std::env::temp_dir().join(format!("{}.pem", base::new_hex_id()));
+    std::fs::write(&other, certificate().0).unwrap();
+    let own = Some(server.certificate());
+    let plain = server.url();
+    for (url, use_tls, authority, status) in [
+        (&ldaps, false, own.clone(), 201),
+        (&plain, true, own.clone(), 201),
+        (&plain, false, own, 500),
+        (&ldaps, false, Some(other.clone()), 504),
+        (&plain, true, Some(other.clone()), 504),
+        (&ldaps, false, None, 504),
+    ] {
+        let mut conf = common(&server);
+        conf.ldap.url = url.clone();
+        conf.ldap.use_tls = use_tls;
+        conf.ldap.tls_cacertfile = authority;
+        let cloud = Cloud::with(conf).await;
+        let login = cloud.login("ann", "ann-secret", Value::Null).await;
+        assert_eq!(login.status, status, "{url} {use_tls}: {}", login.body);
+        if status == 201 {
+            cloud.login("ann", "guess", Value::Null).await.expect(401);
+        }
+    }
+    std::fs::remove_file(other).unwrap();
+}
+
+/// A server that sends two entries at once, and any number of pages.
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let special = Special {
+        certificate: None,
+        lines: "limits * size.soft=2 size.hard=2 size.pr=2 size.prtotal=unlimited",
+    };
+    let server = Slapd::start_special(ENTRIES, special).await.unwrap();
+    for (page_size, found) in [(0, 2), (1, 3), (2, 3)] {
+        let mut conf = common(&server);
+        conf.ldap.page_size = page_size;
+        let cloud = Cloud::with(conf).await;
+        let admin = cloud.admin().await;
+        let users = cloud.get(&admin, "/v3/users?domain_id=default").await;
+        let names = users.expect(200).column("users", "name");
+        let theirs = names
+            .iter()
+            .filter(|n| ["ann", "bob", "carol (night shift)"].contains(&n.as_str()));
+        assert_eq!(theirs.count(), found, "{page_size}: {names:?}");
+    }
+}
+
+/// Options in Keystone's own files, by the name of the domain.
+#[tokio::test]
+async fn a_domains_options_in_a_file() {
+    let server = Slapd::start(ENTRIES).await.unwrap();
+    let folder = std::env::temp_dir().join(format!("domains-{}", base::new_hex_id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut text = String::from("[identity]\ndriver = ldap\n\n[ldap]\n");
+    for (name, value) in options(&server).as_object().unwrap() {
+        if let Some(value) = value.as_str() {
+            text.push_str(&format!("{name} = {value}\n"));
+        }
+    }
+    std::fs::write(folder.join("keystone.corp.conf"), text).unwrap();
+    std::fs::write(
+        folder.join("keystone.plain.conf"),
+        "[identity]\ndriver = sql\n",
+    )
+    .unwrap();
+    std::fs::write(folder.join("README"), "not an option").unwrap();
+    let mut conf = conf();
+    conf.identity.domain_specific_drivers_enabled = true;
+    conf.identity.domain_config_dir = folder.clone();
+    let cloud = Cloud::with(conf.clone()).await;
+    let admin = cloud.admin().await;
+    for name in ["corp", "plain", "other"] {
+        let body = json!({"name": name});
+        let domain = cloud.make(&admin, "/v3/domains", "domain", body).await;
+        let list = format!("/v3/users?domain_id={domain}");
+        let users = cloud.get(&admin, &list).await.expect(200);
+        let body = json!({"user": {"name": "new", "password": "pw", "domain_id": domain}});
+        let made = cloud.call(&admin, "POST", "/v3/users", body).await;
+        let login = cloud
+            .auth(in_domain("ann", &domain, "ann-secret"), Value::Null)
+            .await;
+        let (count, made_is, login_is) = match name {
+            "corp" => (3, 403, 201),
+            _ => (0, 201, 401),
+        };
+        assert_eq!(users.column("users", "id").len(), count, "{name}");
+        assert_eq!((made.status, login.status), (made_is, login_is), "{name}");
+    }
+    // A file that is wrong is noticed when keystone starts, and says where without telling what.
+    std::fs::write(
+        folder.join("keystone.corp.conf"),
+        "[ldap]\npassword secret\n",
+    )
+    .unwrap();
+    let deps = crate::cloud::deps(&crate::cloud::database().await, &cloud.clock, conf);
+    let words = keystone::build(deps).await.err().unwrap().to_string();
+    assert!(words.contains("keystone.corp.conf: line 2"), "{words}");
+    assert!(!words.contains("secret"), "{words}");
+    std::fs::remove_dir_all(folder).unwrap();
 }

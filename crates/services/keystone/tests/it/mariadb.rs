@@ -24,6 +24,8 @@ async fn every_story() {
             "python",
             "--skip",
             "many_logins",
+            "--skip",
+            "a_slow_hash",
             "--test-threads",
             "2",
         ])

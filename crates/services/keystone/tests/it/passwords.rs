@@ -75,7 +75,7 @@ async fn a_hostile_hash_is_refused_at_once() {
         format!("$scrypt$ln=40,r=8,p=1$c2FsdHNhbHQ${digest}"),
         format!("$scrypt$ln=63,r=4294967295,p=4294967295$c2FsdHNhbHQ${digest}"),
         format!("$pbkdf2-sha512$4294967295$c2FsdHNhbHQ${digest}{digest}"),
-        format!("$2b$31${}", ".".repeat(53)),
+        format!("$2b$32${}", ".".repeat(53)),
         "not a hash".to_string(),
         String::new(),
     ] {
@@ -87,6 +87,34 @@ async fn a_hostile_hash_is_refused_at_once() {
             .expect(401);
         // Each of them would take hours, or more memory than there is.
         assert!(begun.elapsed() < Duration::from_secs(20), "{hash}");
+    }
+}
+
+/// bcrypt's highest cost takes a day: who has such a hash waits for others like it, and keeps nobody else from logging in.
+#[tokio::test]
+async fn a_slow_hash_keeps_nobody_else_waiting() {
+    let (db, clock) = (database().await, Clock::manual(START));
+    let cloud = Cloud::over(deps(&db, &clock, conf())).await;
+    let admin = cloud.admin().await;
+    let slow = cloud.user(&admin, "slow", "default").await;
+    let ann = cloud.user(&admin, "ann", "default").await;
+    let hash = format!("$2b$31${}", ".".repeat(53));
+    store_hash(&db, &slow, &hash).await;
+    // More than there are threads for hashing; none of them comes back.
+    let waiting = (0..8).map(|_| cloud.auth(by_id(&slow, "pw"), Value::Null));
+    let waiting = futures::future::select_all(waiting.map(Box::pin));
+    let others = async {
+        for password in ["pw", "guess", "pw"] {
+            let status = if password == "pw" { 201 } else { 401 };
+            let login = cloud.auth(by_id(&ann, password), Value::Null);
+            login.await.expect(status);
+        }
+    };
+    let others = tokio::time::timeout(Duration::from_secs(60), others);
+    tokio::select! {
+        biased;
+        (answer, ..) = waiting => panic!("{}: {}", answer.status, answer.body),
+        done = others => done.unwrap(),
     }
 }
 

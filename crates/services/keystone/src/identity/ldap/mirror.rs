@@ -12,6 +12,7 @@ use crate::db::domain_configs::{self, DomainConfigRow};
 use crate::db::groups::{self, GroupRow};
 use crate::db::id_mappings::{self, EntityKind, IdMappingRow};
 use crate::db::memberships::{self, MembershipRow};
+use crate::db::projects;
 use crate::db::revocations::{self, Revoke};
 use crate::db::users::{self, UserRow};
 use crate::token::fernet;
@@ -84,7 +85,22 @@ impl Keystone {
             return Ok(None);
         }
         let conf = &self.conf.identity;
-        if conf.domain_specific_drivers_enabled {
+        if !self.domain_files.is_empty() {
+            let id = domain_id.to_string();
+            let domain = self
+                .db
+                .read(move |tx| projects::find_domain(tx, &id))
+                .await?;
+            let file = domain.and_then(|domain| self.domain_files.get(&domain.name));
+            if let Some(file) = file {
+                if file.driver != IdentityDriver::Ldap {
+                    return Ok(None);
+                }
+                let open = || Ok(Directory::new(file.ldap.clone(), true));
+                return self.directories.get(domain_id, vec![], open).map(Some);
+            }
+        }
+        if conf.domain_specific_drivers_enabled && conf.domain_configurations_from_database {
             let whole = domain_configs::cond(domain_id, None, None);
             let read = move |tx: &mut Tx| domain_configs::list(tx, whole.clone());
             let rows = self.db.read(read).await?;

@@ -2,6 +2,7 @@
 //! ever written there. [`mirror`] is what the rest of keystone sees of them.
 
 mod entry;
+pub(crate) mod files;
 pub(crate) mod mirror;
 pub(crate) mod options;
 mod pool;
