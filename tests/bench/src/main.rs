@@ -5,6 +5,7 @@
 
 mod cloud;
 mod http;
+mod identity;
 mod scale;
 mod seed;
 
@@ -46,6 +47,8 @@ struct Options {
 enum Other {
     /// The scaled shape with very many hosts: what a boot costs each process, in messages and in queries.
     Scale(scale::Options),
+    /// Keystone: a login beside its hash, many at once, and a million users.
+    Identity(identity::Options),
 }
 
 /// A row: name, target and upstream's figure (CPU-ms), and the request.
@@ -346,8 +349,10 @@ fn show(options: &Options, name: &str, r: &Result1, target: f64, upstream: f64) 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
     let options = Options::parse();
-    if let Some(Other::Scale(options)) = options.other {
-        return scale::run(options).await;
+    match options.other {
+        Some(Other::Scale(options)) => return scale::run(options).await,
+        Some(Other::Identity(options)) => return identity::run(options).await,
+        None => {}
     }
     let state = std::env::temp_dir().join(format!("ferrostack-bench-{}", std::process::id()));
     Cloud::start(&options.binary, &state).await?.stop().await?;
