@@ -8,6 +8,7 @@ mod http;
 mod identity;
 mod scale;
 mod seed;
+mod volumes;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -398,6 +399,7 @@ async fn main() -> Result<()> {
         let r = measure(&cloud, row, &options).await?;
         show(&options, row.name, &r, row.target, row.upstream);
     }
+    volumes::run(&cloud, &seeded, &options, &state).await?;
     let loaded = cloud.rss()?;
     if !options.json {
         println!("\nafter all this: {loaded:.0} MiB");

@@ -31,10 +31,18 @@ oslo_config::section! {
         pub nbd_first_port: u16 = 10810,
         /// How many such ports there are: one per attachment.
         pub nbd_ports: u16 = 2000,
+        /// The cluster of hosts that serve the same storage, if this is one of them.
+        pub cluster: String = String::new(),
         /// The availability zone of the backend.
         pub storage_availability_zone: String = "nova".to_string(),
         /// Per cent of the capacity that is never given away.
         pub reserved_percentage: i64 = 0,
+        /// The expression by which this backend says which volumes it takes (`volume.size < 100`); all if empty.
+        pub filter_function: String = String::new(),
+        /// The expression by which it says how well a volume would be here, from 0 to 100.
+        pub goodness_function: String = String::new(),
+        /// How many times its capacity it may promise; empty leaves that to the scheduler.
+        pub max_over_subscription_ratio: String = String::new(),
         /// Seconds between reports to the scheduler.
         pub report_interval: u64 = 10,
         /// Seconds between searches for files that belong to no volume.

@@ -81,15 +81,29 @@ impl Manager {
         ] {
             capabilities.insert(key.to_string(), value);
         }
+        for (key, text) in [
+            ("filter_function", &self.conf.filter_function),
+            ("goodness_function", &self.conf.goodness_function),
+            (
+                "max_over_subscription_ratio",
+                &self.conf.max_over_subscription_ratio,
+            ),
+        ] {
+            if !text.is_empty() {
+                capabilities.insert(key.to_string(), json!(text));
+            }
+        }
         let report = BackendReport {
             host: self.name(),
             pool: self.conf.volume_backend_name.clone(),
+            cluster: self.conf.cluster.clone(),
             availability_zone: self.conf.storage_availability_zone.clone(),
             total_capacity_gb: capacity.total,
             free_capacity_gb: capacity.free,
             reserved_percentage: self.conf.reserved_percentage,
             thin: true,
             capabilities,
+            pools: Vec::new(),
         };
         self.scheduler
             .report_backend(&RequestContext::internal(), report)

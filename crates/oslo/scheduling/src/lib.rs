@@ -3,6 +3,8 @@
 //! Pure: no database, no clock, no randomness. The [`Outcome`] tells the whole story and is stored, so that an
 //! operator can ask why a server went where it went, or nowhere.
 
+pub mod expression;
+
 use base::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;

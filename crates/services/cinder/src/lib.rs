@@ -7,6 +7,7 @@ mod api;
 mod config;
 pub mod db;
 mod flows;
+mod message;
 mod periodic;
 mod quota;
 mod routes;
@@ -74,6 +75,8 @@ pub struct Cinder {
     pub clock: Clock,
     pub limits: Limits,
     pub engine: Engine,
+    /// Which filters users may put into lists.
+    pub(crate) filters: api::filters::ResourceFilters,
 }
 
 /// An engine of flows; where no scheduler is, it only submits them, and tells one over the bus.
@@ -107,9 +110,13 @@ fn engine(deps: &Deps) -> Engine {
 /// Migrates, makes the default type, and starts the parts that run here.
 pub async fn build(deps: Deps) -> Result<Built> {
     deps.db.migrate("cinder", &db::migrations()).await?;
+    scheduler::enabled(&deps.conf)?;
     let engine = engine(&deps);
     let cinder = Arc::new(Cinder {
         limits: quota::limits(&deps.conf),
+        filters: api::filters::ResourceFilters::load(
+            deps.conf.resource_query_filters_file.as_deref(),
+        )?,
         db: deps.db,
         bus: deps.bus,
         sdk: deps.sdk,
@@ -182,6 +189,7 @@ async fn start_scheduler(cinder: &Arc<Cinder>, supervisor: &Supervisor) -> Resul
     let stuck = periodic::StuckSnapshots(cinder.clone());
     let lock = LeaderLock::new(&cinder.db, stuck.name(), &owner, LEADER_TTL, clock);
     supervisor.reconcile(Arc::new(stuck), Some(lock));
+    supervisor.reconcile(Arc::new(periodic::ExpiredMessages(cinder.clone())), None);
     supervisor.reconcile(Arc::new(periodic::Heartbeat(cinder.clone())), None);
     SchedulerClient::serve(&cinder.bus, &cinder.conf.host, cinder.clone()).await
 }
@@ -203,10 +211,16 @@ impl Cinder {
                     extra_specs: Json::default(),
                     created_at: now,
                     updated_at: None,
+                    qos_specs_id: None,
                 };
                 tx.upsert(&row, &["id"])
             })
             .await
+    }
+
+    /// How long messages to users are kept.
+    pub(crate) fn message_ttl(&self) -> Duration {
+        Duration::from_secs(self.conf.message_ttl)
     }
 
     /// The availability zones volumes can be made in.

@@ -159,3 +159,30 @@ impl Reconciler for Heartbeat {
         Ok(Report::default())
     }
 }
+
+/// Messages that were kept as long as was promised are removed.
+pub struct ExpiredMessages(pub Arc<Cinder>);
+
+#[async_trait]
+impl Reconciler for ExpiredMessages {
+    fn name(&self) -> &str {
+        "cinder expired messages"
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(self.0.conf.message_reap_interval.max(1))
+    }
+
+    async fn run(&self) -> Result<Report> {
+        let now = self.0.clock.now();
+        let changed = self
+            .0
+            .db
+            .write(move |tx| db::messages::reap(tx, now))
+            .await?;
+        Ok(Report {
+            examined: changed,
+            changed,
+        })
+    }
+}

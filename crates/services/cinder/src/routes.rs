@@ -1,8 +1,9 @@
 //! The HTTP surface on one page. Every path exists with the project in it and, from 3.67 on, without.
 
 use crate::api::{
-    attachments, manage, metadata, quotas, services, snapshots, types, versions, volume_actions,
-    volumes,
+    attachments, clusters, default_types, encryption, filters, group_types, hosts, manage,
+    messages, metadata, qos_specs, quotas, services, snapshots, transfers, types, versions,
+    volume_actions, volumes, workers,
 };
 use crate::{Cinder, Conf};
 use base::{Error, Microversion, Result};
@@ -89,6 +90,7 @@ pub fn routes() -> Vec<Route<Cinder>> {
     ];
     all.extend(rows! {
         get "/extensions", AUTHENTICATED, versions::extensions;
+        get "/extensions/{id}", AUTHENTICATED, versions::extension_show;
 
         get "/volumes", rule("volume:get_all"), volumes::list;
         get "/volumes/detail", rule("volume:get_all"), volumes::detail;
@@ -178,6 +180,59 @@ pub fn routes() -> Vec<Route<Cinder>> {
         put "/types/{type_id}/extra_specs/{id}", rule("volume_extension:types_extra_specs:update"), types::update_spec;
         delete "/types/{type_id}/extra_specs/{id}", rule("volume_extension:types_extra_specs:delete"), types::delete_spec;
 
+        get "/types/{type_id}/encryption", rule("volume_extension:volume_type_encryption:get"), encryption::list;
+        post "/types/{type_id}/encryption", rule("volume_extension:volume_type_encryption:create"), encryption::create;
+        get "/types/{type_id}/encryption/{id}", rule("volume_extension:volume_type_encryption:get"), encryption::show;
+        put "/types/{type_id}/encryption/{id}", rule("volume_extension:volume_type_encryption:update"), encryption::update;
+        delete "/types/{type_id}/encryption/{id}", rule("volume_extension:volume_type_encryption:delete"), encryption::delete;
+        get "/volumes/{volume_id}/encryption", inside("volume_extension:volume_encryption_metadata"), encryption::volume_list;
+        get "/volumes/{volume_id}/encryption/{id}", inside("volume_extension:volume_encryption_metadata"), encryption::volume_show;
+
+        get "/qos-specs", rule("volume_extension:qos_specs_manage:get_all"), qos_specs::list;
+        post "/qos-specs", rule("volume_extension:qos_specs_manage:create"), qos_specs::create;
+        get "/qos-specs/{id}", rule("volume_extension:qos_specs_manage:get"), qos_specs::show;
+        put "/qos-specs/{id}", rule("volume_extension:qos_specs_manage:update"), qos_specs::update;
+        delete "/qos-specs/{id}", rule("volume_extension:qos_specs_manage:delete"), qos_specs::delete;
+        put "/qos-specs/{id}/delete_keys", rule("volume_extension:qos_specs_manage:delete"), qos_specs::delete_keys;
+        get "/qos-specs/{id}/associations", rule("volume_extension:qos_specs_manage:get_all"), qos_specs::associations;
+        get "/qos-specs/{id}/associate", rule("volume_extension:qos_specs_manage:update"), qos_specs::associate;
+        get "/qos-specs/{id}/disassociate", rule("volume_extension:qos_specs_manage:update"), qos_specs::disassociate;
+        get "/qos-specs/{id}/disassociate_all", rule("volume_extension:qos_specs_manage:update"), qos_specs::disassociate_all;
+
+        get "/default-types", rule("volume_extension:default_get_all"), default_types::list, since 62;
+        get "/default-types/{id}", inside("volume_extension:default_get"), default_types::show, since 62;
+        put "/default-types/{id}", inside("volume_extension:default_set_or_update"), default_types::set, since 62;
+        delete "/default-types/{id}", inside("volume_extension:default_unset"), default_types::unset, since 62;
+        get "/resource_filters", AUTHENTICATED, filters::list, since 33;
+
+        get "/group_types", AUTHENTICATED, group_types::list, since 11;
+        post "/group_types", rule("group:group_types:create"), group_types::create, since 11;
+        get "/group_types/{id}", AUTHENTICATED, group_types::show, since 11;
+        put "/group_types/{id}", rule("group:group_types:update"), group_types::update, since 11;
+        delete "/group_types/{id}", rule("group:group_types:delete"), group_types::delete, since 11;
+        get "/group_types/{group_type_id}/group_specs", rule("group:group_types_specs:get_all"), group_types::list_specs, since 11;
+        post "/group_types/{group_type_id}/group_specs", rule("group:group_types_specs:create"), group_types::create_specs, since 11;
+        get "/group_types/{group_type_id}/group_specs/{id}", rule("group:group_types_specs:get"), group_types::show_spec, since 11;
+        put "/group_types/{group_type_id}/group_specs/{id}", rule("group:group_types_specs:update"), group_types::update_spec, since 11;
+        delete "/group_types/{group_type_id}/group_specs/{id}", rule("group:group_types_specs:delete"), group_types::delete_spec, since 11;
+
+        get "/os-volume-transfer", rule("volume:get_all_transfers"), transfers::list;
+        get "/os-volume-transfer/detail", rule("volume:get_all_transfers"), transfers::detail;
+        post "/os-volume-transfer", rule("volume:create_transfer"), transfers::create;
+        get "/os-volume-transfer/{id}", rule("volume:get_transfer"), transfers::show;
+        delete "/os-volume-transfer/{id}", rule("volume:delete_transfer"), transfers::delete;
+        post "/os-volume-transfer/{id}/accept", rule("volume:accept_transfer"), transfers::accept;
+        get "/volume-transfers", rule("volume:get_all_transfers"), transfers::list, since 55;
+        get "/volume-transfers/detail", rule("volume:get_all_transfers"), transfers::detail, since 55;
+        post "/volume-transfers", rule("volume:create_transfer"), transfers::create;
+        get "/volume-transfers/{id}", rule("volume:get_transfer"), transfers::show, since 55;
+        delete "/volume-transfers/{id}", rule("volume:delete_transfer"), transfers::delete, since 55;
+        post "/volume-transfers/{id}/accept", rule("volume:accept_transfer"), transfers::accept, since 55;
+
+        get "/messages", rule("message:get_all"), messages::list, since 3;
+        get "/messages/{id}", rule("message:get"), messages::show, since 3;
+        delete "/messages/{id}", rule("message:delete"), messages::delete, since 3;
+
         get "/limits", rule("limits_extension:used_limits"), quotas::limits;
         get "/os-quota-sets/{id}", inside("volume_extension:quotas:show"), quotas::show;
         get "/os-quota-sets/{id}/defaults", inside("volume_extension:quotas:show"), quotas::defaults;
@@ -192,8 +247,44 @@ pub fn routes() -> Vec<Route<Cinder>> {
         put "/os-services/disable-log-reason", rule("volume_extension:services:update"), services::disable_log_reason;
         put "/os-services/freeze", rule("volume:freeze_host"), services::freeze;
         put "/os-services/thaw", rule("volume:thaw_host"), services::thaw;
+        put "/os-services/failover_host", rule("volume:failover_host"), services::failover;
+        put "/os-services/failover", rule("volume:failover_host"), services::failover, since 26;
+        get "/os-hosts", rule("volume_extension:hosts"), hosts::list;
+        get "/os-hosts/{id}", rule("volume_extension:hosts"), hosts::show;
+        put "/os-hosts/{id}", rule("volume_extension:hosts"), hosts::update;
+        get "/capabilities/{id}", rule("volume_extension:capabilities"), hosts::capabilities;
+        get "/clusters", rule("clusters:get_all"), clusters::list, since 7;
+        get "/clusters/detail", rule("clusters:get_all"), clusters::detail, since 7;
+        get "/clusters/{id}", rule("clusters:get"), clusters::show, since 7;
+        put "/clusters/enable", rule("clusters:update"), clusters::enable, since 7;
+        put "/clusters/disable", rule("clusters:update"), clusters::disable, since 7;
+        post "/workers/cleanup", rule("workers:cleanup"), workers::cleanup, since 24;
         get "/scheduler-stats/get_pools", rule("scheduler_extension:scheduler_stats:get_pools"), services::pools;
         get "/os-availability-zone", AUTHENTICATED, services::zones;
     });
+    // Default types are asked for without a project from the beginning.
+    let bare = |route: Route<Cinder>| route.since(3, 62).until(3, 66);
+    all.extend([
+        bare(get(
+            "/v3/default-types",
+            rule("volume_extension:default_get_all"),
+            scoped(default_types::list),
+        )),
+        bare(get(
+            "/v3/default-types/{id}",
+            inside("volume_extension:default_get"),
+            scoped(default_types::show),
+        )),
+        bare(put(
+            "/v3/default-types/{id}",
+            inside("volume_extension:default_set_or_update"),
+            scoped(default_types::set),
+        )),
+        bare(delete(
+            "/v3/default-types/{id}",
+            inside("volume_extension:default_unset"),
+            scoped(default_types::unset),
+        )),
+    ]);
     all
 }

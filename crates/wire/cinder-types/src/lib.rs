@@ -3,6 +3,6 @@
 mod rpc;
 
 pub use rpc::{
-    BackendReport, ImageRef, Manageable, Noun, SchedulerApi, SchedulerClient, SnapshotSpec,
-    SourceRef, VolumeApi, VolumeClient, VolumeInfo, VolumeSpec,
+    BackendReport, ImageRef, Manageable, Noun, PoolReport, SchedulerApi, SchedulerClient,
+    SnapshotSpec, SourceRef, VolumeApi, VolumeClient, VolumeInfo, VolumeSpec,
 };

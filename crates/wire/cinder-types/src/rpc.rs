@@ -94,6 +94,8 @@ pub struct BackendReport {
     pub host: String,
     /// The pool inside; volumes live on `host@backend#pool`.
     pub pool: String,
+    /// The cluster that its host belongs to; none if empty.
+    pub cluster: String,
     /// Where it is.
     pub availability_zone: String,
     /// GiB.
@@ -106,6 +108,52 @@ pub struct BackendReport {
     pub thin: bool,
     /// What else the driver can, for extra specs (`volume_backend_name`, `storage_protocol`, …).
     pub capabilities: Map<String, Value>,
+    /// The pools inside, of a backend that has several; what is said above of one is then not looked at.
+    pub pools: Vec<PoolReport>,
+}
+
+/// One of several pools of a backend.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PoolReport {
+    /// Its name.
+    pub name: String,
+    /// GiB.
+    pub total_capacity_gb: f64,
+    /// GiB.
+    pub free_capacity_gb: f64,
+    /// Per cent that is never given away.
+    pub reserved_percentage: i64,
+    /// Whether volumes take space only as they are written.
+    pub thin: bool,
+    /// What it can beyond what the backend can, or differently.
+    pub capabilities: Map<String, Value>,
+}
+
+impl BackendReport {
+    /// One report for each pool.
+    pub fn each_pool(self) -> Vec<BackendReport> {
+        if self.pools.is_empty() {
+            return vec![self];
+        }
+        let one = |pool: &PoolReport| {
+            let mut capabilities = self.capabilities.clone();
+            capabilities.extend(pool.capabilities.clone());
+            BackendReport {
+                host: self.host.clone(),
+                pool: pool.name.clone(),
+                cluster: self.cluster.clone(),
+                availability_zone: self.availability_zone.clone(),
+                total_capacity_gb: pool.total_capacity_gb,
+                free_capacity_gb: pool.free_capacity_gb,
+                reserved_percentage: pool.reserved_percentage,
+                thin: pool.thin,
+                capabilities,
+                pools: Vec::new(),
+            }
+        };
+        self.pools.iter().map(one).collect()
+    }
 }
 
 oslo_messaging::interface! {

@@ -42,6 +42,7 @@ fn shown(req: &Req, row: &AttachmentRow) -> Value {
 }
 
 async fn page(cinder: &Cinder, req: &Req, view: impl Fn(&AttachmentRow) -> Value) -> Result<Reply> {
+    cinder.filters.check(req, "attachment")?;
     let everyone = req.ctx.is_admin && req.query.flag("all_tenants").unwrap_or(false);
     let mut conditions = Vec::new();
     if !everyone {

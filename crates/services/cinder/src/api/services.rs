@@ -1,11 +1,13 @@
 //! `/os-services`, `/scheduler-stats/get_pools`, `/os-availability-zone`.
 
 use crate::Cinder;
+use crate::api::clusters::meant;
 use crate::api::time;
 use crate::db::{self, ServiceRow};
 use crate::scheduler::{backends, is_up};
+use crate::volume::invalid_input;
 use base::{Error, Result};
-use oslo_db::{all, any, eq, everything, set};
+use oslo_db::{all, any, eq, everything, is_in, set};
 use oslo_http::{Reply, Req};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -41,7 +43,8 @@ pub async fn list(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
             "disabled_reason": row.disabled_reason,
         });
         if req.at_least(3, 7) {
-            out["cluster"] = Value::Null;
+            let cluster = Some(&row.report.0.cluster).filter(|c| !c.is_empty());
+            out["cluster"] = json!(cluster);
         }
         if row.binary_name == db::services::VOLUME {
             out["replication_status"] = json!("disabled");
@@ -122,14 +125,11 @@ pub async fn disable_log_reason(cinder: Arc<Cinder>, req: Req) -> Result<Reply> 
 
 /// A frozen backend takes no new volumes; those it has go on.
 async fn set_frozen(cinder: &Cinder, req: &Req, frozen: bool) -> Result<Reply> {
-    let body: Map<String, Value> = req.parse()?;
-    let host = body.get("host").and_then(Value::as_str).unwrap_or("");
-    if host.is_empty() {
-        return Err(Error::bad_request(
-            "Missing required element 'host' in request body.",
-        ));
-    }
-    let which = all([eq("host", host), eq("binary_name", db::services::VOLUME)]);
+    let hosts = meant(cinder, req).await?;
+    let which = all([
+        is_in("host", hosts.iter()),
+        eq("binary_name", db::services::VOLUME),
+    ]);
     let values = [
         set("frozen", frozen),
         set("disabled", frozen),
@@ -142,10 +142,31 @@ async fn set_frozen(cinder: &Cinder, req: &Req, frozen: bool) -> Result<Reply> {
     if found == 0 {
         // COMPAT: a 400, where the other switches of a service say 404.
         return Err(Error::bad_request(format!(
-            "Service cinder-volume could not be found on host {host}."
+            "Service cinder-volume could not be found on host {}.",
+            hosts.join(", ")
         )));
     }
-    Ok(Reply::empty(202))
+    Ok(Reply::empty(200))
+}
+
+/// No driver here replicates, so that there is nothing to fail over to: as upstream with replication off.
+pub async fn failover(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    let hosts = meant(&cinder, &req).await?;
+    let which = all([
+        is_in("host", hosts.iter()),
+        eq("binary_name", db::services::VOLUME),
+    ]);
+    let found = cinder
+        .db
+        .read(move |tx| tx.exists::<ServiceRow>(which.clone()))
+        .await?;
+    let hosts = hosts.join(", ");
+    if !found {
+        return Err(invalid_input(format!("No service found with host={hosts}")));
+    }
+    Err(invalid_input(format!(
+        "replication_status in host {hosts} must be enabled or failed-over to failover."
+    )))
 }
 
 pub async fn freeze(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
@@ -168,15 +189,8 @@ pub async fn pools(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
             if !detail {
                 return json!({"name": b.name});
             }
-            let mut capabilities = b.report.capabilities.clone();
+            let mut capabilities = b.facts();
             let mut put = |key: &str, value: Value| drop(capabilities.insert(key.into(), value));
-            put("total_capacity_gb", json!(b.report.total_capacity_gb));
-            put("free_capacity_gb", json!(b.report.free_capacity_gb));
-            put("allocated_capacity_gb", json!(b.provisioned));
-            put("provisioned_capacity_gb", json!(b.provisioned));
-            put("reserved_percentage", json!(b.report.reserved_percentage));
-            put("thin_provisioning_support", json!(b.report.thin));
-            put("pool_name", json!(b.report.pool));
             put("timestamp", json!(now.iso_micros()));
             json!({"name": b.name, "capabilities": capabilities})
         })

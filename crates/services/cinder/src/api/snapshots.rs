@@ -151,6 +151,7 @@ struct Found {
 }
 
 async fn find(cinder: &Cinder, req: &Req) -> Result<Found> {
+    cinder.filters.check(req, "snapshot")?;
     let everyone = req.ctx.is_admin && req.query.flag("all_tenants").unwrap_or(false);
     let mut conditions = Vec::new();
     if !everyone {

@@ -2,6 +2,8 @@
 
 use crate::Cinder;
 use crate::api::views;
+use crate::db::default_types::{self, DefaultTypeRow};
+use crate::db::encryptions::EncryptionRow;
 use crate::db::types::not_found;
 use crate::db::{self, TypeAccessRow, TypeRow, VolumeRow};
 use base::{Error, Json, Result};
@@ -70,7 +72,10 @@ async fn get(cinder: &Cinder, req: &Req, param: &str) -> Result<TypeRow> {
     cinder
         .db
         .read(move |tx| match id.as_str() {
-            "default" => db::types::get_by_any(tx, &ctx, &default),
+            "default" => {
+                let id = default_types::of_project(tx, ctx.project(), &default)?;
+                db::types::get_by_any(tx, &ctx, &id)
+            }
             id => db::types::get(tx, &ctx, id),
         })
         .await
@@ -97,6 +102,7 @@ pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         extra_specs: Json(specs.unwrap_or_default()),
         created_at: cinder.clock.now(),
         updated_at: None,
+        qos_specs_id: None,
     };
     let view = views::volume_type(&req, &row, true, false);
     let inserted = cinder.db.write(move |tx| tx.insert(&row)).await;
@@ -146,7 +152,8 @@ pub async fn delete(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         .db
         .write(move |tx| {
             let row = db::types::get(tx, &ctx, &id)?;
-            if row.name == default {
+            let of_project = tx.exists::<DefaultTypeRow>(eq("volume_type_id", &id))?;
+            if row.name == default || of_project {
                 return Err(Error::bad_request(format!(
                     "The volume type {id} is a default volume type and cannot be deleted."
                 )));
@@ -155,6 +162,7 @@ pub async fn delete(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
                 return Err(Error::bad_request("Target volume type is still in use."));
             }
             tx.delete::<TypeAccessRow>(eq("volume_type_id", &id))?;
+            tx.delete::<EncryptionRow>(eq("volume_type_id", &id))?;
             tx.delete::<TypeRow>(eq("id", &id)).map(drop)
         })
         .await?;

@@ -2,7 +2,7 @@
 
 use crate::Cinder;
 use crate::routes::{MAX, MIN};
-use base::Result;
+use base::{Error, Result};
 use oslo_http::{Reply, Req};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -39,6 +39,7 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
         "os-availability-zone",
         "Describe Availability Zones.",
     ),
+    ("Qos_specs_manage", "qos-specs", "QoS specs support."),
     ("Quotas", "os-quota-sets", "Quota management support."),
     (
         "QuotaClasses",
@@ -84,19 +85,37 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
         "Expose the internal project_id as an attribute of a volume.",
     ),
     (
+        "VolumeEncryptionMetadata",
+        "os-volume-encryption-metadata",
+        "Volume encryption metadata retrieval support.",
+    ),
+    (
+        "VolumeTypeEncryption",
+        "encryption",
+        "Encryption support for volume types.",
+    ),
+    (
         "VolumeTypeAccess",
         "os-volume-type-access",
         "Volume type access support.",
     ),
 ];
 
-pub async fn extensions(_: Arc<Cinder>, _: Req) -> Result<Reply> {
-    let list: Vec<Value> = EXTENSIONS
+fn extension(entry: &(&str, &str, &str)) -> Value {
+    let (name, alias, description) = entry;
+    json!({"name": name, "alias": alias, "description": description,
+        "updated": "2013-04-18T00:00:00+00:00", "links": []})
+}
+
+pub async fn extension_show(_: Arc<Cinder>, req: Req) -> Result<Reply> {
+    let found = EXTENSIONS
         .iter()
-        .map(|(name, alias, description)| {
-            json!({"name": name, "alias": alias, "description": description,
-                "updated": "2013-04-18T00:00:00+00:00", "links": []})
-        })
-        .collect();
+        .find(|(_, alias, _)| *alias == req.param("id"))
+        .ok_or_else(|| Error::not_found("The resource could not be found."))?;
+    Reply::ok(&json!({"extension": extension(found)}))
+}
+
+pub async fn extensions(_: Arc<Cinder>, _: Req) -> Result<Reply> {
+    let list: Vec<Value> = EXTENSIONS.iter().map(extension).collect();
     Reply::ok(&json!({"extensions": list}))
 }

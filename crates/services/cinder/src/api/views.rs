@@ -351,7 +351,7 @@ pub fn extra_specs(req: &Req, row: &TypeRow) -> Value {
     Value::Object(specs)
 }
 
-/// A volume type; `access` adds the extension's attribute, `qos` the (always empty) QoS specification.
+/// A volume type; `access` adds the extension's attribute, `qos` the QoS specification.
 pub fn volume_type(req: &Req, row: &TypeRow, access: bool, qos: bool) -> Value {
     let own = Target::project(req.ctx.project());
     let mut out = json!({"id": row.id, "name": row.name, "description": row.description,
@@ -363,7 +363,7 @@ pub fn volume_type(req: &Req, row: &TypeRow, access: bool, qos: bool) -> Value {
         out["extra_specs"] = extra_specs(req, row);
     }
     if qos && req.permits("volume_extension:access_types_qos_specs_id", &own) {
-        out["qos_specs_id"] = Value::Null;
+        out["qos_specs_id"] = json!(row.qos_specs_id);
     }
     out
 }

@@ -46,6 +46,23 @@ const NONE: &[(&str, &str)] = &[
     ("consistencygroup_id", "ConsistencyGroup"),
 ];
 
+/// The body's hints to the scheduler.
+fn hints(req: &Req) -> Result<Map<String, Value>> {
+    let body = req.json.as_ref();
+    let hints = body
+        .and_then(|b| b.get("OS-SCH-HNT:scheduler_hints"))
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    let server = hints.get("local_to_instance");
+    if let Some(server) = server.filter(|s| !s.as_str().is_some_and(base::id::is_uuid_like)) {
+        return Err(invalid_input(format!(
+            "Expected a UUID but received {server}."
+        )));
+    }
+    Ok(hints)
+}
+
 pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let body: Map<String, Value> = req.parse_key("volume")?;
     for (key, what) in NONE {
@@ -91,6 +108,7 @@ pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         snapshot_id: text(&body, "snapshot_id"),
         source_volid: text(&body, "source_volid"),
         image: image.map(|i| i.rsplit('/').next().unwrap_or("").to_string()),
+        hints: hints(&req)?,
     };
     let row = crate::volume::create::create(&cinder, &req.ctx, new).await?;
     let loaded = cinder
@@ -270,6 +288,7 @@ struct Found {
 }
 
 async fn find(cinder: &Cinder, req: &Req) -> Result<Found> {
+    cinder.filters.check(req, "volume")?;
     let (cond, paging) = (wanted(req)?, parse_paging(&req.query, &PAGING)?);
     let count = req.at_least(3, 45) && req.query.flag("with_count").unwrap_or(false);
     let read = move |tx: &mut Tx| {
@@ -329,6 +348,7 @@ pub async fn detail(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
 }
 
 pub async fn summary(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
+    cinder.filters.check(&req, "volume")?;
     let cond = wanted(&req)?;
     let rows = cinder
         .db

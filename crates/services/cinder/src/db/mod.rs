@@ -1,13 +1,22 @@
 //! Cinder's tables. Volumes that are deleted are gone: their rows are removed by the last step of the flow.
 
 pub mod attachments;
+pub mod clusters;
+pub mod default_types;
+pub mod encryptions;
+pub mod group_types;
+pub mod messages;
+pub mod qos_specs;
 pub mod services;
 pub mod snapshots;
+pub mod transfers;
 pub mod type_limits;
 pub mod types;
+pub mod usage;
 pub mod volumes;
 
 pub use attachments::AttachmentRow;
+pub use qos_specs::QosRow;
 pub use services::ServiceRow;
 pub use snapshots::SnapshotRow;
 pub use types::{TypeAccessRow, TypeRow};
@@ -31,6 +40,26 @@ pub fn migrations() -> Vec<Migration> {
     all.push(Migration {
         id: "2026-11-25-snapshots",
         sql: include_str!("../../migrations/2026-11-25-snapshots.sql"),
+    });
+    all.push(Migration {
+        id: "2026-11-25-qos-encryption-defaults",
+        sql: include_str!("../../migrations/2026-11-25-qos-encryption-defaults.sql"),
+    });
+    all.push(Migration {
+        id: "2026-11-25-transfers-messages",
+        sql: include_str!("../../migrations/2026-11-25-transfers-messages.sql"),
+    });
+    all.push(Migration {
+        id: "2026-11-25-group-types",
+        sql: include_str!("../../migrations/2026-11-25-group-types.sql"),
+    });
+    all.push(Migration {
+        id: "2026-11-25-clusters",
+        sql: include_str!("../../migrations/2026-11-25-clusters.sql"),
+    });
+    all.push(Migration {
+        id: "2026-11-25-volumes-host",
+        sql: include_str!("../../migrations/2026-11-25-volumes-host.sql"),
     });
     all
 }

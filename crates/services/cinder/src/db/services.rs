@@ -1,5 +1,6 @@
 //! The table of services; for `cinder-volume` it holds the backend's last report.
 
+use crate::db::clusters;
 use base::{Json, Result, Timestamp};
 use cinder_types::BackendReport;
 use oslo_db::{Tx, all, eq, set};
@@ -25,6 +26,7 @@ pub const SCHEDULER: &str = "cinder-scheduler";
 
 /// A sign of life.
 pub fn seen(tx: &mut Tx, binary: &str, report: &BackendReport, now: Timestamp) -> Result<()> {
+    clusters::ensure(tx, &report.cluster, binary, now)?;
     let same = all([eq("host", &report.host), eq("binary_name", binary)]);
     let values = [
         set("report", Json(report.clone())),

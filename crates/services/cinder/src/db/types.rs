@@ -15,6 +15,7 @@ oslo_db::table! {
         pub extra_specs: Json<Map<String, Value>>,
         pub created_at: Timestamp,
         pub updated_at: Option<Timestamp>,
+        pub qos_specs_id: Option<String>,
     }
     /// A project that may use a private type.
     pub struct TypeAccessRow in "volume_type_access" {

@@ -3,6 +3,7 @@
 use super::create_volume::source;
 use crate::Cinder;
 use crate::db::{self, SnapshotRow, VolumeRow};
+use crate::message::{Action, Detail, Message};
 use crate::snapshot::status::{Verb, transition};
 use crate::volume::reason;
 use base::{Error, Result};
@@ -45,8 +46,17 @@ impl Flow for CreateSnapshot {
         Box::pin(async move {
             let (id, now, why) = (self.snapshot_id.clone(), cinder.clock.now(), reason(&error));
             tracing::warn!(snapshot.id = %id, %error, "a snapshot could not be made");
+            let (request, ttl) = (self.request_id.clone(), cinder.message_ttl());
             let fail = move |tx: &mut Tx| {
-                transition(tx, &id, Verb::CreateFailed, now, &[set("reason", &why)]).map(drop)
+                let Some(snapshot) = db::snapshots::find(tx, &id)? else {
+                    return Ok(());
+                };
+                if transition(tx, &id, Verb::CreateFailed, now, &[set("reason", &why)])? {
+                    let (action, detail) = (Action::SnapshotCreate, Detail::SnapshotCreateError);
+                    Message::of_snapshot(&snapshot, &request, action, detail)
+                        .write(tx, now, ttl)?;
+                }
+                Ok(())
             };
             cinder.db.write(fail).await
         })

@@ -2,15 +2,18 @@
 
 use crate::Cinder;
 use crate::db::{self, VolumeRow};
-use crate::scheduler;
+use crate::message::{Action, Detail, Message};
+use crate::scheduler::{self, Wish};
 use crate::volume::reason;
 use crate::volume::status::{Verb, transition};
-use base::{Error, Result};
+use base::{Error, Kind, Result};
 use cinder_types::{ImageRef, SourceRef, VolumeClient, VolumeSpec};
 use oslo_context::RequestContext;
 use oslo_db::{eq, set};
 use oslo_taskflow::{BoxFuture, Flow, Step};
+use sdk::{Caller, Method};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +22,12 @@ pub struct CreateVolume {
     pub volume_id: String,
     pub request_id: String,
     pub image: Option<ImageRef>,
+    /// The user's hints to the scheduler.
+    #[serde(default)]
+    pub hints: Map<String, Value>,
+    /// Pools on which it was tried in vain.
+    #[serde(default)]
+    pub tried: Vec<String>,
 }
 
 impl Flow for CreateVolume {
@@ -47,12 +56,39 @@ impl Flow for CreateVolume {
         Box::pin(async move {
             let (id, now, why) = (self.volume_id.clone(), cinder.clock.now(), reason(&error));
             tracing::warn!(volume.id = %id, %error, "a volume could not be made");
+            let (request, image, ttl) = (
+                self.request_id.clone(),
+                self.image.is_some(),
+                cinder.message_ttl(),
+            );
             let fail = move |tx: &mut oslo_db::Tx| {
-                transition(tx, &id, Verb::CreateFailed, now, &[set("reason", &why)]).map(drop)
+                let Some(volume) = db::volumes::find(tx, &id)? else {
+                    return Ok(());
+                };
+                if transition(tx, &id, Verb::CreateFailed, now, &[set("reason", &why)])? {
+                    said(&volume, &request, &error, image).write(tx, now, ttl)?;
+                }
+                Ok(())
             };
             cinder.db.write(fail).await
         })
     }
+}
+
+/// What the owner reads.
+fn said(volume: &VolumeRow, request: &str, error: &Error, image: bool) -> Message {
+    if error.error_class() == Some(scheduler::NO_VALID_BACKEND) {
+        let (action, detail) = (Action::ScheduleAllocateVolume, Detail::NoBackendAvailable);
+        return Message {
+            explanation: scheduler::explanation(error),
+            ..Message::of_volume(volume, request, action, detail)
+        };
+    }
+    let (action, detail) = match image {
+        true => (Action::CopyImageToVolume, Detail::UnknownError),
+        false => (Action::CreateVolumeFromBackend, Detail::DriverFailedCreate),
+    };
+    Message::of_volume(volume, request, action, detail)
 }
 
 async fn row(flow: &CreateVolume, cinder: &Cinder) -> Result<VolumeRow> {
@@ -65,18 +101,52 @@ async fn row(flow: &CreateVolume, cinder: &Cinder) -> Result<VolumeRow> {
         .ok_or_else(|| db::volumes::not_found(&gone))
 }
 
+/// What the scheduler has to know beside the volume.
+async fn wish(flow: &CreateVolume, cinder: &Cinder) -> Result<Wish> {
+    let mut wish = Wish {
+        hints: flow.hints.clone(),
+        server_host: None,
+        only: None,
+        tried: flow.tried.clone(),
+    };
+    let asked = flow.hints.get("local_to_instance").and_then(Value::as_str);
+    let local = scheduler::is_enabled(&cinder.conf, scheduler::LOCALITY);
+    if let Some(server) = asked.filter(|_| local) {
+        wish.server_host = Some(server_host(cinder, &flow.request_id, server).await?);
+    }
+    Ok(wish)
+}
+
+/// Where nova has the server.
+async fn server_host(cinder: &Cinder, request_id: &str, server: &str) -> Result<String> {
+    let path = format!("/v2.1/servers/{}", oslo_http::percent_encode(server));
+    let answer = cinder
+        .sdk
+        .for_request(request_id)
+        .request(Caller::Service, "compute", Method::GET, &path, None)
+        .await?;
+    let server: Value = answer.key("server")?;
+    let host = server["OS-EXT-SRV-ATTR:host"].as_str();
+    host.map(str::to_string)
+        .ok_or_else(|| Error::conflict("Hint \"local_to_instance\" not supported."))
+}
+
 /// Chooses and books in one transaction, so that concurrent creates see each other's bookings.
 async fn schedule(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
     let (id, now) = (flow.volume_id.clone(), cinder.clock.now());
     let conf = cinder.conf.clone();
     let image = flow.image.is_some();
+    let wish = wish(flow, &cinder).await?;
     cinder
         .db
         .write(move |tx| {
             let volume = db::volumes::find(tx, &id)?.ok_or_else(|| db::volumes::not_found(&id))?;
             if volume.host.is_none() {
-                let origin = origin_host(tx, &volume)?;
-                let chosen = scheduler::choose(tx, &conf, &volume, origin.as_deref(), now)?;
+                let wish = Wish {
+                    only: origin_host(tx, &volume)?,
+                    ..wish.clone()
+                };
+                let chosen = scheduler::choose(tx, &conf, &volume, &wish, now)?;
                 let values = [
                     set("host", &chosen.host),
                     set("service_id", &chosen.service_id),
@@ -121,8 +191,36 @@ pub(super) async fn source(cinder: &Cinder, id: String) -> Result<SourceRef> {
     Ok(SourceRef { id, in_use })
 }
 
+/// Makes it; where that fails on one backend, on another, as often as the operator wants.
 async fn build(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
-    let volume = row(flow, &cinder).await?;
+    loop {
+        let Err(error) = build_once(flow, &cinder).await else {
+            return Ok(());
+        };
+        // What may have been heard is asked again by the engine; what is wrong with the request is so everywhere.
+        let volume = row(flow, &cinder).await?;
+        let copy = volume.snapshot_id.is_some() || volume.source_volid.is_some();
+        let elsewhere = !copy
+            && matches!(error.kind(), Kind::Internal | Kind::Conflict)
+            && scheduler::is_enabled(&cinder.conf, scheduler::RETRY)
+            && flow.tried.len() + 1 < cinder.conf.scheduler_max_attempts as usize;
+        if !elsewhere {
+            return Err(error);
+        }
+        unbuild(flow, cinder.clone()).await?;
+        flow.tried.extend(volume.host);
+        tracing::warn!(volume.id = %volume.id, %error, "a volume could not be made here and is tried elsewhere");
+        let id = volume.id;
+        let leave = move |tx: &mut oslo_db::Tx| {
+            tx.update::<VolumeRow>(eq("id", &id), &[set("host", None::<String>)])
+        };
+        cinder.db.write(leave).await?;
+        schedule(flow, cinder.clone()).await?;
+    }
+}
+
+async fn build_once(flow: &mut CreateVolume, cinder: &Arc<Cinder>) -> Result<()> {
+    let volume = row(flow, cinder).await?;
     let backend = volume
         .backend()
         .ok_or_else(|| Error::internal("a scheduled volume has no host"))?;
@@ -131,7 +229,7 @@ async fn build(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
         agent = agent.timeout(Duration::from_secs(cinder.conf.image_copy_timeout));
     }
     let origin = match volume.source_volid.clone() {
-        Some(id) => Some(source(&cinder, id).await?),
+        Some(id) => Some(source(cinder, id).await?),
         None => None,
     };
     let spec = VolumeSpec {

@@ -2,7 +2,8 @@
 
 use super::create_snapshot;
 use crate::Cinder;
-use crate::db::SnapshotRow;
+use crate::db::{self, SnapshotRow};
+use crate::message::{Action, Detail, Message};
 use crate::snapshot::status::{SnapshotStatus, Verb, transition};
 use crate::volume::reason;
 use base::{Error, Result};
@@ -44,8 +45,17 @@ impl Flow for DeleteSnapshot {
         Box::pin(async move {
             let (id, now, why) = (self.snapshot_id.clone(), cinder.clock.now(), reason(&error));
             tracing::warn!(snapshot.id = %id, %error, "a snapshot could not be deleted");
+            let (request, ttl) = (self.request_id.clone(), cinder.message_ttl());
             let fail = move |tx: &mut oslo_db::Tx| {
-                transition(tx, &id, Verb::DeleteFailed, now, &[set("reason", &why)]).map(drop)
+                let Some(snapshot) = db::snapshots::find(tx, &id)? else {
+                    return Ok(());
+                };
+                if transition(tx, &id, Verb::DeleteFailed, now, &[set("reason", &why)])? {
+                    let (action, detail) = (Action::SnapshotDelete, Detail::SnapshotDeleteError);
+                    Message::of_snapshot(&snapshot, &request, action, detail)
+                        .write(tx, now, ttl)?;
+                }
+                Ok(())
             };
             cinder.db.write(fail).await
         })

@@ -103,6 +103,7 @@ async fn forget(flow: &mut DeleteVolume, cinder: Arc<Cinder>) -> Result<()> {
                 // Of a volume that never had a host.
                 tx.delete::<SnapshotRow>(eq("volume_id", &id))?;
                 tx.delete::<AttachmentRow>(eq("volume_id", &id))?;
+                db::transfers::forget(tx, &id)?;
             }
             Ok(())
         })

@@ -2,6 +2,7 @@
 
 use crate::Cinder;
 use crate::db::{self, VolumeRow};
+use crate::message::{Action, Detail, Message};
 use crate::volume::reason;
 use crate::volume::status::{AttachStatus, Verb, VolumeStatus, transition};
 use base::{Error, Result};
@@ -47,9 +48,17 @@ impl Flow for ExtendVolume {
         Box::pin(async move {
             let (id, now, why) = (self.volume_id.clone(), cinder.clock.now(), reason(&error));
             tracing::warn!(volume.id = %id, %error, "a volume could not be extended");
+            let (request, ttl) = (self.request_id.clone(), cinder.message_ttl());
             let fail = move |tx: &mut oslo_db::Tx| {
+                let Some(volume) = db::volumes::find(tx, &id)? else {
+                    return Ok(());
+                };
                 let extra = [set("reason", &why), set("growing_by", 0i64)];
-                transition(tx, &id, Verb::ExtendFailed, now, &extra).map(drop)
+                if transition(tx, &id, Verb::ExtendFailed, now, &extra)? {
+                    let (action, detail) = (Action::ExtendVolume, Detail::DriverFailedExtend);
+                    Message::of_volume(&volume, &request, action, detail).write(tx, now, ttl)?;
+                }
+                Ok(())
             };
             cinder.db.write(fail).await
         })
@@ -130,6 +139,16 @@ async fn tell_nova(flow: &mut ExtendVolume, cinder: Arc<Cinder>) -> Result<()> {
         .await;
     if let Err(error) = told {
         tracing::warn!(volume.id = %flow.volume_id, %error, "nova was not told of a larger volume");
+        let volume = row(flow, &cinder).await?;
+        let message = Message::of_volume(
+            &volume,
+            &flow.request_id,
+            Action::ExtendVolume,
+            Detail::NotifyComputeServiceFailed,
+        );
+        let (now, ttl) = (cinder.clock.now(), cinder.message_ttl());
+        let write = move |tx: &mut oslo_db::Tx| message.clone().write(tx, now, ttl);
+        cinder.db.write(write).await?;
     }
     Ok(())
 }

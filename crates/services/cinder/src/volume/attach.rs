@@ -4,6 +4,7 @@ use super::invalid_volume;
 use super::status::{AttachStatus, Verb, VolumeStatus, transition};
 use crate::Cinder;
 use crate::db::{self, AttachmentRow, VolumeRow};
+use crate::message::{Action, Detail, Message};
 use base::{Error, Json, Kind, Result, Timestamp};
 use cinder_types::VolumeClient;
 use oslo_context::RequestContext;
@@ -128,7 +129,18 @@ pub async fn connect(
         )));
     }
     let read_only = volume.read_only == Some(true) || attachment.mode.as_deref() == Some("ro");
-    let info = initialize(cinder, ctx, &volume, Some(id), &connector, read_only).await?;
+    let asked = initialize(cinder, ctx, &volume, Some(id), &connector, read_only).await;
+    let info = match asked {
+        Ok(info) => info,
+        Err(error) => {
+            let (action, detail) = (Action::UpdateAttachment, Detail::AttachError);
+            let message = Message::of_volume(&volume, &ctx.request_id, action, detail);
+            let (now, ttl) = (cinder.clock.now(), cinder.message_ttl());
+            let write = move |tx: &mut Tx| message.clone().write(tx, now, ttl);
+            cinder.db.write(write).await?;
+            return Err(error);
+        }
+    };
     let mut flat = info["data"].as_object().cloned().unwrap_or_default();
     flat.insert(
         "driver_volume_type".into(),
@@ -186,7 +198,7 @@ pub async fn initialize(
     let backend = volume.backend().ok_or_else(|| {
         invalid_volume(format!("Volume {} is not on any backend yet.", volume.id))
     })?;
-    VolumeClient::new(&cinder.bus)
+    let mut info = VolumeClient::new(&cinder.bus)
         .server(backend)
         .initialize_connection(
             ctx,
@@ -195,7 +207,18 @@ pub async fn initialize(
             connector.clone(),
             read_only,
         )
-        .await
+        .await?;
+    let kind = volume.volume_type_id.clone();
+    let limits = cinder
+        .db
+        .read(move |tx| db::qos_specs::of_type(tx, &kind))
+        .await?;
+    if let Some(data) = info["data"].as_object_mut() {
+        let limits = super::qos::front_end(limits.as_ref(), volume.size);
+        data.insert("qos_specs".into(), limits);
+        data.entry("encrypted").or_insert(json!(false));
+    }
+    Ok(info)
 }
 
 /// The server has the volume.

@@ -25,6 +25,7 @@ pub struct NewVolume {
     pub image: Option<String>,
     pub snapshot_id: Option<String>,
     pub source_volid: Option<String>,
+    pub hints: Map<String, Value>,
 }
 
 /// What cinder keeps of an image.
@@ -220,12 +221,14 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
         cinder.conf.clone(),
     );
     let (ctx, image) = (ctx.clone(), image.map(|i| i.reference));
+    let hints = new.hints;
     let row = cinder
         .db
         .write(move |tx| {
             let mut row = row.clone();
             let from = origin(tx, &ctx, &of)?;
             let kind = wanted_type(tx, &ctx, &of, from.as_ref(), &conf.default_volume_type)?;
+            db::encryptions::refuse_encrypted(tx, &kind.id)?;
             if let Some(origin) = from {
                 check_size(size, &origin)?;
                 row.bootable = origin.bootable;
@@ -239,6 +242,8 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
                 volume_id: row.id.clone(),
                 request_id: ctx.request_id.clone(),
                 image: image.clone(),
+                hints: hints.clone(),
+                tried: Vec::new(),
             };
             engine.submit(tx, &flow)?;
             Ok(row)
@@ -262,10 +267,9 @@ fn wanted_type(
         None => None,
     };
     let kind = match (&new.volume_type, &theirs) {
-        (Some(text), _) => db::types::get_by_any(tx, ctx, text)?,
         // Whoever may copy it may have its type, also a private one.
         (None, Some(theirs)) => theirs.clone(),
-        (None, None) => db::types::get_by_any(tx, ctx, default)?,
+        (asked, _) => db::default_types::or_asked(tx, ctx, asked.as_deref(), default)?,
     };
     if let Some(origin) = from {
         check_type(&kind, theirs.as_ref(), origin)?;

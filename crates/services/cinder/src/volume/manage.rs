@@ -62,8 +62,13 @@ pub async fn manage(
         .db
         .write(move |tx| {
             let service = backend(tx, &conf, &wanted.host, now)?;
-            let kind = wanted.volume_type.as_ref();
-            let kind = db::types::get_by_any(tx, &ctx, kind.unwrap_or(&conf.default_volume_type))?;
+            let kind = db::default_types::or_asked(
+                tx,
+                &ctx,
+                wanted.volume_type.as_deref(),
+                &conf.default_volume_type,
+            )?;
+            db::encryptions::refuse_encrypted(tx, &kind.id)?;
             // Its GiB are known later.
             quota::reserve_volume(&limits, tx, &conf, ctx.project(), &kind, 1, 0)?;
             let row = VolumeRow {

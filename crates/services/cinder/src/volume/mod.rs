@@ -5,8 +5,10 @@ pub mod create;
 pub mod delete;
 pub mod extend;
 pub mod manage;
+pub mod qos;
 pub mod revert;
 pub mod status;
+pub mod transfer;
 
 use base::{Error, Kind};
 

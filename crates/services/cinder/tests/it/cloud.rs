@@ -48,6 +48,20 @@ impl ToyAgent {
         self.heard.lock().unwrap().push(words);
     }
 
+    pub fn new() -> ToyAgent {
+        ToyAgent {
+            volumes: Mutex::default(),
+            snapshots: Mutex::default(),
+            strays: Mutex::default(),
+            heard: Mutex::default(),
+            creates: Mutex::default(),
+            protocol: Mutex::new("local"),
+            fail: Mutex::default(),
+            gate: Semaphore::new(1000),
+            waiting: Semaphore::new(0),
+        }
+    }
+
     fn failing(&self) -> Result<()> {
         self.fail.lock().unwrap().clone().map_or(Ok(()), Err)
     }
@@ -268,6 +282,8 @@ pub struct Neighbours {
     pub events: Mutex<Vec<Value>>,
     /// Whether nova has the server, and under which attachment.
     pub server_uses: Mutex<Option<String>>,
+    /// Where nova has the server.
+    pub server_host: Mutex<Option<String>>,
 }
 
 impl Endpoint for Neighbours {
@@ -284,6 +300,9 @@ impl Endpoint for Neighbours {
                 )
                 .header("x-subject-token", "nova");
             }
+            if path == "/v3/projects/p1" {
+                return json(200, json!({"project": {"id": "p1"}}));
+            }
             if path == format!("/v2/images/{IMAGE}") {
                 return json(
                     200,
@@ -297,6 +316,11 @@ impl Endpoint for Neighbours {
                 let body: Value = serde_json::from_slice(&body).unwrap();
                 self.events.lock().unwrap().push(body);
                 return json(200, json!({"events": []}));
+            }
+            if let Some(host) = self.server_host.lock().unwrap().as_ref()
+                && path == format!("/v2.1/servers/{SERVER}")
+            {
+                return json(200, json!({"server": {"OS-EXT-SRV-ATTR:host": host}}));
             }
             match self.server_uses.lock().unwrap().as_ref() {
                 Some(id) if path.contains("os-volume_attachments") => {
@@ -362,17 +386,7 @@ impl Cloud {
     pub async fn on(database: &str, conf: cinder::Conf) -> Cloud {
         let db = Db::open(database).await.unwrap();
         let bus = Bus::in_process();
-        let agent = Arc::new(ToyAgent {
-            volumes: Mutex::default(),
-            snapshots: Mutex::default(),
-            strays: Mutex::default(),
-            heard: Mutex::default(),
-            creates: Mutex::default(),
-            protocol: Mutex::new("local"),
-            fail: Mutex::default(),
-            gate: Semaphore::new(1000),
-            waiting: Semaphore::new(0),
-        });
+        let agent = Arc::new(ToyAgent::new());
         let server = VolumeClient::serve(&bus, "h1@toy", agent.clone())
             .await
             .unwrap();

@@ -3,10 +3,16 @@
 mod attachments;
 mod cloud;
 mod crash;
+mod group_types;
+mod hosts;
 mod listing;
 mod manage;
+mod messages;
+mod qos;
 mod quotas;
 mod scaled;
+mod scheduler;
 mod snapshots;
+mod transfers;
 mod types;
 mod volumes;

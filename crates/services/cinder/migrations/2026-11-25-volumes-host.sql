@@ -1,0 +1,1 @@
+CREATE INDEX volumes_host ON volumes (host, size, growing_by);
