@@ -190,7 +190,7 @@ impl Keystone {
             return Ok(false);
         }
         let id = id.to_string();
-        let found = self.db.read(move |tx| users::find(tx, &id)).await?;
+        let found = self.db.peek(move |tx| users::find(tx, &id)).await?;
         Ok(found.is_none_or(|user| self.compliance.is_locked(&user, now)))
     }
 

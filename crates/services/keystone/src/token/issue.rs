@@ -271,7 +271,7 @@ impl Keystone {
             Wanted::Project(Named::Id(id)) => Ok(Scope::Project(id)),
             Wanted::Domain(DomainName::Id(id)) => Ok(Scope::Domain(id)),
             Wanted::Domain(named) => {
-                let found = self.db.read(move |tx| find_domain_id(tx, &named)).await?;
+                let found = self.db.peek(move |tx| find_domain_id(tx, &named)).await?;
                 found.map(Scope::Domain).ok_or_else(unauthorized)
             }
             Wanted::Project(Named::Name(name, domain)) => {
@@ -279,7 +279,7 @@ impl Keystone {
                     Some(domain_id) => projects::find_named(tx, &domain_id, &name),
                     None => Ok(None),
                 };
-                let found = self.db.read(find).await?;
+                let found = self.db.peek(find).await?;
                 found.map(|p| Scope::Project(p.id)).ok_or_else(unauthorized)
             }
             Wanted::Trust(id) => {

@@ -31,7 +31,7 @@ impl Keystone {
             return Ok(self.proven_by(user, "password"));
         }
         let who = named.clone();
-        let user = self.db.read(move |tx| find_user(tx, &who)).await?;
+        let user = self.db.peek(move |tx| find_user(tx, &who)).await?;
         let user = self.verify_password(user, password).await?;
         if self.compliance.is_expired(&user, self.clock.now()) {
             return Err(Error::unauthorized(format!(
