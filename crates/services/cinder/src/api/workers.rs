@@ -4,7 +4,7 @@
 
 use crate::Cinder;
 use crate::db::ServiceRow;
-use crate::periodic::StuckVolumes;
+use crate::periodic::{StuckSnapshots, StuckVolumes};
 use crate::scheduler::is_up;
 use crate::volume::invalid_input;
 use base::Result;
@@ -57,5 +57,6 @@ pub async fn cleanup(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
     let cleaning: Vec<Value> = services.iter().filter(wanted).map(view).collect();
     cinder.engine.wake();
     StuckVolumes(cinder.clone()).run().await?;
+    StuckSnapshots(cinder.clone()).run().await?;
     Reply::json(202, &json!({"cleaning": cleaning, "unavailable": []}))
 }

@@ -42,7 +42,9 @@ async fn end(
             let volume = db::volumes::lock(tx, &ctx, &id)?;
             let snapshots = db::snapshots::of_volume(tx, &id)?;
             let attached = !force && !db::attachments::of_volume(tx, &id)?.is_empty();
-            let free = !attached && (cascade || snapshots.is_empty());
+            // Snapshots that stayed behind when the volume was given away are another project's.
+            let own = snapshots.iter().all(|s| s.project_id == volume.project_id);
+            let free = !attached && (snapshots.is_empty() || (cascade && own));
             let begun = if force && free {
                 let other = all([eq("id", &id), ne("status", VolumeStatus::Deleting)]);
                 let values = [set("status", VolumeStatus::Deleting), set("updated_at", now)];

@@ -127,13 +127,31 @@ async fn a_full_project_takes_nothing_and_one_of_many_takes_it() {
         .put("admin", "/v3/ops/os-quota-sets/p2", room)
         .await
         .expect(200);
-    // Taken and withdrawn at once: one of them, and the volume has one owner.
+    taken_and_withdrawn_at_once(&cloud, &volume, &transfer).await;
+}
+
+#[tokio::test]
+async fn one_of_many_takes_it_on_mariadb() {
+    let server = oslo_testing::db::MariaDb::start().await.unwrap();
+    let url = server.database().await.unwrap();
+    let cloud = Cloud::on(&url, cinder::Conf::default()).await;
+    for _ in 0..3 {
+        let volume = cloud.volume(json!({"size": 3})).await;
+        let transfer = offer(&cloud, &volume).await;
+        taken_and_withdrawn_at_once(&cloud, &volume, &transfer).await;
+    }
+}
+
+/// One of them wins, and the volume has one owner, who is counted for it.
+async fn taken_and_withdrawn_at_once(cloud: &Cloud, volume: &str, transfer: &Value) {
+    let before = [limits(cloud, "ann").await, limits(cloud, "bob").await];
+    let key = transfer["auth_key"].clone();
     let path = format!(
         "/v3/p1/volume-transfers/{}",
         transfer["id"].as_str().unwrap()
     );
     let all = futures::future::join_all(
-        (0..4).map(|_| async { take(&cloud, "bob", &transfer, key.clone()).await.status }),
+        (0..4).map(|_| async { take(cloud, "bob", transfer, key.clone()).await.status }),
     );
     let (taken, withdrawn) = tokio::join!(all, cloud.delete("ann", &path));
     let taken = taken.iter().filter(|s| **s == 202).count();
@@ -144,7 +162,10 @@ async fn a_full_project_takes_nothing_and_one_of_many_takes_it() {
         .await
         .expect(200);
     assert_eq!(shown["volume"]["status"], "available");
-    assert_eq!(limits(&cloud, owner).await, (1, 3));
+    let moved = if taken == 1 { (1, 3) } else { (0, 0) };
+    let minus = |a: (i64, i64), b: (i64, i64)| (a.0 - b.0, a.1 - b.1);
+    assert_eq!(minus(before[0], limits(cloud, "ann").await), moved);
+    assert_eq!(minus(limits(cloud, "bob").await, before[1]), moved);
 }
 
 #[tokio::test]
@@ -259,6 +280,16 @@ async fn snapshots_go_along_or_stay() {
         }
         take(&cloud, "bob", &offer, key).await.expect(202);
         let owner = if along { "bob" } else { "ann" };
+        if !along {
+            // Whoever has the volume cannot take the other's snapshot away with it.
+            let path = format!("/v3/p2/volumes/{volume}?cascade=true");
+            cloud.delete("bob", &path).await.fault(400, "badRequest");
+            let forced = format!("/v3/ops/volumes/{volume}?cascade=true&force=true");
+            cloud
+                .delete("admin", &forced)
+                .await
+                .fault(400, "badRequest");
+        }
         for token in ["ann", "bob"] {
             let seen = cloud.get(token, &format!("/v3/snapshots/{snapshot}")).await;
             let wanted = if token == owner { 200 } else { 404 };
