@@ -48,6 +48,10 @@ oslo_config::section! {
         pub io_ops_weight_multiplier: f64 = -1.0,
         /// The zone of hosts that no aggregate puts into one.
         pub default_availability_zone: String = "nova".to_string(),
+        /// How often a volume that a server boots with is looked at while it is made.
+        pub block_device_allocate_retries: u64 = 60,
+        /// Seconds between these looks.
+        pub block_device_allocate_retries_interval: u64 = 3,
         /// Seconds that a port may take to become ACTIVE before a boot fails; 0 does not wait.
         pub vif_plugging_timeout: u64 = 300,
         /// Whether a boot fails when its ports do not become ACTIVE in time.

@@ -52,6 +52,58 @@ pub async fn get(sdk: &Sdk, ctx: &RequestContext, id: &str) -> Result<Volume> {
     }
 }
 
+/// Makes a volume in the user's name; it need not be finished.
+pub async fn create(sdk: &Sdk, ctx: &RequestContext, volume: Value) -> Result<Volume> {
+    let path = format!("/v3/{}/volumes", percent_encode(ctx.project()));
+    let body = json!({"volume": volume});
+    cinder(sdk)
+        .request(
+            Caller::User(ctx),
+            "volumev3",
+            Method::POST,
+            &path,
+            Some(body),
+        )
+        .await?
+        .key("volume")
+}
+
+/// A volume, with the service's own eyes.
+pub async fn show(sdk: &Sdk, id: &str) -> Result<Volume> {
+    let path = format!("/v3/volumes/{}", percent_encode(id));
+    sdk.with_version("3.67")
+        .request(Caller::Service, "volumev3", Method::GET, &path, None)
+        .await?
+        .key("volume")
+}
+
+/// Deletes a volume that nobody will have; false if it is still being made, so that it must be tried again.
+pub async fn discard(sdk: &Sdk, id: &str) -> Result<bool> {
+    let found = match show(sdk, id).await {
+        Err(e) if e.is_not_found() => return Ok(true),
+        other => other?,
+    };
+    if matches!(found.status.as_str(), "creating" | "downloading") {
+        return Ok(false);
+    }
+    let path = format!("/v3/volumes/{}", percent_encode(id));
+    let gone = sdk
+        .with_version("3.67")
+        .request(Caller::Service, "volumev3", Method::DELETE, &path, None)
+        .await;
+    match gone {
+        Err(e) if e.is_not_found() => Ok(true),
+        Err(e) if matches!(e.kind(), Kind::BadRequest | Kind::Conflict) => {
+            tracing::warn!(
+                volume.id = id,
+                "stays, though its server came to nothing: {e}"
+            );
+            Ok(true)
+        }
+        other => other.map(|_| true),
+    }
+}
+
 /// The size of a volume, GiB, with the service's own eyes.
 pub async fn size(sdk: &Sdk, project: &str, id: &str) -> Result<i64> {
     let path = format!(
@@ -73,16 +125,33 @@ pub async fn reserve(
     volume_id: &str,
     instance_id: &str,
 ) -> Result<String> {
+    let project = ctx.project();
+    reserve_as(sdk, Caller::User(ctx), project, volume_id, instance_id).await
+}
+
+/// The same in the service's name.
+pub async fn reserve_for(
+    sdk: &Sdk,
+    project: &str,
+    volume_id: &str,
+    instance_id: &str,
+) -> Result<String> {
+    // What an earlier try reserved and could not remember.
+    release_all(sdk, volume_id, instance_id, None).await?;
+    reserve_as(sdk, Caller::Service, project, volume_id, instance_id).await
+}
+
+async fn reserve_as(
+    sdk: &Sdk,
+    caller: Caller<'_>,
+    project: &str,
+    volume_id: &str,
+    instance_id: &str,
+) -> Result<String> {
     let body = json!({"attachment": {"volume_uuid": volume_id, "instance_uuid": instance_id, "connector": null}});
-    let path = format!("/v3/{}/attachments", percent_encode(ctx.project()));
+    let path = format!("/v3/{}/attachments", percent_encode(project));
     let attachment: Value = cinder(sdk)
-        .request(
-            Caller::User(ctx),
-            "volumev3",
-            Method::POST,
-            &path,
-            Some(body),
-        )
+        .request(caller, "volumev3", Method::POST, &path, Some(body))
         .await?
         .key("attachment")?;
     attachment["id"]

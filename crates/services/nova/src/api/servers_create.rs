@@ -2,7 +2,8 @@
 
 use super::views::server::links;
 use crate::Nova;
-use crate::instance::create::{BootVolume, CreateServer, create as create_server};
+use crate::instance::create::{CreateServer, create as create_server};
+use crate::instance::volumes::{BootVolume, VolumeSource};
 use crate::network::RequestedNetwork;
 use base::{Error, Result, Secret};
 use base64::Engine;
@@ -223,66 +224,91 @@ fn networks(value: &Value) -> Result<Option<Vec<RequestedNetwork>>> {
     }
 }
 
-/// `block_device_mapping_v2` (and the old form), as far as this cloud boots from: images and existing volumes.
+/// `block_device_mapping_v2` (and the old form): volumes, and what volumes are made of. Local disks come from the flavor.
 fn volumes(server: &Value) -> Result<Vec<BootVolume>> {
     let mut out = Vec::new();
-    let unsupported = |what: &str| {
-        Error::bad_request(format!(
-            "Block Device Mapping is Invalid: {what} is not supported by this cloud."
-        ))
-    };
-    for bdm in server["block_device_mapping_v2"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
+    let list = |key: &str| server[key].as_array().cloned().unwrap_or_default();
+    for bdm in list("block_device_mapping_v2") {
+        if flag(&bdm["no_device"]) {
+            continue;
+        }
         let source = bdm["source_type"].as_str().unwrap_or("");
-        let destination = bdm["destination_type"]
-            .as_str()
-            .unwrap_or(if source == "volume" {
-                "volume"
-            } else {
-                "local"
-            });
+        let usual = match source {
+            "volume" | "snapshot" => "volume",
+            _ => "local",
+        };
+        let destination = bdm["destination_type"].as_str().unwrap_or(usual);
+        if (source, destination) == ("image", "local") {
+            continue;
+        }
+        let source = match (source, destination) {
+            ("volume", "volume") => VolumeSource::Volume(bdm_id(&bdm, "volume_id")?),
+            ("snapshot", "volume") => VolumeSource::Snapshot(
+                bdm_id(&bdm, "snapshot_id")?,
+                number(&bdm["volume_size"]).map(|n| n as i64),
+            ),
+            ("image", "volume") => VolumeSource::Image(
+                bdm_id(&bdm, "image_id")?,
+                bdm_size(
+                    &bdm,
+                    "Images with destination_type 'volume' need to have a non-zero size specified",
+                )?,
+            ),
+            ("blank", "volume") => VolumeSource::Blank(bdm_size(
+                &bdm,
+                "Blank volumes (source: 'blank', dest: 'volume') need to have non-zero size",
+            )?),
+            (source, destination) => {
+                return Err(invalid_bdm(&format!(
+                    "source_type {source} with destination_type {destination} is not supported by this cloud."
+                )));
+            }
+        };
         let boot_index = bdm["boot_index"]
             .as_i64()
             .or_else(|| bdm["boot_index"].as_str().and_then(|s| s.parse().ok()));
-        match (source, destination) {
-            ("image", "local") => {}
-            ("volume", "volume") => out.push(BootVolume {
-                volume_id: text(&bdm["uuid"])
-                    .or_else(|| text(&bdm["volume_id"]))
-                    .ok_or_else(|| {
-                        Error::bad_request("Block Device Mapping is Invalid: missing uuid.")
-                    })?,
-                boot_index: boot_index.filter(|i| *i >= 0),
-                delete_on_termination: flag(&bdm["delete_on_termination"]),
-                tag: text(&bdm["tag"]),
-            }),
-            (source, destination) => {
-                return Err(unsupported(&format!(
-                    "source_type {source} with destination_type {destination}"
-                )));
-            }
-        }
+        out.push(BootVolume {
+            source,
+            volume_type: text(&bdm["volume_type"]),
+            boot_index: boot_index.filter(|i| *i >= 0),
+            delete_on_termination: flag(&bdm["delete_on_termination"]),
+            tag: text(&bdm["tag"]),
+        });
     }
-    for (n, bdm) in server["block_device_mapping"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let id =
-            text(&bdm["volume_id"]).ok_or_else(|| unsupported("a mapping without volume_id"))?;
+    for (n, bdm) in list("block_device_mapping").iter().enumerate() {
+        let source = match (text(&bdm["volume_id"]), text(&bdm["snapshot_id"])) {
+            (Some(id), _) => VolumeSource::Volume(id),
+            (None, Some(id)) => {
+                let size = number(&bdm["volume_size"]).map(|n| n as i64);
+                VolumeSource::Snapshot(id, size)
+            }
+            (None, None) => return Err(invalid_bdm("neither volume_id nor snapshot_id is given.")),
+        };
         let root = n == 0 && server["imageRef"].as_str().unwrap_or("").is_empty();
         out.push(BootVolume {
-            volume_id: id,
+            source,
+            volume_type: None,
             boot_index: root.then_some(0),
             delete_on_termination: flag(&bdm["delete_on_termination"]),
             tag: None,
         });
     }
     Ok(out)
+}
+
+fn invalid_bdm(words: &str) -> Error {
+    Error::bad_request(format!("Block Device Mapping is Invalid: {words}"))
+}
+
+fn bdm_id(bdm: &Value, older: &str) -> Result<String> {
+    text(&bdm["uuid"])
+        .or_else(|| text(&bdm[older]))
+        .ok_or_else(|| invalid_bdm("missing uuid."))
+}
+
+fn bdm_size(bdm: &Value, missing: &str) -> Result<i64> {
+    let size = number(&bdm["volume_size"]).filter(|n| *n > 0);
+    size.map(|n| n as i64).ok_or_else(|| invalid_bdm(missing))
 }
 
 /// 12 characters without those that look alike, as upstream's generator.

@@ -29,6 +29,10 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../migrations/2026-11-23-volume-reservations.sql"),
     },
     Migration {
+        id: "2026-11-25-nova-volumes-made",
+        sql: include_str!("../../migrations/2026-11-25-volumes-made.sql"),
+    },
+    Migration {
         id: "2026-11-25-nova-addresses",
         sql: include_str!("../../migrations/2026-11-25-addresses.sql"),
     },

@@ -11,6 +11,8 @@ oslo_db::table! {
         pub instance_id: String,
         pub volume_id: String,
         pub given_up: bool,
+        /// The volume was made for this server, and goes if the server does not come to be.
+        pub made: bool,
         pub created_at: Timestamp,
     }
 }
@@ -28,6 +30,20 @@ pub fn close(tx: &mut Tx, instance_id: &str, volume_id: &str) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Has the reconciler delete a volume that was made for a server which will not have it.
+pub fn discard(tx: &mut Tx, instance_id: &str, volume_id: &str) -> Result<()> {
+    forget(tx, instance_id, volume_id)?;
+    tx.insert(&ReservationRow {
+        id: base::new_id(),
+        instance_id: instance_id.into(),
+        volume_id: volume_id.into(),
+        given_up: true,
+        made: true,
+        // Long ago: nobody is waited for.
+        created_at: Timestamp(0),
+    })
 }
 
 /// From now on [`close`] fails.

@@ -4,7 +4,7 @@
 
 use super::{event, give_up, spec, wanted};
 use crate::db::instances::{self, CachedPort, InstanceRow};
-use crate::db::{actions, block_devices};
+use crate::db::{actions, block_devices, reservations};
 use crate::image;
 use crate::instance::status::{TaskState, VmState};
 use crate::network::{self, NewPort, RequestedNetwork};
@@ -301,10 +301,11 @@ async fn volumes(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
         .read(move |tx| block_devices::of_instance(tx, &id))
         .await?;
     for device in devices.into_iter().filter(|d| d.connection_info.is_none()) {
-        let Some(attachment) = device.attachment_id.clone() else {
-            continue;
-        };
         let sdk = nova.sdk.for_request(&flow.request_id);
+        let attachment = match device.attachment_id.clone() {
+            Some(attachment) => attachment,
+            None => await_volume(&nova, &sdk, &instance, &device).await?,
+        };
         let info = volume::connect(
             &nova,
             &sdk,
@@ -320,6 +321,50 @@ async fn volumes(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
             .await?;
     }
     Ok(())
+}
+
+/// Waits until a volume that is made for the server can be had, and reserves it.
+async fn await_volume(
+    nova: &Nova,
+    sdk: &sdk::Sdk,
+    instance: &InstanceRow,
+    device: &block_devices::BlockDeviceRow,
+) -> Result<String> {
+    let id = &device.volume_id;
+    let (tries, pause) = (
+        nova.conf.block_device_allocate_retries,
+        nova.conf.block_device_allocate_retries_interval,
+    );
+    let begun = tokio::time::Instant::now();
+    let deadline = begun + Duration::from_secs(tries * pause);
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let found = volume::show(sdk, id).await?;
+        match found.status.as_str() {
+            "available" => break,
+            "creating" | "downloading" if tokio::time::Instant::now() < deadline => {}
+            status => {
+                return Err(Error::bad_request(format!(
+                    "Volume {id} did not finish being created even after we waited {} seconds. And its status is \
+                     {status}.",
+                    begun.elapsed().as_secs()
+                ))
+                .class("VolumeNotCreated"));
+            }
+        }
+        wanted(nova, &instance.id).await?;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+    let attachment = volume::reserve_for(sdk, &instance.project_id, id, &instance.id).await?;
+    let (row, known) = (device.id.clone(), attachment.clone());
+    let keep = move |tx: &mut oslo_db::Tx| {
+        let values = [("attachment_id", Some(known.clone()).to_cell())];
+        let same = oslo_db::eq("id", row.as_str());
+        tx.update::<block_devices::BlockDeviceRow>(same, &values)
+    };
+    nova.db.write(keep).await?;
+    Ok(attachment)
 }
 
 async fn no_volumes(flow: &mut BootServer, nova: Arc<Nova>) -> Result<()> {
@@ -344,14 +389,21 @@ pub(super) async fn release_volumes(
         .read(move |tx| block_devices::of_instance(tx, &key))
         .await?
     {
-        if let Some(attachment) = &device.attachment_id {
-            volume::release(&sdk, attachment).await?;
+        let unfinished = device.attachment_id.is_none();
+        match &device.attachment_id {
+            Some(attachment) => volume::release(&sdk, attachment).await?,
+            // Reserved, perhaps, and not written down.
+            None => volume::release_all(&sdk, &device.volume_id, instance_id, None).await?,
         }
-        if device.delete_on_termination {
+        if device.delete_on_termination && !unfinished {
             volume::delete(&sdk, project, &device.volume_id).await?;
         }
         nova.db
             .write(move |tx| {
+                if device.delete_on_termination && unfinished {
+                    // It may still be in the making, and cannot be deleted before it is made.
+                    reservations::discard(tx, &device.instance_id, &device.volume_id)?;
+                }
                 tx.delete::<block_devices::BlockDeviceRow>(oslo_db::eq("id", device.id.as_str()))
             })
             .await?;

@@ -1,8 +1,9 @@
 //! Create: everything that can be refused is refused here, before anything exists; then rows, quota and flow in one
 //! transaction.
 
+use super::quota;
 use super::status::{TaskState, VmState};
-use super::{quota, reserve};
+use super::volumes::{self, BootVolume, Kept, VolumeSource};
 use crate::Nova;
 use crate::db::actions;
 use crate::db::block_devices::BlockDeviceRow;
@@ -15,7 +16,6 @@ use crate::flows::boot::BootServer;
 use crate::image;
 use crate::network::{self, RequestedNetwork};
 use crate::scheduler::RequestSpec;
-use crate::volume;
 use base::{Error, Json, Result, Secret, Timestamp, new_id};
 use glance_types::Image;
 use nova_types::rpc::FlavorSpec;
@@ -24,19 +24,6 @@ use oslo_db::{Tx, all, any, eq};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A volume to boot with.
-#[derive(Clone, Debug)]
-pub struct BootVolume {
-    /// The volume.
-    pub volume_id: String,
-    /// 0 for the root disk.
-    pub boot_index: Option<i64>,
-    /// Whether it goes with the server.
-    pub delete_on_termination: bool,
-    /// A device tag.
-    pub tag: Option<String>,
-}
 
 /// A create request, parsed.
 #[derive(Clone, Debug, Default)]
@@ -123,74 +110,32 @@ pub async fn create(
         groups: network::resolve_groups(&nova.sdk, ctx, &wanted.security_groups).await?,
     };
     check_root_volume(&wanted)?;
-    let mut reserved: Vec<(BootVolume, i64, String)> = Vec::new();
     let ids: Vec<String> = (0..wanted.max_count).map(|_| new_id()).collect();
-    if !wanted.volumes.is_empty() && wanted.max_count > 1 {
+    let shared = |v: &BootVolume| matches!(v.source, VolumeSource::Volume(_));
+    if wanted.max_count > 1 && wanted.volumes.iter().any(shared) {
         return Err(Error::bad_request(
             "Block Device Mapping is Invalid: volumes cannot be shared by several servers of one request.",
         ));
     }
-    for v in &wanted.volumes {
-        match reserve(nova, ctx, v, &ids[0]).await {
-            Ok((size, attachment)) => reserved.push((v.clone(), size, attachment)),
-            Err(e) => {
-                release(nova, &ids[0], &reserved).await;
-                return Err(e);
+    let mut kept: Vec<Vec<Kept>> = vec![Vec::new(); ids.len()];
+    let done = async {
+        for (id, kept) in ids.iter().zip(&mut kept) {
+            for v in &wanted.volumes {
+                kept.push(volumes::keep(nova, ctx, v, id).await?);
             }
         }
+        write(nova, ctx, &wanted, &flavor, &checked, &kept, &ids).await
+    };
+    let done = done.await;
+    // All if it failed, else those of servers that did not fit into the quota.
+    let made = done.as_ref().map_or(0, |(ids, _)| ids.len());
+    for (id, kept) in ids.iter().zip(&kept).skip(made) {
+        volumes::release(nova, id, kept).await;
     }
-    match write(nova, ctx, &wanted, &flavor, &checked, &reserved, &ids).await {
-        Ok((ids, reservation)) => {
-            nova.engine.wake();
-            Ok((ids, reservation))
-        }
-        Err(e) => {
-            release(nova, &ids[0], &reserved).await;
-            Err(e)
-        }
+    if done.is_ok() {
+        nova.engine.wake();
     }
-}
-
-async fn reserve(
-    nova: &Nova,
-    ctx: &RequestContext,
-    v: &BootVolume,
-    instance_id: &str,
-) -> Result<(i64, String)> {
-    let found = volume::get(&nova.sdk, ctx, &v.volume_id)
-        .await
-        .map_err(|e| match e.is_not_found() {
-            true => Error::bad_request(format!(
-                "Block Device Mapping is Invalid: failed to get volume {}.",
-                v.volume_id
-            )),
-            false => e,
-        })?;
-    if found.status != "available" && !found.multiattach {
-        return Err(Error::bad_request(format!(
-            "Block Device Mapping is Invalid: Volume {} is {}, not available.",
-            found.id, found.status
-        )));
-    }
-    if v.boot_index == Some(0) && found.bootable != "true" {
-        return Err(Error::bad_request(format!(
-            "Block Device {} is not bootable.",
-            found.id
-        )));
-    }
-    Ok((
-        found.size,
-        reserve::reserve(nova, ctx, &v.volume_id, instance_id).await?,
-    ))
-}
-
-async fn release(nova: &Nova, instance_id: &str, reserved: &[(BootVolume, i64, String)]) {
-    for (v, _, attachment) in reserved {
-        let back = reserve::give_back(nova, attachment, &v.volume_id, instance_id);
-        if let Err(e) = back.await {
-            tracing::warn!(attachment, "could not be released: {e}");
-        }
-    }
+    done
 }
 
 /// A flavor that the project may use.
@@ -271,7 +216,7 @@ async fn write(
     wanted: &CreateServer,
     flavor: &FlavorRow,
     checked: &Checked,
-    reserved: &[(BootVolume, i64, String)],
+    kept: &[Vec<Kept>],
     ids: &[String],
 ) -> Result<(Vec<String>, String)> {
     let reservation = format!("r-{}", &base::new_hex_id()[..8]);
@@ -287,10 +232,10 @@ async fn write(
         .as_ref()
         .map(|i| image::spec(i).properties)
         .unwrap_or_default();
-    let (networks, groups, reserved) = (
+    let (networks, groups, kept) = (
         checked.networks.clone(),
         checked.groups.clone(),
-        reserved.to_vec(),
+        kept.to_vec(),
     );
     let (now, engine, limits) = (nova.clock.now(), nova.engine.clone(), nova.limits.clone());
     let ids = nova
@@ -314,17 +259,9 @@ async fn write(
                     now,
                 );
                 tx.insert(&row)?;
-                for (n, (v, size, attachment)) in reserved.iter().enumerate() {
-                    tx.insert(&device(
-                        v,
-                        *size,
-                        attachment,
-                        id,
-                        n,
-                        w.image_ref.is_some(),
-                        now,
-                    ))?;
-                    reservations::close(tx, id, &v.volume_id)?;
+                for (n, volume) in kept[index].iter().enumerate() {
+                    tx.insert(&device(volume, id, n, w.image_ref.is_some(), now))?;
+                    reservations::close(tx, id, &volume.volume_id)?;
                 }
                 actions::start(tx, &context, id, "create", now)?;
                 let flow = BootServer {
@@ -417,27 +354,26 @@ fn check_group(
 }
 
 fn device(
-    v: &BootVolume,
-    size: i64,
-    attachment: &str,
+    volume: &Kept,
     instance: &str,
     n: usize,
     has_image_root: bool,
     now: Timestamp,
 ) -> BlockDeviceRow {
     let first = if has_image_root { b'b' } else { b'a' };
+    let v = &volume.wanted;
     let root = v.boot_index == Some(0);
     let letter = if root { 'a' } else { (first + n as u8) as char };
     BlockDeviceRow {
         id: new_id(),
         instance_id: instance.into(),
-        volume_id: v.volume_id.clone(),
-        attachment_id: Some(attachment.into()),
+        volume_id: volume.volume_id.clone(),
+        attachment_id: volume.attachment.clone(),
         device_name: format!("vd{letter}"),
         boot_index: v.boot_index,
         delete_on_termination: v.delete_on_termination,
         tag: v.tag.clone(),
-        size_gb: size,
+        size_gb: volume.size,
         connection_info: None,
         created_at: now.plus(std::time::Duration::from_micros(n as u64)),
     }

@@ -4,6 +4,7 @@ pub mod create;
 pub mod quota;
 pub mod reserve;
 pub mod status;
+pub mod volumes;
 
 use crate::Nova;
 use crate::db::actions;

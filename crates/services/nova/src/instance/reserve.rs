@@ -18,6 +18,7 @@ pub async fn reserve(
         instance_id: instance_id.into(),
         volume_id: volume_id.into(),
         given_up: false,
+        made: false,
         created_at: nova.clock.now(),
     };
     nova.db.write(move |tx| tx.insert(&row)).await?;

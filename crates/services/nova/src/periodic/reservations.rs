@@ -1,4 +1,5 @@
-//! Volumes that a request reserved before its process died, or its caller hung up, are given back.
+//! Volumes that a request reserved before its process died, or its caller hung up, are given back; those that it made
+//! are deleted.
 
 use crate::db::block_devices;
 use crate::db::reservations::{self, ReservationRow};
@@ -42,7 +43,7 @@ impl Reconciler for Reservations {
 }
 
 async fn end(nova: &Nova, row: ReservationRow) -> Result<()> {
-    let (volume, instance) = (row.volume_id.clone(), row.instance_id.clone());
+    let (volume, instance, made) = (row.volume_id.clone(), row.instance_id.clone(), row.made);
     // A request that is only slow finds its reservation given up, and gives its attachment back by itself.
     let kept = nova
         .db
@@ -50,11 +51,16 @@ async fn end(nova: &Nova, row: ReservationRow) -> Result<()> {
             // First: from here on nobody closes it, so that what is found next is all there will be.
             reservations::give_up(tx, &row.id)?;
             let device = block_devices::find(tx, &row.instance_id, &row.volume_id)?;
-            Ok(device.and_then(|d| d.attachment_id))
+            Ok(device.map(|d| d.attachment_id))
         })
         .await?;
     // Two requests for the same pair: one of them made the row, and only its attachment is good.
-    volume::release_all(&nova.sdk, &volume, &instance, kept.as_deref()).await?;
+    let attachment = kept.clone().flatten();
+    volume::release_all(&nova.sdk, &volume, &instance, attachment.as_deref()).await?;
+    if made && kept.is_none() && !volume::discard(&nova.sdk, &volume).await? {
+        // Still being made: the next look.
+        return Ok(());
+    }
     tracing::warn!(
         volume.id = volume,
         server.id = instance,

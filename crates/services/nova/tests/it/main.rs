@@ -13,3 +13,4 @@ mod neighbours;
 mod notifications;
 mod quotas;
 mod spread;
+mod volumes;

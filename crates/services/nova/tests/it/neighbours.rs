@@ -9,6 +9,10 @@ use std::sync::{Arc, Mutex};
 
 /// The only network, with room for 250 ports.
 pub const NETWORK: &str = "11111111-2222-4333-8444-555555555555";
+/// A snapshot that cinder does not know.
+pub const NO_SNAPSHOT: &str = "00000000-0000-4000-8000-000000000000";
+/// A snapshot of which no volume can be made.
+pub const BROKEN_SNAPSHOT: &str = "00000000-0000-4000-8000-000000000001";
 const SUBNET: &str = "66666666-2222-4333-8444-555555555555";
 
 #[derive(Default)]
@@ -24,6 +28,8 @@ struct State {
     wired: bool,
     /// Neutron's ports.
     ports: Vec<Value>,
+    /// Volumes that cinder made for nova.
+    volumes: Vec<Value>,
 }
 
 /// All of them, with one state.
@@ -88,6 +94,11 @@ impl Neighbours {
         port["port"]["id"].as_str().unwrap().to_string()
     }
 
+    /// Volumes that were made and are not deleted.
+    pub fn volumes(&self) -> Vec<Value> {
+        self.0.lock().unwrap().volumes.clone()
+    }
+
     /// The ports of a device.
     pub fn ports_of(&self, device: &str) -> Vec<Value> {
         let state = self.0.lock().unwrap();
@@ -118,7 +129,7 @@ impl Endpoint for Neighbour {
             let (status, answer) = match self.0 {
                 "identity" => identity(&path),
                 "image" => (200, image(path.last().unwrap())),
-                "volumev3" => volume(&path),
+                "volumev3" => volume(&mut state, &parts.method, &path, &body),
                 "network" if !state.wired => (503, Value::Null),
                 "network" => network(&mut state, &parts.method, &path, query, &body),
                 _ => placement(&mut state, &parts.method, &path, &body),
@@ -287,21 +298,49 @@ fn placement(state: &mut State, method: &Method, path: &[&str], body: &Value) ->
     }
 }
 
-/// Cinder: volumes whose ids begin with `f` are free, and connections lead nowhere.
-fn volume(path: &[&str]) -> (u16, Value) {
+/// Cinder: volumes whose ids begin with `f` are free, and connections lead nowhere. Those that nova has it make are
+/// ready at the third look, unless they are of a snapshot that is broken.
+fn volume(state: &mut State, method: &Method, path: &[&str], body: &Value) -> (u16, Value) {
     let id = path.last().copied().unwrap_or_default();
-    match path.get(2) {
-        Some(&"attachments") => {
-            let attachment = json!({"id": base::new_id(), "connection_info": {}});
-            (200, json!({"attachment": attachment}))
+    if path.contains(&"attachments") {
+        if method == Method::GET {
+            return (200, json!({"attachments": []}));
         }
-        _ => {
-            let free = id.starts_with('f');
-            let status = if free { "available" } else { "in-use" };
-            (
-                200,
-                json!({"volume": {"id": id, "size": 7, "status": status}}),
-            )
-        }
+        let attachment = json!({"id": base::new_id(), "connection_info": {}});
+        return (200, json!({"attachment": attachment}));
     }
+    if method == Method::POST {
+        let mut made = body["volume"].clone();
+        if made["snapshot_id"] == NO_SNAPSHOT {
+            return (
+                404,
+                json!({"itemNotFound": {"message": "no such snapshot"}}),
+            );
+        }
+        if made["size"].is_null() {
+            made["size"] = json!(5);
+        }
+        made["id"] = json!(base::new_id());
+        made["status"] = json!("creating");
+        made["looks"] = json!(0);
+        state.volumes.push(made.clone());
+        return (202, json!({"volume": made}));
+    }
+    if method == Method::DELETE {
+        state.volumes.retain(|v| v["id"] != id);
+        return (202, Value::Null);
+    }
+    if let Some(made) = state.volumes.iter_mut().find(|v| v["id"] == id) {
+        let looks = made["looks"].as_i64().unwrap() + 1;
+        made["looks"] = json!(looks);
+        if looks > 2 {
+            let broken = made["snapshot_id"] == BROKEN_SNAPSHOT;
+            made["status"] = json!(if broken { "error" } else { "available" });
+        }
+        return (200, json!({"volume": made}));
+    }
+    let free = id.starts_with('f');
+    let status = if free { "available" } else { "in-use" };
+    let volume = json!({"id": id, "size": 7, "status": status, "bootable": "true"});
+    (200, json!({"volume": volume}))
 }
