@@ -298,8 +298,12 @@ fn placement(state: &mut State, method: &Method, path: &[&str], body: &Value) ->
     }
 }
 
+fn milliseconds() -> i64 {
+    base::Timestamp::now().0 / 1000
+}
+
 /// Cinder: volumes whose ids begin with `f` are free, and connections lead nowhere. Those that nova has it make are
-/// ready at the third look, unless they are of a snapshot that is broken.
+/// ready a moment later, unless they are of a snapshot that is broken.
 fn volume(state: &mut State, method: &Method, path: &[&str], body: &Value) -> (u16, Value) {
     let id = path.last().copied().unwrap_or_default();
     if path.contains(&"attachments") {
@@ -322,7 +326,7 @@ fn volume(state: &mut State, method: &Method, path: &[&str], body: &Value) -> (u
         }
         made["id"] = json!(base::new_id());
         made["status"] = json!("creating");
-        made["looks"] = json!(0);
+        made["made_at"] = json!(milliseconds());
         state.volumes.push(made.clone());
         return (202, json!({"volume": made}));
     }
@@ -331,9 +335,7 @@ fn volume(state: &mut State, method: &Method, path: &[&str], body: &Value) -> (u
         return (202, Value::Null);
     }
     if let Some(made) = state.volumes.iter_mut().find(|v| v["id"] == id) {
-        let looks = made["looks"].as_i64().unwrap() + 1;
-        made["looks"] = json!(looks);
-        if looks > 2 {
+        if milliseconds() - made["made_at"].as_i64().unwrap() > 100 {
             let broken = made["snapshot_id"] == BROKEN_SNAPSHOT;
             made["status"] = json!(if broken { "error" } else { "available" });
         }
