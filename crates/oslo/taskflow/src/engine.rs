@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     step_patience: Duration,
     kinds: RwLock<HashMap<&'static str, Arc<dyn Kind>>>,
     permits: Arc<Semaphore>,
+    /// How many flows of one share run here at once.
+    share: usize,
     pub wake: Notify,
     finished: Notify,
     last_submit: AtomicI64,
@@ -57,6 +59,7 @@ pub struct Builder {
     db: Db,
     host: String,
     concurrency: usize,
+    share: usize,
     lease: Duration,
     pause: Duration,
     step_patience: Duration,
@@ -75,6 +78,13 @@ impl Builder {
     /// How many flows run at once; 32 otherwise.
     pub fn concurrency(mut self, concurrency: usize) -> Builder {
         self.concurrency = concurrency.max(1);
+        self
+    }
+
+    /// How many flows of one share run at once ([`Flow::share`]), so that whoever has many leaves room for others; as many as run
+    /// at all otherwise.
+    pub fn share(mut self, most: usize) -> Builder {
+        self.share = most.max(1);
         self
     }
 
@@ -114,6 +124,7 @@ impl Builder {
             step_patience: self.step_patience,
             kinds: RwLock::new(self.kinds),
             permits: Arc::new(Semaphore::new(self.concurrency)),
+            share: self.share,
             wake: Notify::new(),
             finished: Notify::new(),
             last_submit: AtomicI64::new(0),
@@ -139,6 +150,7 @@ impl Engine {
             db,
             host: host.to_string(),
             concurrency: 32,
+            share: usize::MAX,
             lease: Duration::from_secs(30),
             pause: Duration::from_millis(200),
             step_patience: Duration::from_secs(10),
@@ -166,6 +178,7 @@ impl Engine {
             name: F::NAME.to_string(),
             resource_id: flow.resource_id().to_string(),
             request_id: flow.request_id().to_string(),
+            share: flow.share().to_string(),
             state_json: serde_json::to_string(flow)?,
             step: 0,
             direction: Direction::Do,
@@ -299,8 +312,11 @@ impl Inner {
                 tracing::info!("resuming {count} flows of an earlier life of this host");
             }
         }
-        let room = self.permits.available_permits();
-        if room == 0 {
+        let room = row::Room {
+            all: self.permits.available_permits(),
+            share: self.share,
+        };
+        if room.all == 0 {
             return Ok(());
         }
         let (names, owner, lease) = (self.names(), self.owner.clone(), self.lease);

@@ -33,6 +33,12 @@ pub trait Flow: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The request that wanted it.
     fn request_id(&self) -> &str;
 
+    /// Whose work it is, if the engine is shared fairly ([`crate::Builder::share`]): a project. Nobody's is not bounded. All flows
+    /// of one noun have the same.
+    fn share(&self) -> &str {
+        ""
+    }
+
     /// Called after the last undo: puts the resource into ERROR with a reason. Tried until it succeeds.
     fn reverted(&self, deps: Arc<Self::Deps>, error: Error) -> BoxFuture<'_, Result<()>>;
 }

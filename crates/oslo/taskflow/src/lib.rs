@@ -19,7 +19,13 @@ pub use futures::future::BoxFuture;
 pub use row::{Census, census};
 
 /// The table of flows, for every database that flows are submitted to.
-pub const MIGRATIONS: &[oslo_db::Migration] = &[oslo_db::Migration {
-    id: "2026-11-23-taskflow",
-    sql: include_str!("../migrations/2026-11-23-initial.sql"),
-}];
+pub const MIGRATIONS: &[oslo_db::Migration] = &[
+    oslo_db::Migration {
+        id: "2026-11-23-taskflow",
+        sql: include_str!("../migrations/2026-11-23-initial.sql"),
+    },
+    oslo_db::Migration {
+        id: "2026-11-25-taskflow-share",
+        sql: include_str!("../migrations/2026-11-25-share.sql"),
+    },
+];

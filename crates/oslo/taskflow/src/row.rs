@@ -1,9 +1,9 @@
 //! The table of flows: submit, claim, save, finish. Every change after the claim is a compare-and-swap on the owner.
 
 use base::{Error, Kind, Result, Timestamp};
-use oslo_db::{Tx, all, any, eq, gt, is_in, ne, prefix, set};
+use oslo_db::{Tx, all, any, eq, everything, gt, is_in, ne, not_in, prefix, set};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 base::str_enum! {
@@ -22,6 +22,7 @@ oslo_db::table! {
         pub name: String,
         pub resource_id: String,
         pub request_id: String,
+        pub share: String,
         pub state_json: String,
         pub step: i64,
         pub direction: Direction,
@@ -38,6 +39,7 @@ oslo_db::table! {
         id: String,
         name: String,
         resource_id: String,
+        share: String,
         owner: String,
         lease_until: Timestamp,
         created_at: Timestamp,
@@ -88,18 +90,61 @@ pub async fn census(db: &oslo_db::Db) -> Result<Vec<Census>> {
 /// How many flows are looked at in one go: with thousands that wait, the oldest are enough.
 const PAGE: usize = 200;
 
-/// Claims up to `room` flows: of each resource the oldest, if nobody runs one of that resource. Those in `here` run in
-/// this engine, whatever became of their lease.
+/// How many flows an engine may take: in all, and so many of one share as run in it then.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    pub all: usize,
+    pub share: usize,
+}
+
+/// Flows that run in this engine, by share.
+struct Shares {
+    most: usize,
+    running: HashMap<String, usize>,
+}
+
+impl Shares {
+    /// One more, if there is room for it.
+    fn take(&mut self, share: &str) -> bool {
+        if share.is_empty() {
+            return true;
+        }
+        let running = self.running.entry(share.to_string()).or_default();
+        let room = *running < self.most;
+        *running += usize::from(room);
+        room
+    }
+
+    /// Flows of shares that have room: those who wait by the thousand are not even read.
+    fn with_room(&self) -> oslo_db::Cond {
+        let full = self.running.iter().filter(|(_, n)| **n >= self.most);
+        let full: Vec<&String> = full.map(|(share, _)| share).collect();
+        match full.is_empty() {
+            true => everything(),
+            false => not_in("share", full),
+        }
+    }
+}
+
+/// Claims as many flows as there is room for: of each resource the oldest, if nobody runs one of that resource. Those in
+/// `here` run in this engine, whatever became of their lease.
 pub(crate) fn claim(
     tx: &mut Tx,
     names: &[&'static str],
     owner: &str,
     lease: Duration,
-    room: usize,
+    room: Room,
     here: &HashSet<String>,
 ) -> Result<Vec<FlowRow>> {
     let now = Timestamp::now();
     let owned = tx.select::<Waiting>(ne("owner", ""))?;
+    let mut shares = Shares {
+        most: room.share,
+        running: HashMap::new(),
+    };
+    for flow in owned.iter().filter(|w| here.contains(&w.id)) {
+        shares.take(&flow.share);
+    }
     let running = owned
         .into_iter()
         .filter(|w| here.contains(&w.id) || w.lease_until > now);
@@ -107,9 +152,10 @@ pub(crate) fn claim(
         running.map(|w| (w.id, w.resource_id)).unzip();
     let by_age = [("created_at", base::Dir::Asc), ("id", base::Dir::Asc)];
     let mut candidates = Vec::new();
-    let mut rest = oslo_db::everything();
+    let mut rest = everything();
     'pages: loop {
-        let waiting = tx.select_sorted::<Waiting>(rest, &by_age, Some(PAGE as u64))?;
+        let page = all([rest, shares.with_room()]);
+        let waiting = tx.select_sorted::<Waiting>(page, &by_age, Some(PAGE as u64))?;
         let last = waiting.last().filter(|_| waiting.len() == PAGE);
         let next = last.map(|w| (w.created_at, w.id.clone()));
         for flow in waiting.into_iter().filter(|w| !ids.contains(&w.id)) {
@@ -118,12 +164,15 @@ pub(crate) fn claim(
             if !first || flow.lease_until > now || !names.contains(&flow.name.as_str()) {
                 continue;
             }
-            if candidates.len() >= room {
+            if candidates.len() >= room.all {
                 break 'pages;
+            }
+            if !shares.take(&flow.share) {
+                continue;
             }
             candidates.push(flow);
         }
-        let Some((at, id)) = next.filter(|_| candidates.len() < room) else {
+        let Some((at, id)) = next.filter(|_| candidates.len() < room.all) else {
             break;
         };
         let same_moment = all([eq("created_at", at), gt("id", id)]);

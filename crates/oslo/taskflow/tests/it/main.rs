@@ -42,6 +42,11 @@ struct Make {
 }
 
 impl Make {
+    /// Everything after a slash is the one whose work it is.
+    fn whose(&self) -> &str {
+        self.tag.split_once('/').map_or("", |(_, whose)| whose)
+    }
+
     fn new(id: &str, tag: &str) -> Make {
         Make {
             id: id.into(),
@@ -137,6 +142,10 @@ impl Flow for Make {
         &self.id
     }
 
+    fn share(&self) -> &str {
+        self.whose()
+    }
+
     fn request_id(&self) -> &str {
         "req-1"
     }
@@ -208,6 +217,7 @@ on_both!(
     the_toy_survives_everything,
     transient_errors_are_tried_again_and_others_not,
     two_engines_share_the_work_and_one_finishes_for_both,
+    who_has_hundreds_leaves_room_for_others,
 );
 
 fn engine(db: &Db, host: &str, world: &Arc<World>) -> Engine {
@@ -366,6 +376,37 @@ async fn hundreds_that_wait_for_their_turn_hold_up_nobody_behind_them(place: &Pl
     // The next of the first resource, and nobody else's.
     until(|| world.logged().len() == 4).await;
     assert_eq!(world.logged()[2..], ["make a1", "make a2"]);
+    engine.kill().await;
+}
+
+async fn who_has_hundreds_leaves_room_for_others(place: &Place) {
+    let db = place.database().await;
+    let world = world_with_gate();
+    let builder = Engine::builder(db.clone(), "h").register::<Make>(world.clone());
+    let engine = builder.concurrency(4).share(2).build();
+    let writer = engine.clone();
+    let submit_all = move |tx: &mut oslo_db::Tx| {
+        for n in 0..450 {
+            writer.submit(tx, &Make::new(&format!("a{n}"), &format!("{n}/ann")))?;
+        }
+        writer.submit(tx, &Make::new("b", "0/bob")).map(drop)
+    };
+    db.write(submit_all).await.unwrap();
+    engine.start();
+    until(|| world.logged().len() == 3).await;
+    let mut begun = world.logged();
+    begun.sort();
+    assert_eq!(begun, ["make 0/ann", "make 0/bob", "make 1/ann"]);
+    // One that comes later, while Ann has all that she may have, and one that is nobody's.
+    submit(&db, &engine, "c", "1/bob").await;
+    until(|| world.logged().len() == 4).await;
+    assert_eq!(world.logged()[3], "make 1/bob");
+    // What ends is followed by more of the same.
+    world.gate.as_ref().unwrap().add_permits(4);
+    until(|| world.logged().len() >= 6).await;
+    let mut next = world.logged()[4..6].to_vec();
+    next.sort();
+    assert_eq!(next, ["make 2/ann", "make 3/ann"]);
     engine.kill().await;
 }
 

@@ -35,6 +35,10 @@ pub const MIGRATIONS: &[Migration] = &[
         id: oslo_taskflow::MIGRATIONS[0].id,
         sql: oslo_taskflow::MIGRATIONS[0].sql,
     },
+    Migration {
+        id: oslo_taskflow::MIGRATIONS[1].id,
+        sql: oslo_taskflow::MIGRATIONS[1].sql,
+    },
 ];
 
 base::str_enum! {
