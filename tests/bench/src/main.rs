@@ -6,6 +6,7 @@
 mod cloud;
 mod http;
 mod identity;
+mod images;
 mod scale;
 mod seed;
 mod volumes;
@@ -142,6 +143,7 @@ fn rows(cloud: &Cloud, s: &Seeded) -> Vec<Row> {
             "/v2/images?limit=10".into(),
             &[],
         ),
+        images::one(s),
         get(
             "list 10 networks",
             0.3,
@@ -398,6 +400,9 @@ async fn main() -> Result<()> {
         hosts = hosts.max(wanted);
         let r = measure(&cloud, row, &options).await?;
         show(&options, row.name, &r, row.target, row.upstream);
+    }
+    if "a page of images, 100,000 in all".contains(&options.only) {
+        images::pages(&cloud, &seeded, &options).await?;
     }
     volumes::run(&cloud, &seeded, &options, &state).await?;
     let loaded = cloud.rss()?;
