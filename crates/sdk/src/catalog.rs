@@ -119,22 +119,28 @@ impl Sdk {
     }
 }
 
-/// Asks an endpoint of another region, with the user's token and nothing of ours; what the catalog says is the
+/// Asks an endpoint of another region, or of a service that is none of ours, with the user's token and nothing of ours; what the catalog says is the
 /// operator's word. `ca`: authorities (PEM) that are trusted besides the machine's own.
-pub async fn get_at(endpoint: &str, ca: Option<&Path>, token: &Secret, path: &str) -> Result<Body> {
-    const SERVICE: &str = "image";
-    let urls = [(SERVICE.to_string(), endpoint.to_string())].into();
+pub async fn get_at(
+    service: &str,
+    endpoint: &str,
+    ca: Option<&Path>,
+    token: &Secret,
+    path: &str,
+    accept: &str,
+) -> Result<Body> {
+    let urls = [(service.to_string(), endpoint.to_string())].into();
     let there = Http::trusting(urls, ca)?;
     let request = http::Request::get(path)
         .header("x-auth-token", token.expose())
-        .header("accept", "*/*")
+        .header("accept", accept)
         .body(Body::Empty)
         .map_err(Error::internal)?;
-    let reply = there.send(SERVICE, request).await?;
+    let reply = there.send(service, request).await?;
     let status = reply.status.as_u16();
     if (200..300).contains(&status) {
         return Ok(reply.body);
     }
     let body = reply.body.collect(1 << 20).await?;
-    Err(fault::parse(SERVICE, status, &body))
+    Err(fault::parse(service, status, &body))
 }

@@ -15,7 +15,10 @@ pub(crate) const OWNED: &[(&str, &[&str])] = &[
     ("tower", &["crates/oslo/http/"]),
     ("lapin", &["crates/oslo/messaging/"]),
     ("ldap3", &["crates/services/keystone/"]),
-    ("x509-parser", &["crates/services/keystone/"]),
+    (
+        "x509-parser",
+        &["crates/services/glance/", "crates/services/keystone/"],
+    ),
     ("metrics-exporter-prometheus", &["crates/ferrostack/"]),
     ("reqwest", &["crates/sdk/", "tests/"]),
     ("virt", &["crates/host/libvirt/"]),

@@ -104,12 +104,15 @@ impl Cache {
         let Some(row) = glance.db.write(used).await? else {
             return Ok(None);
         };
-        if !self.folder.file(&row.file).exists() {
-            tracing::warn!(image.id = image, "a cached image's file is gone");
-            self.forget(glance, image).await?;
-            return Ok(None);
+        // What cannot be read here is read where it came from.
+        match self.folder.read(&row.file, from, length).await {
+            Ok(body) => Ok(Some(body)),
+            Err(e) => {
+                tracing::warn!(image.id = image, "a cached image cannot be read: {e:?}");
+                self.forget(glance, image).await?;
+                Ok(None)
+            }
         }
-        self.folder.read(&row.file, from, length).await.map(Some)
     }
 
     fn begin(&self, glance: &Arc<Glance>, image: &str) -> Option<Filling> {
@@ -238,7 +241,7 @@ impl Cache {
     /// Removes what a crash left: files that no row knows, once they are old; rows without a file or an image.
     pub async fn clean(&self, glance: &Glance) -> Result<u64> {
         // Files first: a row that comes meanwhile has a file that is older than this look at the rows.
-        let files = self.folder.names().await?;
+        let files = self.folder.names("").await?;
         let node = self.node.clone();
         let rows = glance.db.read(move |tx| cache::held(tx, &node)).await?;
         let known: HashSet<&str> = rows.iter().map(|row| row.file.as_str()).collect();

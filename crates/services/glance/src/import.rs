@@ -4,9 +4,9 @@ use crate::Glance;
 use crate::db::images::{Image, drop_locations};
 use crate::db::{ImageRow, LocationRow, TaskRow};
 use crate::flows::{Claim, ImportImage, Method};
-use crate::image::attributes::refuse_signed;
 use crate::limits::{Limited, Limits, mebibytes};
 use crate::remote::Remote;
+use crate::signature::{Signature, Signed};
 use crate::upload::{LEASE, location};
 use base::{Error, Result, Timestamp};
 use glance_types::{ImageStatus, TaskStatus, TaskType};
@@ -47,6 +47,8 @@ pub struct Import {
     /// Where glance-download fetches from.
     pub remote: Option<Remote>,
     pub claim: Option<Claim>,
+    /// What the data of a signed image is held to.
+    pub signature: Option<Signature>,
     pub stores: Vec<String>,
     /// Whether the caller named the stores one by one.
     named: bool,
@@ -126,6 +128,7 @@ impl Import {
             uri,
             remote,
             claim: None,
+            signature: None,
             stores,
             named,
             all_must_succeed: body.all_stores_must_succeed.unwrap_or(true),
@@ -139,6 +142,7 @@ impl Import {
             uri: Some(uri.to_string()),
             remote: None,
             claim,
+            signature: None,
             stores: vec![store.to_string()],
             named: true,
             all_must_succeed: true,
@@ -233,8 +237,16 @@ pub fn submit(
         return Err(Error::conflict("Image has active task"));
     }
     let stores = import.check(image, &glance.stores.default().id)?;
-    if import.method != Method::CopyImage {
-        refuse_signed(image)?;
+    match (import.method, &import.signature) {
+        (Method::CopyImage, _) => {}
+        (Method::Location, _) => Signed::refuse(image)?,
+        (_, Some(signature)) if signature.is_of(image) => {}
+        (_, None) if Signed::of(image).is_none() => {}
+        _ => {
+            return Err(Error::conflict(
+                "What the image says of its signature was changed by somebody else.",
+            ));
+        }
     }
     image.properties.insert(IMPORTING.into(), stores.join(","));
     image.properties.insert(FAILED.into(), String::new());
@@ -293,6 +305,8 @@ pub fn submit(
         all_must_succeed: import.all_must_succeed,
         claim: import.claim.clone(),
         inject: !ctx.roles.iter().any(|role| ignored.contains(role)),
+        owner: image.row.owner.clone().unwrap_or_default(),
+        signature: import.signature.clone(),
         ..ImportImage::of_task(task, &id, &file)
     };
     match import.remote {

@@ -18,6 +18,7 @@ pub mod periodic;
 mod plugins;
 mod remote;
 mod routes;
+mod signature;
 pub mod stores;
 pub mod unpack;
 mod upload;
@@ -34,6 +35,7 @@ use oslo_taskflow::Engine;
 use sdk::{Sdk, WebFilter};
 use std::sync::{Arc, OnceLock};
 use stores::Stores;
+use tokio::sync::Semaphore;
 
 /// What the binary gives.
 pub struct Deps {
@@ -68,6 +70,7 @@ pub struct Glance {
     pub engine: Engine,
     pub(crate) inspectors: Inspectors,
     pub(crate) converter: Converter,
+    pub(crate) converting: Semaphore,
     /// What is done with imports, in this order.
     pub(crate) plugins: Vec<plugins::Plugin>,
     /// This process, for the uploads it receives.
@@ -98,6 +101,13 @@ impl Glance {
     }
 }
 
+/// Imports that run at once. Most of them wait for somebody else's web server.
+const IMPORTS: usize = 16;
+/// Those of one project: however slow the servers are that its members name, others' imports get on.
+const IMPORTS_OF_PROJECT: usize = 4;
+/// Conversions that run at once: they take processor time and the disk.
+const CONVERSIONS: usize = 4;
+
 /// So long an import of a dead process waits for another one.
 const FLOW_LEASE: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -116,7 +126,8 @@ pub async fn build(deps: Deps) -> Result<Built> {
     // Each life has a name of its own: what a dead one left is taken up when its lease ends.
     let engine = Engine::builder(deps.db.clone(), &format!("glance/{process}"))
         .lease(FLOW_LEASE)
-        .concurrency(4)
+        .concurrency(IMPORTS)
+        .share(IMPORTS_OF_PROJECT)
         .build();
     let policy = Enforcer::new(
         include_str!("../policy.yaml"),
@@ -135,6 +146,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
         engine: engine.clone(),
         inspectors: deps.inspectors,
         converter: deps.converter,
+        converting: Semaphore::new(CONVERSIONS),
         plugins,
         process,
         live: upload::Live::default(),

@@ -1,11 +1,12 @@
 //! One pass over an image's bytes: two hashes and the inspector, each on a thread of its own, while a store takes them.
 
 use crate::inspect::{ImageInspector, Verdict};
+use crate::signature::HashMethod;
 use crate::upload::{Facts, hex};
 use base::{Error, Result};
 use md5::Md5;
 use oslo_http::Bytes;
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -51,6 +52,7 @@ fn hash<D: Digest>(mut batches: mpsc::Receiver<Batch>) -> String {
 pub struct Pass {
     md5: Worker<String>,
     sha512: Worker<String>,
+    signed: Option<Worker<String>>,
     inspector: Worker<Verdict>,
     waiting: Vec<Bytes>,
     bytes: usize,
@@ -58,8 +60,13 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// The formats of disk and container are what the bytes are said to have.
-    pub fn begin(mut inspector: Box<dyn ImageInspector>, disk: String, container: String) -> Pass {
+    /// The formats of disk and container are what the bytes are said to have; if they are said to be signed, then by such a hash.
+    pub fn begin(
+        mut inspector: Box<dyn ImageInspector>,
+        disk: String,
+        container: String,
+        signed: Option<HashMethod>,
+    ) -> Pass {
         let inspect = move |mut batches: mpsc::Receiver<Batch>| {
             while let Some(batch) = batches.blocking_recv() {
                 batch.iter().for_each(|bytes| inspector.feed(bytes));
@@ -69,6 +76,12 @@ impl Pass {
         Pass {
             md5: Worker::start(hash::<Md5>),
             sha512: Worker::start(hash::<Sha512>),
+            signed: signed.map(|method| match method {
+                HashMethod::Sha224 => Worker::start(hash::<Sha224>),
+                HashMethod::Sha256 => Worker::start(hash::<Sha256>),
+                HashMethod::Sha384 => Worker::start(hash::<Sha384>),
+                HashMethod::Sha512 => Worker::start(hash::<Sha512>),
+            }),
             inspector: Worker::start(inspect),
             waiting: Vec::new(),
             bytes: 0,
@@ -91,12 +104,20 @@ impl Pass {
         let batch = Arc::new(std::mem::take(&mut self.waiting));
         self.md5.take(&batch).await?;
         self.sha512.take(&batch).await?;
+        if let Some(signed) = &self.signed {
+            signed.take(&batch).await?;
+        }
         self.inspector.take(&batch).await
     }
 
     pub async fn finish(mut self) -> Result<Facts> {
         self.flush().await?;
+        let signed = match self.signed.take() {
+            Some(signed) => Some(signed.finish().await?),
+            None => None,
+        };
         Ok(Facts {
+            signed,
             size: self.size,
             checksum: self.md5.finish().await?,
             algo: "sha512".to_string(),

@@ -160,6 +160,11 @@ pub async fn transform(flow: &mut ImportImage, glance: Arc<Glance>) -> Result<()
         }
     }
     judge(&glance, &work.facts)?;
+    if let Some(signature) = &flow.signature {
+        // Of what will be downloaded, which plugins may have made of what came.
+        let path = glance.stores.staging.file(&work.file);
+        signature.verify_file(&flow.image, path).await?;
+    }
     flow.file = work.file;
     flow.facts = Some(work.facts);
     flow.became = work.became;
@@ -276,6 +281,7 @@ async fn convert(work: &mut Work, glance: &Arc<Glance>) -> Result<()> {
     let staging = &glance.stores.staging;
     let file = made(&work.file, MADE[1]);
     let (source, target) = (staging.file(&work.file), staging.file(&file));
+    let turn = glance.converting.acquire().await.map_err(Error::internal)?;
     let made = glance
         .converter
         .convert(&source, &target, &verdict.format, &to, cap);
@@ -286,6 +292,7 @@ async fn convert(work: &mut Work, glance: &Arc<Glance>) -> Result<()> {
         .log(e.log_message()),
         _ => e,
     })?;
+    drop(turn);
     let facts = learn(glance, &file, &to).await?;
     work.turned(file, facts);
     work.row.disk_format = Some(to.clone());
@@ -304,7 +311,7 @@ async fn learn(glance: &Glance, file: &str, claimed: &str) -> Result<Facts> {
     });
     let body = staging.read(file, 0, size.await?).await?;
     let (disk, container) = (claimed.to_string(), "bare".to_string());
-    let mut pass = Pass::begin((glance.inspectors)(), disk, container);
+    let mut pass = Pass::begin((glance.inspectors)(), disk, container, None);
     let mut pieces = body.into_stream();
     while let Some(piece) = pieces.next().await {
         pass.feed(piece?).await?;

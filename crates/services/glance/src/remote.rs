@@ -109,7 +109,7 @@ async fn fetch(
     let endpoint = endpoint(glance, remote, ctx).await?;
     let ca = glance.conf.auth_ca_cert.as_deref();
     let path = format!("/v2/images/{}", percent_encode(&remote.image));
-    let record = get_at(&endpoint, ca, token, &path).await?;
+    let record = get_at("image", &endpoint, ca, token, &path, "*/*").await?;
     let record: Image = serde_json::from_slice(&record.collect(16 << 20).await?)
         .map_err(|e| Error::unavailable("The other region's answer is no image.").log(e))?;
     let size = check(&record)?;
@@ -120,7 +120,15 @@ async fn fetch(
     flow.became.disk_format = record.disk_format.clone();
     flow.became.apply(&mut row);
     flow.became.properties = properties(glance, &record);
-    let body = get_at(&endpoint, ca, token, &format!("{path}/file")).await?;
+    let body = get_at(
+        "image",
+        &endpoint,
+        ca,
+        token,
+        &format!("{path}/file"),
+        "*/*",
+    )
+    .await?;
     let facts = to_staging(glance, &row, &flow.file, body, cap).await?;
     let same = |said: &Option<String>, is: &str| said.as_ref().is_none_or(|said| said == is);
     let hash_is_comparable = record.os_hash_algo.as_deref() == Some(facts.algo.as_str());

@@ -10,6 +10,7 @@ use crate::db::{ImageRow, LocationRow, LocationStatus};
 use crate::inspect::Verdict;
 use crate::limits::{self, Limited, Limits, mebibytes};
 use crate::pass::Pass;
+use crate::signature::Signature;
 use crate::stores::{Incoming, Store};
 use base::{Error, Kind, Result};
 use futures::StreamExt;
@@ -79,6 +80,9 @@ pub struct Facts {
     /// `sha512`, unless somebody who knows the data named another one.
     pub algo: String,
     pub hash: String,
+    /// The hash that the data is said to be signed by.
+    #[serde(default)]
+    pub signed: Option<String>,
     pub verdict: Option<Verdict>,
 }
 
@@ -115,17 +119,29 @@ pub fn held(id: &str, upload: &str) -> oslo_db::Cond {
     ])
 }
 
-/// Receives the data of a queued image into a store.
-pub async fn receive(glance: &Arc<Glance>, row: &ImageRow, body: Body, store: &str) -> Result<()> {
-    run(glance, row, body, Some(store)).await
+/// Receives the data of a queued image into a store, if it is signed as its owner says.
+pub async fn receive(
+    glance: &Arc<Glance>,
+    row: &ImageRow,
+    body: Body,
+    store: &str,
+    signature: Option<Signature>,
+) -> Result<()> {
+    run(glance, row, body, Some(store), signature).await
 }
 
 /// Receives the data of a queued image that waits for its import.
 pub async fn stage(glance: &Arc<Glance>, row: &ImageRow, body: Body) -> Result<()> {
-    run(glance, row, body, None).await
+    run(glance, row, body, None, None).await
 }
 
-async fn run(glance: &Arc<Glance>, row: &ImageRow, body: Body, store: Option<&str>) -> Result<()> {
+async fn run(
+    glance: &Arc<Glance>,
+    row: &ImageRow,
+    body: Body,
+    store: Option<&str>,
+    signature: Option<Signature>,
+) -> Result<()> {
     let size = body.length();
     if size.is_some_and(|n| n > glance.conf.image_size_cap) {
         return Err(too_large());
@@ -155,14 +171,17 @@ async fn run(glance: &Arc<Glance>, row: &ImageRow, body: Body, store: Option<&st
     // As it is now that nobody changes its formats any more.
     let row = &begin(glance, &id, &upload, status, limits).await?;
     let alive = || renew(glance, &id, &upload);
+    let signature = signature.as_ref();
     let outcome = match target.begin(&upload, size).await {
-        Ok(mut incoming) => match pour(glance, row, &mut *incoming, body, cap, &alive).await {
-            Ok(facts) => settle(glance, row, &upload, facts, store, incoming, &alive).await,
-            Err(e) => {
-                incoming.forget().await;
-                Err(e)
+        Ok(mut incoming) => {
+            match pour(glance, row, &mut *incoming, body, cap, signature, &alive).await {
+                Ok(facts) => settle(glance, row, &upload, facts, store, incoming, &alive).await,
+                Err(e) => {
+                    incoming.forget().await;
+                    Err(e)
+                }
             }
-        },
+        }
         Err(e) => Err(e),
     };
     if outcome.is_err()
@@ -231,21 +250,30 @@ pub fn renew<'a>(glance: &'a Glance, id: &'a str, upload: &'a str) -> BoxFuture<
 /// Whoever sends the bytes is asked now and then whether anybody still wants them.
 pub type Alive<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<()>> + Send + Sync);
 
-/// Brings a body into a store, and learns what there is to learn of it in the same pass.
+/// Brings a body into a store, and learns what there is to learn of it in the same pass; whether it is signed, too.
 pub async fn pour(
     glance: &Glance,
     row: &ImageRow,
     incoming: &mut dyn Incoming,
     body: Body,
     cap: u64,
+    signature: Option<&Signature>,
     alive: Alive<'_>,
 ) -> Result<Facts> {
     let disk = row.disk_format.clone().unwrap_or_default();
     let container = row.container_format.clone().unwrap_or_default();
-    let mut pass = Pass::begin((glance.inspectors)(), disk, container);
+    let mut pass = Pass::begin(
+        (glance.inspectors)(),
+        disk,
+        container,
+        signature.map(|s| s.hash_method),
+    );
     feed(body, incoming, &mut pass, cap, alive).await?;
     let ended = async { tokio::try_join!(incoming.end(), pass.finish()) };
     let ((), facts) = while_alive(ended, alive).await?;
+    if let Some(signature) = signature {
+        signature.verify(&row.id, facts.signed.as_deref().unwrap_or_default())?;
+    }
     Ok(facts)
 }
 

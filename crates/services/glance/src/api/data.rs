@@ -2,7 +2,7 @@
 
 use crate::Glance;
 use crate::db::images::{Image, get};
-use crate::image::attributes::refuse_signed;
+use crate::signature::Signature;
 use crate::upload;
 use base::{Error, Kind, Result};
 use futures::StreamExt;
@@ -33,12 +33,12 @@ pub async fn upload(glance: Arc<Glance>, req: Req) -> Result<Reply> {
             "Properties disk_format and container_format must be set prior to saving data.",
         ));
     }
-    refuse_signed(&image)?;
+    let signature = Signature::of(&glance, &req.ctx, &image).await?;
     let store = match req.header("x-image-meta-store") {
         Some(named) => glance.stores.chosen(named)?.id.clone(),
         None => glance.stores.default().id.clone(),
     };
-    upload::receive(&glance, &image.row, req.stream, &store).await?;
+    upload::receive(&glance, &image.row, req.stream, &store, signature).await?;
     tracing::info!(image.id = %image.row.id, "image data stored");
     Ok(Reply::empty(204))
 }

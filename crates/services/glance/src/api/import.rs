@@ -1,11 +1,12 @@
 //! `POST /v2/images/{id}/import`.
 
 use crate::Glance;
-use crate::db::images::get_for_update;
+use crate::db::images::{get, get_for_update};
 use crate::flows::Method;
 use crate::import::{Import, submit, task_row};
 use crate::limits::Limits;
 use crate::remote;
+use crate::signature::Signature;
 use base::Result;
 use glance_types::TaskType;
 use oslo_db::Tx;
@@ -15,9 +16,15 @@ use std::sync::Arc;
 
 pub async fn import(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     let body = req.json.clone();
-    let import = Import::parse(&glance, body.as_ref(), req.header("x-image-meta-store"))?;
+    let mut import = Import::parse(&glance, body.as_ref(), req.header("x-image-meta-store"))?;
     let (ctx, id) = (Arc::clone(&req.ctx), req.param("image_id").to_string());
     let (policy, state) = (Arc::clone(req.policy()), Arc::clone(&glance));
+    if import.method != Method::CopyImage {
+        let (ctx, id) = (Arc::clone(&ctx), id.clone());
+        let image = glance.db.read(move |tx| get(tx, &ctx, &id)).await?;
+        req.enforce("modify_image", &image.target())?;
+        import.signature = Signature::of(&glance, &req.ctx, &image).await?;
+    }
     let input = input(&id, body, &import.stores);
     let now = glance.clock.now();
     let task = task_row(&ctx, TaskType::ApiImageImport, &id, &input, now);

@@ -7,6 +7,7 @@ use crate::db::images::{get, save_belongings};
 use crate::image::attributes;
 use crate::import::{Import, submit, task_row};
 use crate::limits::Limits;
+use crate::signature::Signature;
 use base::{Dir, Error, Result};
 use glance_types::{TaskStatus, TaskType};
 use oslo_context::RequestContext;
@@ -165,7 +166,8 @@ pub async fn create(glance: Arc<Glance>, req: Req) -> Result<Reply> {
     attributes::check_quotas(&image, &glance.conf)?;
     super::images::check_visibility(&req, &image)?;
     let request = json!({"method": {"name": "web-download", "uri": uri}});
-    let import = Import::parse(&glance, Some(&request), None)?;
+    let mut import = Import::parse(&glance, Some(&request), None)?;
+    import.signature = Signature::of(&glance, &req.ctx, &image).await?;
     let (now, id) = (glance.clock.now(), image.row.id.clone());
     let input = Value::Object(body.input.clone());
     let task = task_row(&req.ctx, TaskType::Import, &id, &input, now);

@@ -6,11 +6,17 @@ use oslo_context::RequestContext;
 use oslo_db::sea_query::{Condition, Expr, ExprTrait, Query};
 use oslo_db::{Cond, all, any, eq, everything, nothing};
 
+/// Whether the caller sees all images. Images belong to projects: outside of one nobody is their administrator, whatever
+/// roles they have on the system or on a domain.
+fn sees_all(ctx: &RequestContext) -> bool {
+    ctx.is_admin && ctx.system_scope.is_none() && ctx.domain_id.is_none()
+}
+
 /// Whether the caller may know that the image exists.
 pub fn may_see(ctx: &RequestContext, row: &ImageRow, is_member: bool) -> bool {
     let own = row.owner.is_some() && row.owner == ctx.project_id;
     match row.visibility {
-        _ if ctx.is_admin || own => true,
+        _ if sees_all(ctx) || own => true,
         Visibility::Public | Visibility::Community => true,
         Visibility::Shared => is_member,
         Visibility::Private => false,
@@ -35,7 +41,7 @@ pub fn listed(
             lent_to(ctx.project(), member_status),
         ])
     };
-    match (visibility, ctx.is_admin) {
+    match (visibility, sees_all(ctx)) {
         (None, true) => everything(),
         (Some(v), true) => is(v),
         (None, false) if everything_visible => any([

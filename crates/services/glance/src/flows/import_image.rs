@@ -7,6 +7,7 @@ use crate::db::{ImageRow, LocationRow, LocationStatus, PropertyRow, TaskRow};
 use crate::import::{FAILED, IMPORTING};
 use crate::limits;
 use crate::plugins::{Became, leftovers, transform};
+use crate::signature::{Signature, digest_of};
 use crate::stores::{Store, copy};
 use crate::upload::{self, Facts, gone, judge, location, pour, released, renew};
 use base::{Error, Result};
@@ -79,6 +80,12 @@ pub struct ImportImage {
     /// Whether properties are injected: some roles' imports are left alone.
     #[serde(default)]
     pub inject: bool,
+    /// The image's owner.
+    #[serde(default)]
+    pub owner: String,
+    /// What the data that is stored must be signed with.
+    #[serde(default)]
+    pub signature: Option<Signature>,
 }
 
 impl ImportImage {
@@ -99,6 +106,8 @@ impl ImportImage {
             became: Became::default(),
             spent: Vec::new(),
             inject: false,
+            owner: String::new(),
+            signature: None,
         }
     }
 }
@@ -126,6 +135,10 @@ impl Flow for ImportImage {
 
     fn resource_id(&self) -> &str {
         &self.image
+    }
+
+    fn share(&self) -> &str {
+        &self.owner
     }
 
     fn request_id(&self) -> &str {
@@ -246,7 +259,7 @@ pub async fn to_staging(
     };
     let staging = &glance.stores.staging;
     let mut incoming = staging.begin(file, body.length()).await?;
-    match pour(glance, row, &mut *incoming, body, cap, &alive).await {
+    match pour(glance, row, &mut *incoming, body, cap, None, &alive).await {
         Ok(facts) => {
             incoming.keep(Some(&facts.checksum)).await?;
             Ok(facts)
@@ -275,17 +288,13 @@ async fn verify(path: PathBuf, facts: &mut Facts, claim: &Claim) -> Result<()> {
 }
 
 fn hash_file(path: &Path, algo: &str) -> Result<String> {
-    use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
-    fn of<D: Digest + std::io::Write>(path: &Path) -> Result<String> {
-        let mut hash = D::new();
-        std::io::copy(&mut std::fs::File::open(path)?, &mut hash)?;
-        Ok(upload::hex(&hash.finalize()))
-    }
+    use sha2::{Sha224, Sha256, Sha384, Sha512};
+    let file = &mut std::fs::File::open(path)?;
     match algo {
-        "sha224" => of::<Sha224>(path),
-        "sha256" => of::<Sha256>(path),
-        "sha384" => of::<Sha384>(path),
-        _ => of::<Sha512>(path),
+        "sha224" => digest_of::<Sha224>(file),
+        "sha256" => digest_of::<Sha256>(file),
+        "sha384" => digest_of::<Sha384>(file),
+        _ => digest_of::<Sha512>(file),
     }
 }
 

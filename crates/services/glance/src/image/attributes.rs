@@ -185,24 +185,6 @@ pub fn set(image: &mut Image, conf: &Conf, name: &str, value: &Value) -> Result<
     Ok(())
 }
 
-/// Where there is a signature, the data is worth nothing unless it is verified; the certificate is in a key manager,
-/// and where there is none upstream refuses the data with these words.
-pub fn refuse_signed(image: &Image) -> Result<()> {
-    const SIGNED: [&str; 4] = [
-        "img_signature",
-        "img_signature_hash_method",
-        "img_signature_key_type",
-        "img_signature_certificate_uuid",
-    ];
-    if !SIGNED.iter().all(|p| image.properties.contains_key(*p)) {
-        return Ok(());
-    }
-    Err(Error::bad_request(format!(
-        "Signature verification failed for image {}: Signature verification for the image failed: Unable to retrieve certificate with ID: {}.",
-        image.row.id, image.properties[SIGNED[3]]
-    )))
-}
-
 /// 413 for too many tags or properties.
 pub fn check_quotas(image: &Image, conf: &Conf) -> Result<()> {
     let over = |have: usize, most: i64| most >= 0 && have as i64 > most;

@@ -1,10 +1,10 @@
 //! Locations by way of PATCH, where `show_multiple_locations` lets callers see them: an image is where they say it is.
 
-use super::attributes::refuse_signed;
 use super::patch::{Change, Op};
 use crate::Conf;
 use crate::db::images::Image;
 use crate::db::{LocationRow, LocationStatus};
+use crate::signature::Signed;
 use crate::stores::Stores;
 use base::{Error, Kind, Result, Timestamp};
 use glance_types::ImageStatus;
@@ -180,7 +180,7 @@ pub fn apply(
     };
     let at = at.ok_or_else(|| Error::bad_request("Invalid position for adding a location."))?;
     if image.row.status == ImageStatus::Queued {
-        refuse_signed(image)?;
+        Signed::refuse(image)?;
     }
     // They are listed by age, and moments may be the same.
     let last = image.locations.iter().map(|l| l.created_at).max();

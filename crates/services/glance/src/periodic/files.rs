@@ -9,17 +9,40 @@ use glance_types::{ImageStatus, TaskStatus};
 use oslo_db::{Tx, all, eq, everything, in_rows, is_in, not, set};
 use oslo_service::{Reconciler, Report};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+/// How the names of files begin, which are those of images, in so many turns. Each search looks at one: to read what is there
+/// and ask whose it is takes long where there are many.
+const TURNS: [[&str; 3]; 8] = [
+    ["0", "1", "2"],
+    ["3", "4", "5"],
+    ["6", "7", "8"],
+    ["9", "a", "A"],
+    ["b", "B", "F"],
+    ["c", "C", "E"],
+    ["d", "D", ""],
+    ["e", "f", ""],
+];
+/// So many searches look at everything.
+pub const SEARCHES: usize = TURNS.len();
 
 /// A stray file this old belongs to nobody who is still about to say so.
 const STRAY_AGE: Duration = Duration::from_secs(3600);
 
-pub struct Files(Weak<Glance>);
+pub struct Files {
+    glance: Weak<Glance>,
+    turn: AtomicUsize,
+}
 
 impl Files {
     pub fn new(glance: &Arc<Glance>) -> Files {
-        Files(Arc::downgrade(glance))
+        Files {
+            glance: Arc::downgrade(glance),
+            // A process that never lives long begins with another turn each time.
+            turn: AtomicUsize::new(Timestamp::now().0 as usize % SEARCHES),
+        }
     }
 }
 
@@ -34,7 +57,7 @@ impl Reconciler for Files {
     }
 
     async fn run(&self) -> Result<Report> {
-        let Some(glance) = self.0.upgrade() else {
+        let Some(glance) = self.glance.upgrade() else {
             return Ok(Report::default());
         };
         let pending = eq("status", LocationStatus::PendingDelete);
@@ -57,8 +80,12 @@ impl Reconciler for Files {
         for image in bare(&glance).await? {
             forget_deleted(&glance, &image).await?;
         }
-        match strays(&glance).await {
-            Ok(removed) => report.changed += removed,
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % SEARCHES;
+        match strays(&glance, &TURNS[turn]).await {
+            Ok((examined, removed)) => {
+                report.examined += examined;
+                report.changed += removed;
+            }
             Err(e) => outcome = outcome.and(Err(e)),
         }
         outcome.map(|()| report)
@@ -130,17 +157,20 @@ fn image_of(name: &str) -> &str {
     name.split('.').next().unwrap_or_default()
 }
 
-/// What no row knows, in every store.
-async fn strays(glance: &Glance) -> Result<u64> {
-    let mut removed = strays_of(glance, &glance.stores.staging).await?;
+/// What no row knows, in every store: how much was looked at, and how much was removed.
+async fn strays(glance: &Glance, turn: &[&str]) -> Result<(u64, u64)> {
+    // What is on its way is little.
+    let (mut examined, mut removed) = strays_of(glance, &glance.stores.staging, "").await?;
     let mut outcome = Ok(());
     for (_, store) in glance.stores.writable() {
-        match strays_of(glance, &**store).await {
-            Ok(more) => removed += more,
-            Err(e) => outcome = outcome.and(Err(e)),
+        for prefix in turn.iter().filter(|prefix| !prefix.is_empty()) {
+            match strays_of(glance, &**store, prefix).await {
+                Ok((more, gone)) => (examined, removed) = (examined + more, removed + gone),
+                Err(e) => outcome = outcome.and(Err(e)),
+            }
         }
     }
-    outcome.map(|()| removed)
+    outcome.map(|()| (examined, removed))
 }
 
 /// Whether a name is one that we give: `<image>.<upload>`. A bucket may hold what others put there.
@@ -151,8 +181,9 @@ fn is_ours(name: &str) -> bool {
     })
 }
 
-async fn strays_of(glance: &Glance, store: &dyn Store) -> Result<u64> {
-    let names = store.names().await?;
+async fn strays_of(glance: &Glance, store: &dyn Store, prefix: &str) -> Result<(u64, u64)> {
+    let names = store.names(prefix).await?;
+    let examined = names.len() as u64;
     let now = Timestamp::now();
     let old = |name: &str, at: Timestamp| now.since(at) > STRAY_AGE && is_ours(name);
     let old: Vec<String> = names
@@ -199,5 +230,5 @@ async fn strays_of(glance: &Glance, store: &dyn Store) -> Result<u64> {
             removed += 1;
         }
     }
-    Ok(removed)
+    Ok((examined, removed))
 }

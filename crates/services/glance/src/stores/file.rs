@@ -81,16 +81,20 @@ impl Folder {
         Ok(())
     }
 
-    /// The names of all files, parts without their ending, and when each was last written.
-    pub fn list(&self) -> Result<Vec<(String, Timestamp)>> {
+    /// The names of all files that begin so, parts without their ending, and when each was last written. Others are not looked at.
+    pub fn list(&self, prefix: &str) -> Result<Vec<(String, Timestamp)>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
+            let name = entry.file_name();
+            if !name.as_encoded_bytes().starts_with(prefix.as_bytes()) {
+                continue;
+            }
             let meta = match entry.metadata() {
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
                 meta => meta?,
             };
-            if let (true, Ok(name)) = (meta.is_file(), entry.file_name().into_string()) {
+            if let (true, Ok(name)) = (meta.is_file(), name.into_string()) {
                 let name = name.strip_suffix(".part").unwrap_or(&name).to_string();
                 let age = meta.modified()?.duration_since(UNIX_EPOCH);
                 let age = age.unwrap_or_default();
@@ -142,9 +146,9 @@ impl Store for Folder {
         blocking(move || folder.erase(&name)).await
     }
 
-    async fn names(&self) -> Result<Vec<(String, Timestamp)>> {
-        let folder = self.clone();
-        blocking(move || folder.list()).await
+    async fn names(&self, prefix: &str) -> Result<Vec<(String, Timestamp)>> {
+        let (folder, prefix) = (self.clone(), prefix.to_string());
+        blocking(move || folder.list(&prefix)).await
     }
 
     fn url(&self, name: &str) -> String {

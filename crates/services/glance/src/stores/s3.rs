@@ -411,14 +411,14 @@ impl Store for Bucket {
         }
     }
 
-    async fn names(&self) -> Result<Vec<(String, Timestamp)>> {
+    async fn names(&self, prefix: &str) -> Result<Vec<(String, Timestamp)>> {
         let mut names = Vec::new();
-        for upload in self.uploads("").await? {
+        for upload in self.uploads(prefix).await? {
             names.push((upload.key, Timestamp::parse(&upload.initiated)?));
         }
         let mut next: Option<String> = None;
         loop {
-            let mut query = vec![("list-type", "2")];
+            let mut query = vec![("list-type", "2"), ("prefix", prefix)];
             if let Some(next) = &next {
                 query.push(("continuation-token", next));
             }

@@ -36,8 +36,8 @@ pub trait Store: Send + Sync {
     /// Removes what is kept under a name, and what of it is half there. Nothing there is fine.
     async fn remove(&self, name: &str) -> Result<()>;
 
-    /// The names of all that is kept or half there, and when each was last written.
-    async fn names(&self) -> Result<Vec<(String, Timestamp)>>;
+    /// The names that begin so, of all that is kept or half there, and when each was last written.
+    async fn names(&self, prefix: &str) -> Result<Vec<(String, Timestamp)>>;
 
     /// Where it is, for services; without secrets.
     fn url(&self, name: &str) -> String;

@@ -261,9 +261,9 @@ impl Store for Container {
         Ok(())
     }
 
-    async fn names(&self) -> Result<Vec<(String, Timestamp)>> {
+    async fn names(&self, prefix: &str) -> Result<Vec<(String, Timestamp)>> {
         let mut names: Vec<(String, Timestamp)> = Vec::new();
-        for object in self.list("").await? {
+        for object in self.list(prefix).await? {
             let (name, at) = (
                 owner(&object.name),
                 Timestamp::parse(&object.last_modified)?,

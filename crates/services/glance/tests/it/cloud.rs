@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// `admin`; `reader-p1` reads in `p1`; every other token is a member of the project of its name.
+/// `admin`; `system` is an administrator of the system; `reader-p1` reads in `p1`; every other token is a member of the project of its name.
 struct Names;
 
 impl Authenticate for Names {
@@ -25,11 +25,13 @@ impl Authenticate for Names {
             let (project, roles): (&str, &[&str]) = match token.as_str() {
                 "admin" => ("admin", &["admin", "member", "reader"]),
                 "reader-p1" => ("p1", &["reader"]),
+                "system" => ("", &["admin", "member", "reader"]),
                 other => (other, &["member", "reader"]),
             };
             Ok(RequestContext {
                 user_id: Some(format!("user-{token}")),
-                project_id: Some(project.to_string()),
+                project_id: (!project.is_empty()).then(|| project.to_string()),
+                system_scope: project.is_empty().then(|| "all".to_string()),
                 token: Some(base::Secret::new(token.as_str())),
                 roles: roles.iter().map(|r| r.to_string()).collect(),
                 ..RequestContext::anonymous()
@@ -93,6 +95,8 @@ impl glance::ImageConverter for QemuImg {
 pub struct Identity {
     /// Region and address of further glances.
     pub regions: Mutex<Vec<(String, String)>>,
+    /// Where a key manager is.
+    pub key_manager: Mutex<Option<String>>,
     /// Limits for all, and those of single projects.
     pub registered: Mutex<Vec<Value>>,
     pub limits: Mutex<Vec<Value>>,
@@ -123,7 +127,12 @@ impl Identity {
                 let endpoint = |(region, url): &(String, String)| json!({"id": "e", "interface": "public", "region": region, "region_id": region, "url": url});
                 let endpoints: Vec<_> = regions.iter().map(endpoint).collect();
                 let image = json!({"id": "the-image-service", "type": "image", "name": "glance", "endpoints": endpoints});
-                (200, json!({"catalog": [image]}))
+                let mut catalog = vec![image];
+                if let Some(url) = &*self.key_manager.lock().unwrap() {
+                    let there = json!([{"id": "k", "interface": "public", "region_id": "RegionOne", "url": url}]);
+                    catalog.push(json!({"id": "the-key-manager", "type": "key-manager", "name": "barbican", "endpoints": there}));
+                }
+                (200, json!({"catalog": catalog}))
             }
             ("GET", "/v3/registered_limits") if query == "service_id=the-image-service" => {
                 let all = self.registered.lock().unwrap().clone();
@@ -244,6 +253,14 @@ impl Cloud {
             conf,
         )
         .await
+    }
+
+    /// As many searches for files that nobody knows as it takes to look at all.
+    pub async fn search_files(&self) {
+        let files = glance::periodic::files::Files::new(&self.state);
+        for _ in 0..glance::periodic::files::SEARCHES {
+            oslo_service::Reconciler::run(&files).await.unwrap();
+        }
     }
 
     /// The files of a folder beside the default store's.

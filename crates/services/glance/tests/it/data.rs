@@ -3,7 +3,7 @@
 use crate::cloud::Cloud;
 use base::Timestamp;
 use glance::db::{ImageRow, LocationRow};
-use glance::periodic::{files::Files, uploads::Uploads};
+use glance::periodic::uploads::Uploads;
 use oslo_db::{eq, set};
 use oslo_http::{Body, Bytes};
 use oslo_service::Reconciler;
@@ -175,7 +175,7 @@ async fn files_of_deleted_images_go_even_after_a_crash() {
         .await
         .unwrap();
     assert_eq!(cloud.files().len(), 1);
-    Files::new(&cloud.state).run().await.unwrap();
+    cloud.search_files().await;
     assert_eq!(cloud.files(), Vec::<String>::new());
     let gone = cloud
         .db
@@ -385,7 +385,7 @@ async fn controllers_leave_each_others_uploads_alone() {
             .unwrap()
             .set_modified(old)
             .unwrap();
-        Files::new(&two.state).run().await.unwrap();
+        two.search_files().await;
         assert_eq!(
             (two.status(&id).await, two.files().len()),
             (json!("saving"), 1)
@@ -457,4 +457,36 @@ async fn containers_are_what_they_are_called_and_wrap_nothing_hostile() {
             serde_json::Value::Null
         );
     }
+}
+
+#[tokio::test]
+async fn the_search_for_strays_goes_in_turns_and_finds_all() {
+    let cloud = Cloud::new().await;
+    let kept = cloud.image("p1", json!({})).await;
+    cloud.upload("p1", &kept, "data".to_string()).await;
+    let kept = cloud.files();
+    let old = std::time::SystemTime::now() - Duration::from_secs(7200);
+    let age = |name: &str| {
+        let file = std::fs::File::create(cloud.folder.join(name)).unwrap();
+        file.set_modified(old).unwrap();
+    };
+    let digits = "0123456789abcdefABCDEF";
+    for digit in digits.chars() {
+        let id = base::new_id();
+        age(&format!("{digit}{}.{}.part", &id[1..], base::new_hex_id()));
+    }
+    age("not-ours");
+    let files = glance::periodic::files::Files::new(&cloud.state);
+    let first = files.run().await.unwrap();
+    assert!(
+        (1..=4).contains(&first.examined),
+        "a part of them: {first:?}"
+    );
+    assert!(cloud.files().len() > digits.len() / 2);
+    cloud.search_files().await;
+    let mut left = cloud.files();
+    left.sort();
+    let mut wanted = vec!["not-ours".to_string(), kept[0].clone()];
+    wanted.sort();
+    assert_eq!(left, wanted);
 }

@@ -4,7 +4,7 @@ use crate::cloud::{Answer, Cloud};
 use crate::data::qcow2;
 use crate::web::Web;
 use glance::Conf;
-use glance::periodic::{files::Files, tasks::Tasks, uploads::Uploads};
+use glance::periodic::{tasks::Tasks, uploads::Uploads};
 use oslo_http::Body;
 use oslo_service::Reconciler;
 use serde_json::{Value, json};
@@ -475,7 +475,7 @@ async fn an_image_deleted_during_its_import_stays_deleted() {
             .0,
         404
     );
-    Files::new(&cloud.state).run().await.unwrap();
+    cloud.search_files().await;
     assert_eq!(
         (cloud.files().len(), cloud.files_of("staging").len()),
         (0, 0)
@@ -499,7 +499,7 @@ async fn an_import_cut_by_a_crash_goes_on_elsewhere() {
     assert_eq!(one.status(&id).await, "importing");
     let two = one.again().await;
     // The half that is there is nobody's stray.
-    Files::new(&two.state).run().await.unwrap();
+    two.search_files().await;
     web.go.notify_one();
     web.go.notify_one();
     let ended = oslo_service::wait_until(
@@ -676,4 +676,48 @@ async fn what_is_off_answers_as_upstream_does() {
     );
     stage(&cloud, "p1", &id, "data".to_string()).await;
     assert_eq!(import(&cloud, "p1", &id, direct()).await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_servers_of_one_project_do_not_hold_up_others() {
+    let everywhere = Conf {
+        allowed_ports: vec![],
+        ..conf(1)
+    };
+    let cloud = Cloud::with(everywhere).await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let web = Web::start(vec![7; 1 << 20]).await;
+        let id = cloud.image("p1", json!({})).await;
+        import(&cloud, "p1", &id, download(&web.uri("/slow"))).await;
+        slow.push((web, id));
+    }
+    while cloud.files_of("staging").len() < 4 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let fast = Web::start(vec![7; 1 << 20]).await;
+    for _ in 0..3 {
+        let id = cloud.image("p2", json!({})).await;
+        import(&cloud, "p2", &id, download(&fast.uri("/image"))).await;
+        while cloud.status(&id).await != "active" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let staged = cloud.files_of("staging").into_iter();
+    let theirs = staged.filter(|file| slow.iter().any(|(_, id)| file.starts_with(id)));
+    assert_eq!(theirs.count(), 4, "one project's share");
+    // The slow ones come too, each in its turn.
+    let hurry = async {
+        loop {
+            slow.iter().for_each(|(web, _)| web.go.notify_waiters());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        () = cloud.imported() => {}
+        () = hurry => {}
+    }
+    for (_, id) in &slow {
+        assert_eq!(cloud.status(id).await, "active");
+    }
 }

@@ -15,5 +15,6 @@ mod metadefs;
 mod plugins;
 mod records;
 mod regions;
+mod signatures;
 mod stores;
 mod web;

@@ -201,3 +201,60 @@ async fn deactivated_images_are_not_downloaded() {
         b"data"
     );
 }
+
+/// Images belong to projects: to an administrator of the whole system those of others are not there, and what is there for
+/// everybody is not theirs to have.
+#[tokio::test]
+async fn an_administrator_of_the_system_sees_nobodys_images() {
+    let cloud = Cloud::new().await;
+    for visibility in ["private", "shared"] {
+        let id = cloud.image("p1", json!({"visibility": visibility})).await;
+        let image = format!("/v2/images/{id}");
+        for (method, path, body) in [
+            ("GET", image.clone(), None),
+            ("GET", format!("{image}/file"), None),
+            ("GET", format!("{image}/members"), None),
+            ("GET", format!("{image}/members/p1"), None),
+            (
+                "POST",
+                format!("{image}/members"),
+                Some(json!({"member": "p2"})),
+            ),
+            (
+                "PUT",
+                format!("{image}/members/p2"),
+                Some(json!({"status": "accepted"})),
+            ),
+            ("DELETE", format!("{image}/members/p2"), None),
+            ("POST", format!("{image}/actions/deactivate"), None),
+            ("POST", format!("{image}/actions/reactivate"), None),
+            ("PUT", format!("{image}/tags/t"), None),
+            ("DELETE", image.clone(), None),
+        ] {
+            let (status, fault) = cloud.ask("system", method, &path, body).await;
+            assert_eq!(status, 404, "{visibility} {method} {path}: {fault}");
+        }
+        assert_eq!(
+            cloud.upload("system", &id, "data".to_string()).await.status,
+            404
+        );
+        let rename = json!([{"op": "replace", "path": "/name", "value": "n"}]);
+        assert_eq!(cloud.patch("system", &id, rename).await.0, 404);
+        assert_eq!(cloud.status(&id).await, "queued", "nothing happened to it");
+    }
+    assert_eq!(cloud.ask("system", "GET", "/v2/images", None).await.0, 403);
+    let body = json!({"name": "i", "visibility": "public"});
+    assert_eq!(
+        cloud
+            .ask("system", "POST", "/v2/images", Some(body))
+            .await
+            .0,
+        403
+    );
+    let public = cloud.image("admin", json!({"visibility": "public"})).await;
+    let (status, fault) = cloud
+        .ask("system", "GET", &format!("/v2/images/{public}"), None)
+        .await;
+    assert_eq!(status, 403);
+    assert!(fault.to_string().contains("requires a scope of"), "{fault}");
+}

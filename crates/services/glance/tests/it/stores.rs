@@ -6,7 +6,7 @@ use crate::cloud::Cloud;
 use crate::imports::{bytes, table};
 use base::{Kind, Timestamp};
 use futures::StreamExt;
-use glance::periodic::{files::Files, uploads::Uploads};
+use glance::periodic::uploads::Uploads;
 use glance::stores::{Incoming, Store, Stores, copy};
 use glance::{Conf, StoreConf};
 use oslo_http::{Body, Bytes};
@@ -211,7 +211,7 @@ async fn read(store: &dyn Store, name: &str, from: u64, length: u64) -> Vec<u8> 
 
 async fn names(store: &dyn Store) -> Vec<String> {
     let mut names: Vec<String> = store
-        .names()
+        .names("")
         .await
         .unwrap()
         .into_iter()
@@ -250,7 +250,9 @@ async fn conforms(store: &dyn Store) {
                 assert_eq!(part, data[from..from + length], "{size}: {from}+{length}");
             }
         }
-        let listed = store.names().await.unwrap();
+        let others = if name.starts_with('a') { "b" } else { "a" };
+        assert_eq!(store.names(others).await.unwrap(), []);
+        let listed = store.names(&name[..1]).await.unwrap();
         assert_eq!(listed.len(), 1, "{listed:?}");
         assert_eq!(listed[0].0, name);
         let hour = Duration::from_secs(3600);
@@ -605,7 +607,7 @@ async fn what_breaks_on_its_way_to_an_object_store_leaves_nothing() {
             .await;
     }
     // Young strays are left to those who may still speak of them; others' objects are nobody's business.
-    Files::new(&cloud.state).run().await.unwrap();
+    cloud.search_files().await;
 }
 
 #[tokio::test]
