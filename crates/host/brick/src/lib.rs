@@ -43,6 +43,8 @@ pub struct LocalDevice {
     pub block: bool,
     /// Whether the guest must not write.
     pub read_only: bool,
+    /// What the guest may do at most, by QEMU's names for it (`total_iops_sec`).
+    pub limits: Vec<(&'static str, u64)>,
 }
 
 impl LocalDevice {
@@ -248,13 +250,64 @@ pub fn parse(connection_info: &Value) -> Result<LocalDevice> {
         format: format.into(),
         block: false,
         read_only,
+        limits: limits(&data["qos_specs"])?,
     })
+}
+
+/// What QEMU can limit.
+const LIMITS: &[&str] = &[
+    "total_bytes_sec",
+    "read_bytes_sec",
+    "write_bytes_sec",
+    "total_iops_sec",
+    "read_iops_sec",
+    "write_iops_sec",
+    "total_bytes_sec_max",
+    "read_bytes_sec_max",
+    "write_bytes_sec_max",
+    "total_iops_sec_max",
+    "read_iops_sec_max",
+    "write_iops_sec_max",
+    "size_iops_sec",
+];
+
+/// The limits among what cinder says of a volume's quality; words that QEMU does not know are somebody else's.
+fn limits(specs: &Value) -> Result<Vec<(&'static str, u64)>> {
+    let mut out = Vec::new();
+    for name in LIMITS {
+        let limit = match &specs[*name] {
+            Value::Null => continue,
+            Value::String(text) => text.trim().parse().ok(),
+            other => other.as_u64(),
+        };
+        let limit = limit.ok_or_else(|| {
+            Error::bad_request(format!(
+                "the volume's limit {name} is not a whole number: {}",
+                specs[*name]
+            ))
+        })?;
+        out.push((*name, limit));
+    }
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn limits_are_read_and_other_words_left() {
+        let info = |specs: Value| json!({"driver_volume_type": "local", "data": {"path": "/a", "qos_specs": specs}});
+        let limits = |specs| parse(&info(specs)).map(|d| d.limits);
+        let known = json!({"write_iops_sec": "20", "total_bytes_sec": 1000, "colour": "red"});
+        assert_eq!(
+            limits(known).unwrap(),
+            [("total_bytes_sec", 1000), ("write_iops_sec", 20)]
+        );
+        assert_eq!(limits(Value::Null).unwrap(), []);
+        assert!(limits(json!({"total_iops_sec": "many"})).is_err());
+    }
 
     #[tokio::test]
     async fn files_are_found_or_missed() {

@@ -93,6 +93,16 @@ impl Hypervisor {
         Ok(found)
     }
 
+    /// What the running guest may do at most with the disk of that serial number, by libvirt's names.
+    pub async fn disk_limits(&self, uuid: &str, serial: &str) -> Result<Vec<(String, String)>> {
+        let disk = self
+            .device(uuid, &Wanted::Disk(serial.to_string()), LIVE)
+            .await?;
+        let limits = disk.as_ref().and_then(|d| d.child("iotune"));
+        let each = limits.into_iter().flat_map(|l| &l.children);
+        Ok(each.map(|l| (l.name.clone(), l.text.clone())).collect())
+    }
+
     /// Host devices of its network devices, with their MAC addresses.
     pub async fn taps(&self, uuid: &str) -> Result<Vec<(String, String)>> {
         let devices = self.devices(uuid, CONFIG).await?;

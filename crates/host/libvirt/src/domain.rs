@@ -81,6 +81,8 @@ pub struct Disk {
     pub serial: Option<String>,
     /// Whether the guest must not write.
     pub read_only: bool,
+    /// What the guest may do at most, by libvirt's names below `iotune`.
+    pub limits: Vec<(&'static str, u64)>,
 }
 
 /// A read-only CD, for the config drive. IDE, because every guest can read that on machine `pc`.
@@ -130,6 +132,11 @@ impl Disk {
                 .attr("dev", &self.target)
                 .attr("bus", "virtio"),
         );
+        if !self.limits.is_empty() {
+            let each = self.limits.iter();
+            let each = each.map(|(name, limit)| Element::new(name).text(limit.to_string()));
+            disk = disk.with(Element::new("iotune").with_all(each));
+        }
         if let Some(serial) = &self.serial {
             disk = disk.with(Element::new("serial").text(serial));
         }

@@ -43,6 +43,7 @@ fn disk(folder: &Path, name: &str, target: &str) -> Disk {
         target: target.into(),
         serial: Some(name.into()),
         read_only: false,
+        limits: vec![("total_iops_sec", 500)],
     }
 }
 
@@ -101,6 +102,12 @@ async fn a_guest_lives_and_dies() {
             .attach_disk(UUID, &disk(&folder, "extra", "vdb"))
             .await
             .unwrap();
+    }
+    for name in ["root", "extra"] {
+        assert_eq!(
+            hypervisor.disk_limits(UUID, name).await.unwrap(),
+            [("total_iops_sec".to_string(), "500".to_string())]
+        );
     }
     hypervisor
         .resize_disk(UUID, "extra", 32 << 20)

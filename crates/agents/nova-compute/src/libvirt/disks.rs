@@ -97,6 +97,7 @@ impl LibvirtDriver {
             target,
             serial: Some(volume.volume_id.clone()),
             read_only: device.read_only,
+            limits: device.limits,
         })
     }
 }
@@ -126,6 +127,7 @@ fn local(path: impl AsRef<Path>, format: &str, target: &str) -> Disk {
         target: target.into(),
         serial: None,
         read_only: false,
+        limits: Vec::new(),
     }
 }
 

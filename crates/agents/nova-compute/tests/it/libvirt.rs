@@ -97,7 +97,8 @@ async fn a_real_guest_comes_and_goes_without_a_trace() {
     );
     let volume = VolumeSpec {
         volume_id: "44444444-4444-4444-8444-444444444444".into(),
-        connection_info: json!({"driver_volume_type": "local", "data": {"path": volume, "format": "raw"}}),
+        connection_info: json!({"driver_volume_type": "local", "data": {"path": volume, "format": "raw",
+            "qos_specs": {"write_iops_sec": "70", "vendor:colour": "red"}}}),
         device: "vdb".into(),
         ..VolumeSpec::default()
     };
@@ -107,6 +108,12 @@ async fn a_real_guest_comes_and_goes_without_a_trace() {
             .await
             .unwrap();
     }
+    let limited = driver
+        .hypervisor()
+        .disk_limits(UUID, &volume.volume_id)
+        .await
+        .unwrap();
+    assert_eq!(limited, [("write_iops_sec".to_string(), "70".to_string())]);
     let second = port("0fs00002-1111-4111-8111-111111111111", "fa:16:3e:00:00:12");
     compute
         .attach_port(ctx, id(), second.clone())
