@@ -554,6 +554,7 @@ async fn agents(
             images: Arc::new(sdk.clone()),
             privsep: Privsep::new(),
             conf: settings.volume.clone(),
+            backup: settings.backup.clone(),
             supervisor: Arc::clone(supervisor),
         })
         .await?;

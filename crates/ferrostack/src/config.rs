@@ -178,6 +178,8 @@ pub struct Settings {
     pub agents: neutron_agents::NeutronAgentsConf,
     /// `[cinder_volume]`
     pub volume: cinder_volume::Conf,
+    /// `[cinder_backup]`
+    pub backup: cinder_volume::BackupConf,
 }
 
 impl Settings {
@@ -209,6 +211,7 @@ impl Settings {
             compute: config.section()?,
             agents: config.section()?,
             volume: config.section()?,
+            backup: config.section()?,
         };
         config.finish()?;
         Ok(settings)
@@ -267,6 +270,7 @@ impl Settings {
         all.extend(nova_compute::ComputeConf::options());
         all.extend(neutron_agents::NeutronAgentsConf::options());
         all.extend(cinder_volume::Conf::options());
+        all.extend(cinder_volume::BackupConf::options());
         all
     }
 
@@ -307,6 +311,11 @@ impl Settings {
             &mut self.agents.state_path,
             &defaults.agents.state_path,
             "neutron",
+        );
+        below(
+            &mut self.backup.backup_posix_path,
+            &defaults.backup.backup_posix_path,
+            "backups",
         );
         below(
             &mut self.volume.volumes_dir,

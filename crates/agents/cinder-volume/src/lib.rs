@@ -1,16 +1,21 @@
 //! The volume agent: keeps volumes on a host, as cinder says.
 
+pub mod backup;
 mod config;
 pub mod driver;
 mod image;
+mod locks;
 mod manager;
+mod upload;
 
+pub use backup::BackupConf;
 pub use config::{DriverKind, VolumeConf as Conf};
 pub use image::ImageSource;
 pub use manager::Manager;
 
+use backup::Backups;
 use base::{Error, Result};
-use cinder_types::{SchedulerClient, VolumeClient};
+use cinder_types::{BackupClient, SchedulerClient, VolumeClient};
 use driver::{FakeDriver, FileDriver, VolumeDriver};
 use host_brick::Target;
 use host_privsep::{Privsep, Program};
@@ -26,6 +31,7 @@ pub struct Deps {
     pub images: Arc<dyn ImageSource>,
     pub privsep: Privsep,
     pub conf: Conf,
+    pub backup: BackupConf,
     pub supervisor: Arc<Supervisor>,
 }
 
@@ -50,7 +56,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
         }
     };
     driver.clean().await?;
-    let target = target(&conf, deps.privsep)?;
+    let target = target(&conf, deps.privsep.clone())?;
     if let Some(target) = &target {
         // Guests of other hosts wait for these.
         target.keep();
@@ -60,8 +66,14 @@ pub async fn build(deps: Deps) -> Result<Built> {
         Duration::from_secs(conf.report_interval.max(1)),
         Duration::from_secs(conf.orphan_interval.max(1)),
     );
-    let manager = Arc::new(Manager::new(driver, target, deps.images, conf, scheduler));
-    let server = VolumeClient::serve(&deps.bus, &manager.name(), manager.clone()).await?;
+    let backups = Backups::open(&deps.backup, Arc::clone(&driver))?;
+    let mut manager = Manager::new(driver, target, deps.images, conf, scheduler, deps.privsep);
+    manager.backup_service = backups.as_ref().map(|b| b.service().to_string());
+    let manager = Arc::new(manager);
+    let mut servers = vec![VolumeClient::serve(&deps.bus, &manager.name(), manager.clone()).await?];
+    if let Some(backups) = backups {
+        servers.push(BackupClient::serve(&deps.bus, &manager.name(), backups).await?);
+    }
 
     let reporter = manager.clone();
     let name = format!("cinder-volume {} report", manager.name());
@@ -95,7 +107,7 @@ pub async fn build(deps: Deps) -> Result<Built> {
     });
     Ok(Built {
         state: manager,
-        servers: vec![server],
+        servers,
     })
 }
 

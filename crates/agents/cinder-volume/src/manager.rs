@@ -3,19 +3,20 @@
 use crate::config::VolumeConf;
 use crate::driver::VolumeDriver;
 use crate::image::ImageSource;
+use crate::locks::Locks;
+use crate::upload::Upload;
 use async_trait::async_trait;
 use base::{Error, Result, id::named_id};
 use cinder_types::{
-    BackendReport, Manageable, Noun, SchedulerClient, SnapshotSpec, VolumeApi, VolumeInfo,
-    VolumeSpec,
+    BackendReport, Manageable, Noun, SchedulerClient, SnapshotSpec, SourceRef, VolumeApi,
+    VolumeInfo, VolumeSpec,
 };
 use host_brick::{Export, Target};
+use host_privsep::Privsep;
 use oslo_context::RequestContext;
 use serde_json::{Map, Value, json};
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-type Lock = tokio::sync::Mutex<()>;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A backend's agent.
 pub struct Manager {
@@ -25,7 +26,11 @@ pub struct Manager {
     images: Arc<dyn ImageSource>,
     conf: VolumeConf,
     scheduler: SchedulerClient,
-    busy: Mutex<HashMap<String, Weak<Lock>>>,
+    privsep: Privsep,
+    /// What keeps backups beside it.
+    pub backup_service: Option<String>,
+    /// Requests of one volume wait for each other: a repeated create must not meet the first one half-way.
+    busy: Locks,
     suspects: Mutex<HashSet<String>>,
     suspect_exports: Mutex<HashSet<String>>,
 }
@@ -37,6 +42,7 @@ impl Manager {
         images: Arc<dyn ImageSource>,
         conf: VolumeConf,
         scheduler: SchedulerClient,
+        privsep: Privsep,
     ) -> Manager {
         Manager {
             driver,
@@ -44,7 +50,9 @@ impl Manager {
             images,
             conf,
             scheduler,
-            busy: Mutex::default(),
+            privsep,
+            backup_service: None,
+            busy: Locks::default(),
             suspects: Mutex::default(),
             suspect_exports: Mutex::default(),
         }
@@ -53,18 +61,6 @@ impl Manager {
     /// `host@backend`, under which it serves.
     pub fn name(&self) -> String {
         format!("{}@{}", self.conf.host, self.conf.volume_backend_name)
-    }
-
-    /// Requests of one volume wait for each other: a repeated create must not meet the first one half-way.
-    fn lock(&self, id: &str) -> Arc<Lock> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lock) = busy.get(id).and_then(Weak::upgrade) {
-            return lock;
-        }
-        busy.retain(|_, lock| lock.strong_count() > 0);
-        let lock = Arc::new(Lock::default());
-        busy.insert(id.to_string(), Arc::downgrade(&lock));
-        lock
     }
 
     /// Tells the scheduler what there is.
@@ -104,6 +100,7 @@ impl Manager {
             thin: true,
             capabilities,
             pools: Vec::new(),
+            backup_service: self.backup_service.clone(),
         };
         self.scheduler
             .report_backend(&RequestContext::internal(), report)
@@ -130,14 +127,14 @@ impl Manager {
         };
         let mut removed = 0;
         for id in volumes.iter().filter(|id| before.contains(*id)) {
-            let lock = self.lock(id);
+            let lock = self.busy.of(id);
             let _one = lock.lock().await;
             tracing::warn!(volume.id = %id, "removing what belongs to no volume");
             self.driver.delete(id).await?;
             removed += 1;
         }
         for id in snapshots.iter().filter(|id| before.contains(*id)) {
-            let lock = self.lock(id);
+            let lock = self.busy.of(id);
             let _one = lock.lock().await;
             tracing::warn!(snapshot.id = %id, "removing what belongs to no snapshot");
             self.driver.delete_snapshot(id).await?;
@@ -199,7 +196,7 @@ fn key(volume_id: &str, attachment_id: Option<&str>, connector: &Value) -> Strin
 #[async_trait]
 impl VolumeApi for Manager {
     async fn create_volume(&self, ctx: &RequestContext, spec: VolumeSpec) -> Result<VolumeInfo> {
-        let lock = self.lock(&spec.id);
+        let lock = self.busy.of(&spec.id);
         let _one = lock.lock().await;
         tracing::info!(volume.id = %spec.id, request.id = %ctx.request_id, size = spec.size, "creating");
         let (driver, id, size) = (&self.driver, &spec.id, spec.size);
@@ -219,7 +216,7 @@ impl VolumeApi for Manager {
     }
 
     async fn delete_volume(&self, ctx: &RequestContext, volume_id: String) -> Result<()> {
-        let lock = self.lock(&volume_id);
+        let lock = self.busy.of(&volume_id);
         let _one = lock.lock().await;
         tracing::info!(volume.id = %volume_id, request.id = %ctx.request_id, "deleting");
         if let Some(target) = &self.target {
@@ -234,7 +231,7 @@ impl VolumeApi for Manager {
         volume_id: String,
         new_size: i64,
     ) -> Result<()> {
-        let lock = self.lock(&volume_id);
+        let lock = self.busy.of(&volume_id);
         let _one = lock.lock().await;
         tracing::info!(volume.id = %volume_id, request.id = %ctx.request_id, new_size, "extending");
         self.driver.extend(&volume_id, new_size).await
@@ -245,14 +242,14 @@ impl VolumeApi for Manager {
         ctx: &RequestContext,
         spec: SnapshotSpec,
     ) -> Result<VolumeInfo> {
-        let lock = self.lock(&spec.id);
+        let lock = self.busy.of(&spec.id);
         let _one = lock.lock().await;
         tracing::info!(snapshot.id = %spec.id, volume.id = %spec.volume.id, request.id = %ctx.request_id, "creating");
         self.driver.create_snapshot(&spec.id, &spec.volume).await
     }
 
     async fn delete_snapshot(&self, ctx: &RequestContext, snapshot_id: String) -> Result<()> {
-        let lock = self.lock(&snapshot_id);
+        let lock = self.busy.of(&snapshot_id);
         let _one = lock.lock().await;
         tracing::info!(snapshot.id = %snapshot_id, request.id = %ctx.request_id, "deleting");
         self.driver.delete_snapshot(&snapshot_id).await
@@ -264,7 +261,7 @@ impl VolumeApi for Manager {
         volume_id: String,
         snapshot_id: String,
     ) -> Result<()> {
-        let lock = self.lock(&volume_id);
+        let lock = self.busy.of(&volume_id);
         let _one = lock.lock().await;
         tracing::info!(volume.id = %volume_id, snapshot.id = %snapshot_id, request.id = %ctx.request_id, "reverting");
         if let Some(target) = &self.target {
@@ -291,20 +288,40 @@ impl VolumeApi for Manager {
         id: String,
         reference: Value,
     ) -> Result<()> {
-        let lock = self.lock(&id);
+        let lock = self.busy.of(&id);
         let _one = lock.lock().await;
         tracing::info!(id, ?noun, %reference, request.id = %ctx.request_id, "managing");
         self.driver.manage(noun, &id, &reference).await
     }
 
     async fn unmanage(&self, ctx: &RequestContext, noun: Noun, id: String) -> Result<()> {
-        let lock = self.lock(&id);
+        let lock = self.busy.of(&id);
         let _one = lock.lock().await;
         tracing::info!(id, ?noun, request.id = %ctx.request_id, "managing no more");
         if let (Some(target), Noun::Volume) = (&self.target, noun) {
             target.remove_volume(&id).await?;
         }
         self.driver.unmanage(noun, &id).await
+    }
+
+    async fn upload_volume(
+        &self,
+        ctx: &RequestContext,
+        volume: SourceRef,
+        size: i64,
+        image_id: String,
+        disk_format: String,
+    ) -> Result<()> {
+        // The volume's own requests go on meanwhile: cinder sees to it that nothing changes it.
+        let lock = self.busy.of(&image_id);
+        let _one = lock.lock().await;
+        tracing::info!(volume.id = %volume.id, image.id = %image_id, request.id = %ctx.request_id, "uploading");
+        let upload = Upload {
+            driver: &*self.driver,
+            privsep: &self.privsep,
+            images: &*self.images,
+        };
+        upload.run(&volume, size, &image_id, &disk_format).await
     }
 
     async fn initialize_connection(
@@ -315,7 +332,7 @@ impl VolumeApi for Manager {
         connector: Value,
         read_only: bool,
     ) -> Result<Value> {
-        let lock = self.lock(&volume_id);
+        let lock = self.busy.of(&volume_id);
         let _one = lock.lock().await;
         let info = self.driver.connection(&volume_id, read_only).await?;
         let Some(target) = self.far(&connector) else {
@@ -341,7 +358,7 @@ impl VolumeApi for Manager {
         attachment_id: Option<String>,
         connector: Value,
     ) -> Result<()> {
-        let lock = self.lock(&volume_id);
+        let lock = self.busy.of(&volume_id);
         let _one = lock.lock().await;
         // A file that was reached by path needs no export, so there is none to take back.
         let Some(target) = self.far(&connector) else {

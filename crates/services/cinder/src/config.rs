@@ -51,6 +51,10 @@ oslo_config::section! {
         pub message_ttl: u64 = 2_592_000,
         /// Seconds between removals of messages that were kept long enough.
         pub message_reap_interval: u64 = 86_400,
+        /// Whether volumes that servers have can be uploaded to images by force.
+        pub enable_force_upload: bool = false,
+        /// Seconds that an agent may take to keep a volume as a backup, or to restore one.
+        pub backup_timeout: u64 = 86400,
         /// The identity service's public address, for WWW-Authenticate.
         pub www_authenticate_uri: String = "http://127.0.0.1:5000/".to_string(),
         /// A JSON file that says which filters users may put into lists, by resource.

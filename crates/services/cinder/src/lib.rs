@@ -4,6 +4,7 @@
 //! change by one transition table ([`volume::status`]).
 
 mod api;
+pub mod backup;
 mod config;
 pub mod db;
 mod flows;
@@ -144,6 +145,21 @@ pub async fn build(deps: Deps) -> Result<Built> {
         .engine
         .register::<flows::RevertVolume>(cinder.clone());
     cinder.engine.register::<flows::Manage>(cinder.clone());
+    cinder
+        .engine
+        .register::<flows::CreateBackup>(cinder.clone());
+    cinder
+        .engine
+        .register::<flows::RestoreBackup>(cinder.clone());
+    cinder
+        .engine
+        .register::<flows::DeleteBackup>(cinder.clone());
+    cinder
+        .engine
+        .register::<flows::ImportBackup>(cinder.clone());
+    cinder
+        .engine
+        .register::<flows::UploadVolume>(cinder.clone());
     let mut servers = Vec::new();
     if deps.parts.scheduler {
         servers.push(start_scheduler(&cinder, &deps.supervisor).await?);
@@ -187,9 +203,12 @@ async fn start_scheduler(cinder: &Arc<Cinder>, supervisor: &Supervisor) -> Resul
     let lock = LeaderLock::new(&cinder.db, stuck.name(), &owner, LEADER_TTL, clock.clone());
     supervisor.reconcile(Arc::new(stuck), Some(lock));
     let stuck = periodic::StuckSnapshots(cinder.clone());
-    let lock = LeaderLock::new(&cinder.db, stuck.name(), &owner, LEADER_TTL, clock);
+    let lock = LeaderLock::new(&cinder.db, stuck.name(), &owner, LEADER_TTL, clock.clone());
     supervisor.reconcile(Arc::new(stuck), Some(lock));
     supervisor.reconcile(Arc::new(periodic::ExpiredMessages(cinder.clone())), None);
+    let backups = backup::StuckBackups(cinder.clone());
+    let lock = LeaderLock::new(&cinder.db, backups.name(), &owner, LEADER_TTL, clock);
+    supervisor.reconcile(Arc::new(backups), Some(lock));
     supervisor.reconcile(Arc::new(periodic::Heartbeat(cinder.clone())), None);
     SchedulerClient::serve(&cinder.bus, &cinder.conf.host, cinder.clone()).await
 }

@@ -3,7 +3,7 @@
 use crate::Cinder;
 use crate::db::{self, SnapshotRow, VolumeRow};
 use crate::snapshot::status::{SnapshotStatus, transition as transition_snapshot};
-use crate::volume::status::{Verb, VolumeStatus, transition};
+use crate::volume::status::{LENT, Verb, VolumeStatus, give_back, transition};
 use async_trait::async_trait;
 use base::Result;
 use cinder_types::BackendReport;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 oslo_db::table! {
     /// Which resources unfinished flows work on.
-    struct FlowResource in "flows" { resource_id: String }
+    pub(crate) struct FlowResource in "flows" { resource_id: String }
 }
 
 /// Volumes on their way without a flow that takes them there end in error.
@@ -55,10 +55,17 @@ impl Reconciler for StuckVolumes {
                     if tx.exists::<FlowResource>(flow)? {
                         continue;
                     }
+                    if LENT.contains(&row.status) {
+                        tracing::warn!(volume.id = %row.id, "nobody was working on this volume, which was {}", row.status);
+                        give_back(tx, &row.id, row.status, now)?;
+                        report.changed += 1;
+                        continue;
+                    }
                     let verb = match row.status {
                         VolumeStatus::Deleting | VolumeStatus::Unmanaging => Verb::DeleteFailed,
                         VolumeStatus::Extending => Verb::ExtendFailed,
                         VolumeStatus::Reverting => Verb::RevertFailed,
+                        VolumeStatus::RestoringBackup => Verb::RestoreFailed,
                         _ => Verb::CreateFailed,
                     };
                     let why = format!(

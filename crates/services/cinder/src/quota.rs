@@ -1,7 +1,7 @@
 //! What is limited, and upstream's words for what would be too much.
 
 use crate::config::CinderConf;
-use crate::db::{TypeRow, snapshots, type_limits, volumes};
+use crate::db::{TypeRow, backups, snapshots, type_limits, volumes};
 use base::{Error, Kind, Result};
 use oslo_db::Tx;
 use oslo_limit::{Exceeded, Limits, Resource};
@@ -40,8 +40,12 @@ pub fn limits(conf: &CinderConf) -> Limits {
                     all_gigabytes
                 },
             ),
-            resource("backups", conf.quota_backups, none),
-            resource("backup_gigabytes", conf.quota_backup_gigabytes, none),
+            resource("backups", conf.quota_backups, backups::count),
+            resource(
+                "backup_gigabytes",
+                conf.quota_backup_gigabytes,
+                backups::gigabytes,
+            ),
             resource("groups", conf.quota_groups, none),
         ],
     )
@@ -130,6 +134,25 @@ pub fn reserve_growth(
     kind.map_or(Ok(()), |kind| {
         check_type(tx, conf, project, kind, ("volumes", 0), growing)
     })
+}
+
+/// Room for a backup of `size` GiB.
+pub fn reserve_backup(limits: &Limits, tx: &mut Tx, project: &str, size: i64) -> Result<()> {
+    let wanted = [("backups", 1), ("backup_gigabytes", size)];
+    let exceeded = limits.check(tx, project, &wanted)?;
+    if let Some(e) = exceeded.iter().find(|e| e.resource == "backup_gigabytes") {
+        let words = format!(
+            "Requested backup exceeds allowed Backup gigabytes quota. Requested {}G, quota is {}G and {}G has been \
+             consumed.",
+            e.requested, e.limit, e.used
+        );
+        return Err(over("VolumeBackupSizeExceedsAvailableQuota", words));
+    }
+    if let Some(e) = exceeded.first() {
+        let words = format!("Maximum number of backups allowed ({}) exceeded", e.limit);
+        return Err(over("BackupLimitExceeded", words));
+    }
+    Ok(())
 }
 
 fn over(class: &str, words: String) -> Error {

@@ -1,9 +1,9 @@
 //! The HTTP surface on one page. Every path exists with the project in it and, from 3.67 on, without.
 
 use crate::api::{
-    attachments, clusters, default_types, encryption, filters, group_types, hosts, manage,
+    attachments, backups, clusters, default_types, encryption, filters, group_types, hosts, manage,
     messages, metadata, qos_specs, quotas, services, snapshots, transfers, types, versions,
-    volume_actions, volumes, workers,
+    volume_actions, volume_upload, volumes, workers,
 };
 use crate::{Cinder, Conf};
 use base::{Error, Microversion, Result};
@@ -158,6 +158,8 @@ pub fn routes() -> Vec<Route<Cinder>> {
         get "/os-snapshot-manage/detail", rule("snapshot_extension:list_manageable"), manage::list_snapshots_detail;
         post "/os-snapshot-manage", rule("snapshot_extension:snapshot_manage"), manage::manage_snapshot;
 
+        action "/volumes/{id}/action" "os-volume_upload_image", rule("volume_extension:volume_actions:upload_image"), volume_upload::upload;
+
         get "/attachments", AUTHENTICATED, attachments::list, since 27;
         get "/attachments/detail", AUTHENTICATED, attachments::detail, since 27;
         post "/attachments", rule("volume:attachment_create"), attachments::create, since 27;
@@ -165,6 +167,18 @@ pub fn routes() -> Vec<Route<Cinder>> {
         put "/attachments/{id}", rule("volume:attachment_update"), attachments::update, since 27;
         delete "/attachments/{id}", rule("volume:attachment_delete"), attachments::delete, since 27;
         action "/attachments/{id}/action" "os-complete", rule("volume:attachment_complete"), attachments::complete, since 44;
+
+        get "/backups", rule("backup:get_all"), backups::list;
+        get "/backups/detail", rule("backup:get_all"), backups::detail;
+        post "/backups", rule("backup:create"), backups::create;
+        post "/backups/import_record", rule("backup:backup-import"), backups::import_record;
+        get "/backups/{id}", rule("backup:get"), backups::show;
+        put "/backups/{id}", rule("backup:update"), backups::update, since 9;
+        delete "/backups/{id}", rule("backup:delete"), backups::delete;
+        get "/backups/{id}/export_record", rule("backup:export-import"), backups::export_record;
+        post "/backups/{id}/restore", rule("backup:restore"), backups::restore;
+        action "/backups/{id}/action" "os-reset_status", rule("volume_extension:backup_admin_actions:reset_status"), backups::reset_status;
+        action "/backups/{id}/action" "os-force_delete", rule("volume_extension:backup_admin_actions:force_delete"), backups::force_delete;
 
         get "/types", rule("volume_extension:type_get_all"), types::list;
         post "/types", rule("volume_extension:type_create"), types::create;

@@ -1,12 +1,13 @@
 //! What agents may tell us.
 
 use crate::Cinder;
-use crate::db::{self, AttachmentRow, SnapshotRow, VolumeRow};
+use crate::backup::status::BackupStatus;
+use crate::db::{self, AttachmentRow, BackupRow, SnapshotRow, VolumeRow};
 use async_trait::async_trait;
 use base::Result;
 use cinder_types::{BackendReport, SchedulerApi};
 use oslo_context::RequestContext;
-use oslo_db::{Table, is_in};
+use oslo_db::{Table, eq, is_in};
 use std::collections::HashSet;
 
 #[async_trait]
@@ -14,7 +15,12 @@ impl SchedulerApi for Cinder {
     async fn report_backend(&self, _ctx: &RequestContext, report: BackendReport) -> Result<()> {
         let now = self.clock.now();
         self.db
-            .write(move |tx| db::services::seen(tx, db::services::VOLUME, &report, now))
+            .write(move |tx| {
+                if report.backup_service.is_some() {
+                    db::services::seen(tx, db::services::BACKUP, &report, now)?;
+                }
+                db::services::seen(tx, db::services::VOLUME, &report, now)
+            })
             .await
     }
 
@@ -24,7 +30,20 @@ impl SchedulerApi for Cinder {
         _host: String,
         volume_ids: Vec<String>,
     ) -> Result<Vec<String>> {
-        self.unknown(volume_ids, |row: VolumeRow| row.id).await
+        let unknown = self.unknown(volume_ids, |row: VolumeRow| row.id).await?;
+        if unknown.is_empty() {
+            return Ok(unknown);
+        }
+        // A backup under way may be made from a copy of its volume.
+        let making = move |tx: &mut oslo_db::Tx| {
+            tx.select::<BackupRow>(eq("status", BackupStatus::Creating))
+        };
+        let making = self.db.read(making).await?;
+        let copies: HashSet<String> = making.iter().map(|b| b.place().copy_id()).collect();
+        Ok(unknown
+            .into_iter()
+            .filter(|id| !copies.contains(id))
+            .collect())
     }
 
     async fn unknown_snapshots(

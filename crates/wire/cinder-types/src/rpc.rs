@@ -108,6 +108,8 @@ pub struct BackendReport {
     pub thin: bool,
     /// What else the driver can, for extra specs (`volume_backend_name`, `storage_protocol`, …).
     pub capabilities: Map<String, Value>,
+    /// What keeps backups beside it, by upstream's name; nothing if this agent makes none.
+    pub backup_service: Option<String>,
     /// The pools inside, of a backend that has several; what is said above of one is then not looked at.
     pub pools: Vec<PoolReport>,
 }
@@ -149,6 +151,7 @@ impl BackendReport {
                 reserved_percentage: pool.reserved_percentage,
                 thin: pool.thin,
                 capabilities,
+                backup_service: self.backup_service.clone(),
                 pools: Vec::new(),
             }
         };
@@ -179,6 +182,8 @@ oslo_messaging::interface! {
         call fn manage(&self, noun: Noun, id: String, reference: Value);
         /// Leaves it where it is, but as nobody's.
         call fn unmanage(&self, noun: Noun, id: String);
+        /// Gives an image that waits for its data the volume's bytes, as `disk_format`.
+        call fn upload_volume(&self, volume: SourceRef, size: i64, image_id: String, disk_format: String);
         /// Says how the host of `connector` reaches it: `{driver_volume_type, data}`. The older way to attach has no
         /// attachment.
         call fn initialize_connection(&self, volume_id: String, attachment_id: Option<String>, connector: Value, read_only: bool) -> Value;

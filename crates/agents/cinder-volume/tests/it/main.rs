@@ -1,12 +1,13 @@
 //! The agent over the bus, with both drivers, in a folder of its own.
 
+mod backups;
 mod conformance;
 
 use async_trait::async_trait;
 use base::{Error, Kind, Result};
 use cinder_types::{
-    BackendReport, ImageRef, SchedulerApi, SchedulerClient, SnapshotSpec, SourceRef, VolumeClient,
-    VolumeSpec,
+    BackendReport, BackupClient, ImageRef, SchedulerApi, SchedulerClient, SnapshotSpec, SourceRef,
+    VolumeClient, VolumeSpec,
 };
 use cinder_volume::{Built, Conf, Deps, DriverKind, ImageSource};
 use host_privsep::{Privsep, Program};
@@ -17,7 +18,7 @@ use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
 /// Cinder, as far as the agent asks it.
@@ -74,7 +75,7 @@ impl SchedulerApi for Scheduler {
 }
 
 /// One image, whatever is asked for.
-struct OneImage(Vec<u8>);
+struct OneImage(Vec<u8>, Mutex<Vec<u8>>);
 
 #[async_trait]
 impl ImageSource for OneImage {
@@ -83,11 +84,21 @@ impl ImageSource for OneImage {
         file.flush().await?;
         Ok(())
     }
+
+    /// Keeps the beginning of what arrives.
+    async fn send(&self, _: &str, file: tokio::fs::File) -> Result<()> {
+        let mut head = Vec::new();
+        file.take(1 << 20).read_to_end(&mut head).await?;
+        *self.1.lock().unwrap() = head;
+        Ok(())
+    }
 }
 
 struct Host {
     folder: PathBuf,
     agent: VolumeClient,
+    backups: BackupClient,
+    images: Arc<OneImage>,
     built: Built,
     scheduler: Arc<Scheduler>,
     _server: ServerHandle,
@@ -114,9 +125,10 @@ async fn host_at(driver: DriverKind, image: Vec<u8>, my_ip: &str) -> Host {
     let server = SchedulerClient::serve(&bus, "cinder", scheduler.clone())
         .await
         .unwrap();
+    let images = Arc::new(OneImage(image, Mutex::default()));
     let built = cinder_volume::build(Deps {
         bus: bus.clone(),
-        images: Arc::new(OneImage(image)),
+        images: images.clone(),
         privsep: Privsep::new(),
         conf: Conf {
             host: "h1".into(),
@@ -126,12 +138,18 @@ async fn host_at(driver: DriverKind, image: Vec<u8>, my_ip: &str) -> Host {
             nbd_first_port: 25000,
             ..Conf::default()
         },
+        backup: cinder_volume::BackupConf {
+            backup_posix_path: folder.join("backups"),
+            ..cinder_volume::BackupConf::default()
+        },
         supervisor: Arc::new(Supervisor::new()),
     })
     .await
     .unwrap();
     Host {
         agent: VolumeClient::new(&bus).server(&built.state.name()),
+        backups: BackupClient::new(&bus).server(&built.state.name()),
+        images,
         folder,
         built,
         scheduler,
@@ -350,6 +368,10 @@ impl ImageSource for Broken {
         file.write_all(b"half").await?;
         Err(Error::unavailable("the line is cut"))
     }
+
+    async fn send(&self, _: &str, _: tokio::fs::File) -> Result<()> {
+        Err(Error::unavailable("the line is cut"))
+    }
 }
 
 #[tokio::test]
@@ -460,4 +482,54 @@ async fn guests_of_other_hosts_are_served() {
 
 fn named(volume: &str, at: &str) -> String {
     base::id::named_id(&format!("{volume}/{at}"))
+}
+
+/// OSSA-2026-002, for images made of volumes.
+#[tokio::test]
+async fn a_volume_is_uploaded_as_raw_whatever_its_guest_wrote() {
+    let host = host(DriverKind::File, vec![]).await;
+    let (id, ctx) = (base::new_id(), ctx());
+    let made = host.agent.create_volume(&ctx, spec(&id, 1, None));
+    made.await.unwrap();
+    let path = host.folder.join(format!("volume-{id}"));
+    // A header of qcow2 that names another file of the host as its backing file.
+    let mut head = b"QFI\xfb\0\0\0\x02".to_vec();
+    head.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 104, 0, 0, 0, 11]);
+    head.resize(104, 0);
+    head.extend_from_slice(b"/etc/passwd");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &head, 0).unwrap();
+    let volume = SourceRef {
+        id: id.clone(),
+        in_use: false,
+    };
+    let (agent, image) = (&host.agent, base::new_id());
+    let sent = agent.upload_volume(&ctx, volume.clone(), 1, image.clone(), "raw".into());
+    sent.await.unwrap();
+    let raw = host.images.1.lock().unwrap().clone();
+    assert_eq!(raw[..head.len()], head);
+    if Privsep::new().has(Program::QemuImg) {
+        let sent = agent.upload_volume(&ctx, volume.clone(), 1, image.clone(), "qcow2".into());
+        sent.await.unwrap();
+        let made = host.images.1.lock().unwrap().clone();
+        let mut inspector = host_imagefmt::Inspector::new();
+        inspector.feed(&made);
+        let found = inspector.finish();
+        assert_eq!((found.format.as_str(), found.virtual_size), ("qcow2", GIB));
+        found.require_safe().unwrap();
+        let inside = made.windows(head.len()).any(|w| w == head);
+        assert!(inside, "the guest's header is data in the image");
+    }
+    let odd = agent
+        .upload_volume(&ctx, volume, 1, image, "x/../y".into())
+        .await;
+    assert_eq!(odd.unwrap_err().kind(), Kind::BadRequest);
+    // Nothing is left beside the volume.
+    let left = std::fs::read_dir(&host.folder).unwrap();
+    let left: Vec<_> = left.map(|e| e.unwrap().file_name()).collect();
+    assert!(
+        left.iter()
+            .all(|n| !n.to_string_lossy().contains("partial")),
+        "{left:?}"
+    );
 }

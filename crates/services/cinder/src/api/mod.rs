@@ -1,6 +1,7 @@
 //! HTTP in, HTTP out.
 
 pub mod attachments;
+pub mod backups;
 pub mod clusters;
 pub mod default_types;
 pub mod encryption;
@@ -19,6 +20,7 @@ pub mod types;
 pub mod versions;
 pub mod views;
 pub mod volume_actions;
+pub mod volume_upload;
 pub mod volumes;
 pub mod workers;
 

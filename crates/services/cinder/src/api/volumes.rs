@@ -41,7 +41,6 @@ pub(super) fn label(object: &Map<String, Value>, key: &str, older: &str) -> Opti
 
 /// Of these there are none in this cloud, so that each that is named is one that is not found.
 const NONE: &[(&str, &str)] = &[
-    ("backup_id", "Backup"),
     ("group_id", "Group"),
     ("consistencygroup_id", "ConsistencyGroup"),
 ];
@@ -109,8 +108,12 @@ pub async fn create(cinder: Arc<Cinder>, req: Req) -> Result<Reply> {
         source_volid: text(&body, "source_volid"),
         image: image.map(|i| i.rsplit('/').next().unwrap_or("").to_string()),
         hints: hints(&req)?,
+        ..NewVolume::default()
     };
-    let row = crate::volume::create::create(&cinder, &req.ctx, new).await?;
+    let row = match text(&body, "backup_id") {
+        Some(backup) => crate::backup::restore::into_new(&cinder, &req.ctx, &backup, new).await?,
+        None => crate::volume::create::create(&cinder, &req.ctx, new).await?,
+    };
     let loaded = cinder
         .db
         .read(move |tx| views::load(tx, vec![row.clone()]))

@@ -1,6 +1,7 @@
 //! Cinder's tables. Volumes that are deleted are gone: their rows are removed by the last step of the flow.
 
 pub mod attachments;
+pub mod backups;
 pub mod clusters;
 pub mod default_types;
 pub mod encryptions;
@@ -16,6 +17,7 @@ pub mod usage;
 pub mod volumes;
 
 pub use attachments::AttachmentRow;
+pub use backups::BackupRow;
 pub use qos_specs::QosRow;
 pub use services::ServiceRow;
 pub use snapshots::SnapshotRow;
@@ -60,6 +62,10 @@ pub fn migrations() -> Vec<Migration> {
     all.push(Migration {
         id: "2026-11-25-volumes-host",
         sql: include_str!("../../migrations/2026-11-25-volumes-host.sql"),
+    });
+    all.push(Migration {
+        id: "2026-11-25-backups",
+        sql: include_str!("../../migrations/2026-11-25-backups.sql"),
     });
     all
 }

@@ -21,6 +21,7 @@ oslo_db::table! {
     }
 }
 
+pub const BACKUP: &str = "cinder-backup";
 pub const VOLUME: &str = "cinder-volume";
 pub const SCHEDULER: &str = "cinder-scheduler";
 

@@ -28,6 +28,9 @@ pub struct CreateVolume {
     /// Pools on which it was tried in vain.
     #[serde(default)]
     pub tried: Vec<String>,
+    /// A backup's bytes follow, by another flow.
+    #[serde(default)]
+    pub for_backup: bool,
 }
 
 impl Flow for CreateVolume {
@@ -276,6 +279,10 @@ async fn finish(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
         cinder.clock.now(),
         flow.image.is_some(),
     );
+    let made = match flow.for_backup {
+        true => Verb::CreatedForBackup,
+        false => Verb::Created,
+    };
     cinder
         .db
         .write(move |tx| {
@@ -283,7 +290,7 @@ async fn finish(flow: &mut CreateVolume, cinder: Arc<Cinder>) -> Result<()> {
                 tx.update::<VolumeRow>(eq("id", &id), &[set("bootable", true)])?;
             }
             // False if a server reserved it while it was downloading: then it stays reserved.
-            transition(tx, &id, Verb::Created, now, &[]).map(drop)
+            transition(tx, &id, made, now, &[]).map(drop)
         })
         .await
 }

@@ -32,6 +32,8 @@ pub enum Verb {
     Unmanage,
     Restore,
     Restored,
+    BackUp,
+    BackedUp,
 }
 
 const TABLE: &[(Verb, &[SnapshotStatus], SnapshotStatus)] = &[
@@ -44,6 +46,8 @@ const TABLE: &[(Verb, &[SnapshotStatus], SnapshotStatus)] = &[
     (Verb::Restore, &[Available], Restoring),
     // Whether the volume has its bytes or not, the snapshot is as it was.
     (Verb::Restored, &[Restoring], Available),
+    (Verb::BackUp, &[Available], BackingUp),
+    (Verb::BackedUp, &[BackingUp], Available),
 ];
 
 impl Verb {
@@ -81,6 +85,7 @@ impl SnapshotStatus {
             Creating => Some(Verb::CreateFailed),
             Deleting | Unmanaging => Some(Verb::DeleteFailed),
             Restoring => Some(Verb::Restored),
+            BackingUp => Some(Verb::BackedUp),
             _ => None,
         }
     }
@@ -105,6 +110,6 @@ mod tests {
             assert_eq!(TABLE.iter().filter(|(v, ..)| v == verb).count(), 1);
             assert!(!from.is_empty());
         }
-        assert_eq!(TABLE.len(), Verb::Restored as usize + 1);
+        assert_eq!(TABLE.len(), Verb::BackedUp as usize + 1);
     }
 }

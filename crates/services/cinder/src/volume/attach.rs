@@ -1,14 +1,14 @@
 //! Attachments: who claims a volume, and what that makes of the volume's status.
 
 use super::invalid_volume;
-use super::status::{AttachStatus, Verb, VolumeStatus, transition};
+use super::status::{AttachStatus, LENT, Verb, VolumeStatus, transition};
 use crate::Cinder;
 use crate::db::{self, AttachmentRow, VolumeRow};
 use crate::message::{Action, Detail, Message};
 use base::{Error, Json, Kind, Result, Timestamp};
 use cinder_types::VolumeClient;
 use oslo_context::RequestContext;
-use oslo_db::{Tx, eq, set};
+use oslo_db::{Tx, eq, is_in, set};
 use sdk::{Caller, Method};
 use serde_json::{Value, json};
 
@@ -350,9 +350,10 @@ pub fn settle(tx: &mut Tx, volume_id: &str, now: Timestamp) -> Result<()> {
     // A volume in another status (an error, an extension in progress) keeps it.
     transition(tx, volume_id, verb, now, &[])?;
     if verb == Verb::Detached {
-        // An extension of an attached volume ends in what the volume is by then.
+        // An extension or a backup of an attached volume ends in what the volume is by then.
+        let working = LENT.iter().chain(&[VolumeStatus::Extending]);
         tx.update::<VolumeRow>(
-            oslo_db::all([eq("id", volume_id), eq("status", VolumeStatus::Extending)]),
+            oslo_db::all([eq("id", volume_id), is_in("status", working)]),
             &[set("previous_status", VolumeStatus::Available)],
         )?;
     }

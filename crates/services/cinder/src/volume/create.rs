@@ -1,7 +1,7 @@
 //! Making a volume: row, quota and flow in one transaction.
 
 use super::{invalid_input, invalid_volume, status::VolumeStatus};
-use crate::db::{self, TypeRow, VolumeRow};
+use crate::db::{self, BackupRow, TypeRow, VolumeRow};
 use crate::flows::CreateVolume;
 use crate::snapshot::invalid_snapshot;
 use crate::snapshot::status::SnapshotStatus;
@@ -26,6 +26,8 @@ pub struct NewVolume {
     pub snapshot_id: Option<String>,
     pub source_volid: Option<String>,
     pub hints: Map<String, Value>,
+    /// The backup whose bytes it begins with.
+    pub backup: Option<BackupRow>,
 }
 
 /// What cinder keeps of an image.
@@ -222,6 +224,7 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
     );
     let (ctx, image) = (ctx.clone(), image.map(|i| i.reference));
     let hints = new.hints;
+    let (backup, now) = (new.backup, cinder.clock.now());
     let row = cinder
         .db
         .write(move |tx| {
@@ -244,8 +247,13 @@ pub async fn create(cinder: &Cinder, ctx: &RequestContext, new: NewVolume) -> Re
                 image: image.clone(),
                 hints: hints.clone(),
                 tried: Vec::new(),
+                for_backup: backup.is_some(),
             };
             engine.submit(tx, &flow)?;
+            if let Some(backup) = &backup {
+                // After the other, for a volume's flows run one after another.
+                crate::backup::restore::begin(tx, &engine, backup, &row.id, &ctx.request_id, now)?;
+            }
             Ok(row)
         })
         .await?;

@@ -9,6 +9,7 @@ pub mod qos;
 pub mod revert;
 pub mod status;
 pub mod transfer;
+pub mod upload;
 
 use base::{Error, Kind};
 

@@ -2,7 +2,7 @@
 
 use crate::db::VolumeRow;
 use base::{CellValue, Result, Timestamp};
-use oslo_db::{Tx, eq, set};
+use oslo_db::{Tx, all, eq, set};
 
 base::str_enum! {
     /// Where a volume is in its life.
@@ -17,6 +17,9 @@ base::str_enum! {
         Extending = "extending",
         Reverting = "reverting",
         AwaitingTransfer = "awaiting-transfer",
+        BackingUp = "backing-up",
+        RestoringBackup = "restoring-backup",
+        Uploading = "uploading",
         Deleting = "deleting",
         Unmanaging = "unmanaging",
         Maintenance = "maintenance",
@@ -74,9 +77,20 @@ pub enum Verb {
     RevertFailed,
     ManageFailed,
     Unmanage,
+    BackUp,
+    Upload,
+    GiveBackAvailable,
+    GiveBackInUse,
+    CreatedForBackup,
+    RestoreBackup,
+    BackupRestored,
+    RestoreFailed,
 }
 
 const DONE_FROM: &[VolumeStatus] = &[Reserved, Attaching, InUse, Detaching, Available];
+
+/// Lent to work that reads it: what it was before is in `previous_status`.
+pub const LENT: &[VolumeStatus] = &[BackingUp, Uploading];
 
 const TABLE: &[(Verb, &[VolumeStatus], VolumeStatus)] = &[
     (Verb::Download, &[Creating, Downloading], Downloading),
@@ -139,6 +153,14 @@ const TABLE: &[(Verb, &[VolumeStatus], VolumeStatus)] = &[
         ],
         Unmanaging,
     ),
+    (Verb::BackUp, &[Available, InUse], BackingUp),
+    (Verb::Upload, &[Available, InUse], Uploading),
+    (Verb::GiveBackAvailable, LENT, Available),
+    (Verb::GiveBackInUse, LENT, InUse),
+    (Verb::CreatedForBackup, &[Creating], RestoringBackup),
+    (Verb::RestoreBackup, &[Available], RestoringBackup),
+    (Verb::BackupRestored, &[RestoringBackup], Available),
+    (Verb::RestoreFailed, &[RestoringBackup], ErrorRestoring),
 ];
 
 impl Verb {
@@ -174,12 +196,34 @@ pub fn transition(
     tx.swap::<VolumeRow, _>(eq("id", volume_id), "status", from, to, &values)
 }
 
+/// Ends what a volume was lent for (`from`): it is again what it was before, or what its attachments made of it since.
+pub fn give_back(tx: &mut Tx, volume_id: &str, from: VolumeStatus, now: Timestamp) -> Result<()> {
+    // A server that gives the volume back meanwhile changes what it was: both look under the same lock.
+    let ours = all([eq("id", volume_id), eq("status", from)]);
+    let Some(volume) = tx.find_for_update::<VolumeRow>(ours)? else {
+        return Ok(());
+    };
+    let verb = match volume.previous_status {
+        Some(InUse) => Verb::GiveBackInUse,
+        _ => Verb::GiveBackAvailable,
+    };
+    transition(tx, volume_id, verb, now, &[]).map(drop)
+}
+
 impl VolumeStatus {
     /// Whether a flow must be working on it.
     pub fn needs_flow(self) -> bool {
         matches!(
             self,
-            Creating | Downloading | Extending | Deleting | Reverting | Unmanaging
+            Creating
+                | Downloading
+                | Extending
+                | Deleting
+                | Reverting
+                | Unmanaging
+                | BackingUp
+                | Uploading
+                | RestoringBackup
         )
     }
 }
@@ -194,6 +238,6 @@ mod tests {
             assert_eq!(TABLE.iter().filter(|(v, ..)| v == verb).count(), 1);
             assert!(!from.is_empty());
         }
-        assert_eq!(TABLE.len(), Verb::Unmanage as usize + 1);
+        assert_eq!(TABLE.len(), Verb::RestoreFailed as usize + 1);
     }
 }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use base::{Clock, Error, Result, Secret};
 use cinder_types::{
-    BackendReport, Manageable, Noun, SchedulerClient, SnapshotSpec, VolumeApi, VolumeClient,
-    VolumeInfo, VolumeSpec,
+    BackendReport, Manageable, Noun, SchedulerClient, SnapshotSpec, SourceRef, VolumeApi,
+    VolumeClient, VolumeInfo, VolumeSpec,
 };
 use futures::future::BoxFuture;
 use http::{HeaderMap, Method};
@@ -215,6 +215,23 @@ impl VolumeApi for ToyAgent {
         Ok(())
     }
 
+    async fn upload_volume(
+        &self,
+        _: &RequestContext,
+        volume: SourceRef,
+        size: i64,
+        image_id: String,
+        disk_format: String,
+    ) -> Result<()> {
+        self.hear(format!(
+            "upload {} {size} {image_id} {disk_format} {}",
+            volume.id, volume.in_use
+        ));
+        self.waiting.add_permits(1);
+        drop(self.gate.acquire().await.unwrap());
+        self.failing()
+    }
+
     async fn initialize_connection(
         &self,
         _: &RequestContext,
@@ -284,6 +301,41 @@ pub struct Neighbours {
     pub server_uses: Mutex<Option<String>>,
     /// Where nova has the server.
     pub server_host: Mutex<Option<String>>,
+    /// Images that were made here.
+    pub images: Mutex<BTreeMap<String, Value>>,
+}
+
+impl Neighbours {
+    fn is_made(&self, path: &str, method: &Method) -> bool {
+        let id = path.rsplit('/').next().unwrap_or_default();
+        (path == "/v2/images" && *method == Method::POST)
+            || self.images.lock().unwrap().contains_key(id)
+    }
+
+    /// What glance does with an image of ours.
+    fn made(&self, method: &Method, id: &str, body: &[u8]) -> Reply {
+        let mut images = self.images.lock().unwrap();
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        if *method == Method::POST {
+            if body["disk_format"] == "ploop" {
+                return Reply::json(400, &json!({"message": "no ploop here"})).unwrap();
+            }
+            let mut image = body;
+            image["id"] = json!(base::new_id());
+            image["status"] = json!("queued");
+            images.insert(image["id"].as_str().unwrap().into(), image.clone());
+            return Reply::json(201, &image).unwrap();
+        }
+        if *method == Method::DELETE {
+            assert_eq!(images.remove(id).unwrap()["protected"], false);
+            return Reply::empty(204);
+        }
+        let image = images.get_mut(id).unwrap();
+        for op in body.as_array().into_iter().flatten() {
+            image[&op["path"].as_str().unwrap()[1..]] = op["value"].clone();
+        }
+        Reply::json(200, image).unwrap()
+    }
 }
 
 impl Endpoint for Neighbours {
@@ -302,6 +354,12 @@ impl Endpoint for Neighbours {
             }
             if path == "/v3/projects/p1" {
                 return json(200, json!({"project": {"id": "p1"}}));
+            }
+            let made = path
+                .strip_prefix("/v2/images")
+                .filter(|_| self.is_made(&path, &parts.method));
+            if let Some(id) = made {
+                return self.made(&parts.method, id.trim_start_matches('/'), &body);
             }
             if path == format!("/v2/images/{IMAGE}") {
                 return json(

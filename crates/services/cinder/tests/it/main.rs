@@ -1,6 +1,7 @@
 //! Cinder through its HTTP surface, in process, with a toy agent and toy neighbours.
 
 mod attachments;
+mod backups;
 mod cloud;
 mod crash;
 mod group_types;
@@ -15,4 +16,5 @@ mod scheduler;
 mod snapshots;
 mod transfers;
 mod types;
+mod uploads;
 mod volumes;
