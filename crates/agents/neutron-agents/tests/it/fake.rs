@@ -46,6 +46,8 @@ async fn many_hosts_of_one_process() {
     const HOSTS: usize = 200;
     let bus = Bus::in_process();
     let server = Server::default();
+    // Nobody asks unless it is woken, however long this takes.
+    server.0.lock().unwrap().state.look_again_secs = 3600;
     let _serving = server.serve(&bus).await;
     let conf = neutron_agents::NeutronAgentsConf {
         l2_driver: "fake".into(),
@@ -69,6 +71,7 @@ async fn many_hosts_of_one_process() {
     let wants = |port: &PortState| HostState {
         networks: vec![net.state(false)],
         ports: vec![port.clone()],
+        look_again_secs: 3600,
         ..HostState::default()
     };
     let asked = || server.0.lock().unwrap().asked.clone();
@@ -87,14 +90,12 @@ async fn many_hosts_of_one_process() {
     }
     let moved = |revision: i64| Revisions::from([("all".to_string(), revision)]);
     let (ctx, wake) = (RequestContext::internal(), AgentClient::new(bus.clone()));
-    let begun = std::time::Instant::now();
     let at = agent_server(&last, AgentKind::L2);
     wake.server(&at)
         .state_changed(&ctx, moved(1))
         .await
         .unwrap();
     server.until("the port", |t| t.up.contains(&port.id)).await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "woken");
     let others = |asked: &std::collections::BTreeMap<String, usize>| {
         let others = asked.iter().filter(|(host, _)| **host != last);
         others.map(|(_, n)| n).sum::<usize>()

@@ -173,6 +173,20 @@ pub fn reaches(from: &UdpSocket, to: &str, at: &UdpSocket) -> Option<SocketAddr>
     None
 }
 
+/// Whom `bytes` of `from` seem to be from when they arrive at `at`; sent again and again until they do.
+pub fn arrives(from: &UdpSocket, bytes: &[u8], to: SocketAddr, at: &UdpSocket) -> SocketAddr {
+    let mut got = [0u8; 2000];
+    for _ in 0..50 {
+        let _ = from.send_to(bytes, to);
+        while let Ok((length, peer)) = at.recv_from(&mut got) {
+            if got[..length] == *bytes {
+                return peer;
+            }
+        }
+    }
+    panic!("{} bytes never arrive at {to}", bytes.len());
+}
+
 /// Takes a namespace's name away, though what runs in it goes on: what `ip netns delete` does.
 pub fn forget(namespace: &Namespace) {
     let _ = nix::mount::umount2(&ns::path(namespace), nix::mount::MntFlags::MNT_DETACH);

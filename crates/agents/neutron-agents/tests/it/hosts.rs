@@ -1,6 +1,6 @@
 //! Several hosts: guests on two of them, DHCP, routers, metadata and the way out on a third, and a fourth that takes over.
 
-use crate::guest::{Guest, reaches};
+use crate::guest::{Guest, arrives, reaches};
 use crate::machine::{Machine, ip};
 use crate::real::{nova, rule};
 use crate::server::{Net, Server, conf, dhcp_host};
@@ -328,12 +328,8 @@ async fn one_network_on_several_hosts() {
         reaches(&from_a, "10.88.1.12:6000", &other).is_none(),
         "no rule"
     );
-    from_a.send_to(&[7; 1450 - 28], "10.88.1.12:5000").unwrap();
-    let mut full = [0; 2000];
-    assert_eq!(
-        open.recv_from(&mut full).expect("a full packet").0,
-        1450 - 28
-    );
+    let full = [7; 1450 - 28];
+    arrives(&from_a, &full, "10.88.1.12:5000".parse().unwrap(), &open);
 
     // From outside by the floating address, and out by the router's.
     let outside = world
@@ -344,8 +340,8 @@ async fn one_network_on_several_hosts() {
         .unwrap();
     let public = node2.udp(&guest_b, "0.0.0.0:5001").await;
     let caller = reaches(&outside, "198.18.7.9:5001", &public).expect("the floating address");
-    public.send_to(b"ok", caller).unwrap();
-    assert_eq!(outside.recv_from(&mut full).unwrap().1.ip(), external.ip(9));
+    let callee = arrives(&public, b"ok", caller, &outside);
+    assert_eq!(callee.ip(), external.ip(9));
     let home = outside.local_addr().unwrap().to_string();
     let seen = reaches(&from_a, &home, &outside).expect("out");
     assert_eq!(seen.ip(), external.ip(2));

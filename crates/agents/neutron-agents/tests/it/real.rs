@@ -1,6 +1,6 @@
 //! The driver that does it, on this machine's kernel. Skipped where we are not root.
 
-use crate::guest::{Guest, forget, reaches};
+use crate::guest::{Guest, arrives, forget, reaches};
 use crate::server::{Net, Server, Told, Undo, conf, dhcp_host, until};
 use host_netns::{Mac, Namespace, link, nft, ns};
 use neutron_agents::NeutronAgentsConf;
@@ -195,11 +195,8 @@ async fn a_network_and_its_end() {
     );
     let peer = reaches(&from_a, "10.77.1.12:5000", &open).expect("allowed by the remote group");
     assert_eq!(peer.ip(), net.ip(11));
-    open.send_to(b"ok", peer).unwrap();
-    assert!(
-        from_a.recv_from(&mut [0; 8]).is_ok(),
-        "the answer to an allowed packet"
-    );
+    // The answer to an allowed packet.
+    arrives(&open, b"ok", peer, &from_a);
     assert!(
         reaches(&from_a, "10.77.1.12:6000", &other).is_none(),
         "no rule allows port 6000"
@@ -233,8 +230,7 @@ async fn a_network_and_its_end() {
     let public = guest_b.udp("0.0.0.0:5001").await;
     let caller = reaches(&world, &format!("{}:5001", outside(9)), &public)
         .expect("the floating address leads to b");
-    public.send_to(b"ok", caller).unwrap();
-    let (_, answered) = world.recv_from(&mut [0; 8]).unwrap();
+    let answered = arrives(&public, b"ok", caller, &world);
     assert_eq!(answered.ip().to_string(), outside(9));
     let home = world.local_addr().unwrap().to_string();
     assert_eq!(

@@ -146,7 +146,7 @@ async fn a_dead_or_silent_server_costs_one_timeout() {
         cache.delete("k").await;
     }
     assert!(
-        start.elapsed() < Duration::from_secs(2),
+        start.elapsed() < Duration::from_secs(10),
         "{:?}",
         start.elapsed()
     );

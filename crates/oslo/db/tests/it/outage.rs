@@ -164,7 +164,7 @@ async fn mariadb_killed_under_load_loses_nothing() {
         server.restart().await.unwrap();
         let up = Instant::now();
         let after = load.seen.written_after(up).await;
-        assert!(after < Duration::from_secs(5), "the pool recovers");
+        assert!(after < Duration::from_secs(15), "the pool recovers");
         let away = up - begun;
         println!("round {round}: away {away:?}, first write {after:?} after it was back");
     }
@@ -175,7 +175,7 @@ async fn mariadb_killed_under_load_loses_nothing() {
     assert_eq!(db.stats().unknown_commits, 0);
     assert!(db.stats().retries > 0, "the outage was felt");
     // Connections go back to the pool in their own time.
-    let end = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(20);
     while db.stats().pool.in_use > 0 {
         assert!(Instant::now() < end, "{:?}", db.stats());
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -245,7 +245,7 @@ async fn a_busy_database_answers_and_a_dead_one_does_not() {
     let mut server = MariaDb::start().await.unwrap();
     let options = Options {
         pool_size: 1,
-        pool_timeout: Duration::from_millis(300),
+        pool_timeout: Duration::from_secs(1),
         ..Options::default()
     };
     let url = server.database().await.unwrap();
@@ -256,7 +256,7 @@ async fn a_busy_database_answers_and_a_dead_one_does_not() {
         async move {
             db.read(|_| {
                 let (_keep, wait) = std::sync::mpsc::channel::<()>();
-                let _ = wait.recv_timeout(Duration::from_millis(800));
+                let _ = wait.recv_timeout(Duration::from_millis(2500));
                 Ok(())
             })
             .await
@@ -265,7 +265,7 @@ async fn a_busy_database_answers_and_a_dead_one_does_not() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     let begun = Instant::now();
     db.answers().await.unwrap();
-    assert!(begun.elapsed() < Duration::from_millis(300));
+    assert!(begun.elapsed() < Duration::from_secs(1));
     busy.await.unwrap().unwrap();
     server.kill();
     assert!(db.ping().await.is_err());

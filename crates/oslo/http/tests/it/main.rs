@@ -84,7 +84,11 @@ async fn upload(_: Arc<Toys>, req: Req) -> Result<Reply> {
     Reply::ok(&json!({"bytes": bytes.len()}))
 }
 
+/// That a slow request has begun.
+pub static SLOWED: tokio::sync::Notify = tokio::sync::Notify::const_new();
+
 async fn slow(_: Arc<Toys>, _: Req) -> Result<Reply> {
+    SLOWED.notify_one();
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     Reply::ok(&json!({"slept": true}))
 }

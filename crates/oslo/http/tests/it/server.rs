@@ -1,6 +1,6 @@
 //! Sockets: TLS, slow clients, large heads, graceful stop.
 
-use crate::endpoint;
+use crate::{SLOWED, endpoint};
 use futures::future::BoxFuture;
 use oslo_http::{Body, Endpoint, Reply, RouteInfo, ServerOptions, bind, serve, tls_config};
 use std::net::SocketAddr;
@@ -68,7 +68,7 @@ async fn a_client_that_never_ends_its_head_is_cut_off() {
 #[tokio::test]
 async fn a_client_that_never_ends_its_body_is_cut_off() {
     let options = ServerOptions {
-        idle_timeout: Duration::from_millis(200),
+        idle_timeout: Duration::from_secs(1),
         ..ServerOptions::default()
     };
     let (address, _stop, _task) = start(options).await;
@@ -84,7 +84,7 @@ async fn a_client_that_never_ends_its_body_is_cut_off() {
         "PUT /v1/file/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 6\r\n\r\n";
     socket.write_all(head.as_bytes()).await.unwrap();
     for _ in 0..6 {
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
         socket.write_all(b"x").await.unwrap();
     }
     let mut out = String::new();
@@ -162,7 +162,7 @@ async fn a_thousand_headers_are_refused() {
 async fn a_graceful_stop_lets_running_requests_end() {
     let (address, stop, task) = start(ServerOptions::default()).await;
     let request = tokio::spawn(talk(address, "GET /v1/slow HTTP/1.1\r\nhost: x\r\n\r\n"));
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    SLOWED.notified().await;
     stop.cancel();
     task.await.unwrap();
     assert!(request.await.unwrap().contains("\"slept\":true"));

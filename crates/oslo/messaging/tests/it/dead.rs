@@ -38,7 +38,7 @@ impl NotificationHandler for Fragile {
 }
 
 async fn buried(letters: &DeadLetters, count: u32) {
-    for _ in 0..200 {
+    for _ in 0..1000 {
         if letters.count().await.unwrap() == count {
             return;
         }

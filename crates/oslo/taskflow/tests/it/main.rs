@@ -470,7 +470,8 @@ async fn a_stop_does_not_wait_for_ever_for_a_step(place: &Place) {
 async fn leases_keep_others_away_until_they_end(place: &Place) {
     let db = place.database().await;
     let world = world_with_gate();
-    let lease = Duration::from_millis(300);
+    // Renewed each third of it: a busy machine may be late by the rest.
+    let lease = Duration::from_millis(1500);
     let build = |host: &str| {
         let builder = Engine::builder(db.clone(), host).register::<Make>(world.clone());
         builder.lease(lease).build()
@@ -482,7 +483,7 @@ async fn leases_keep_others_away_until_they_end(place: &Place) {
     second.start();
     second.wake();
     assert!(
-        second.wait_idle(lease * 3).await.is_err(),
+        second.wait_idle(lease * 2).await.is_err(),
         "renewed, so it is not taken"
     );
     assert_eq!(world.logged().len(), 1);
@@ -522,17 +523,17 @@ async fn a_submitter_without_an_engine_wakes_one_elsewhere(place: &Place) {
     let builder = Engine::builder(db.clone(), "h2").register::<Make>(world.clone());
     let submitter = builder.wake_elsewhere(wake).build();
     runner.start();
-    let begun = std::time::Instant::now();
+    let mut took = Vec::new();
     for i in 0..8 {
+        let begun = std::time::Instant::now();
         submit(&db, &submitter, &format!("r{i}"), "a").await;
         runner.wait_idle(SOON).await.unwrap();
+        took.push(begun.elapsed());
     }
     assert_eq!(told.load(Ordering::SeqCst), 8);
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "nobody waited for the look of each second: {:?}",
-        begun.elapsed()
-    );
+    // Without being told it would find each but the first at the end of its second.
+    let shortest = took[1..].iter().min();
+    assert!(shortest < Some(&Duration::from_millis(800)), "{took:?}");
     assert_eq!(world.logged().len(), 8);
 
     // Once it runs flows itself, it need not tell anybody.
@@ -574,7 +575,7 @@ async fn a_lease_that_ended_unnoticed_is_not_taken_twice_by_its_engine(place: &P
 async fn two_engines_share_the_work_and_one_finishes_for_both(place: &Place) {
     let db = place.database().await;
     let world = world_with_gate();
-    let lease = Duration::from_millis(500);
+    let lease = Duration::from_secs(2);
     let build = |host: &str| {
         let builder = Engine::builder(db.clone(), host).register::<Make>(world.clone());
         builder.lease(lease).concurrency(4).build()
@@ -593,7 +594,7 @@ async fn two_engines_share_the_work_and_one_finishes_for_both(place: &Place) {
     second.wait_idle(SOON).await.unwrap();
     // The rest of the lease, at most one look of the other engine, and the work.
     let took = died.elapsed();
-    assert!(took < lease + Duration::from_secs(3), "{took:?}");
+    assert!(took < lease + Duration::from_secs(10), "{took:?}");
     let mut made = world.logged();
     assert_eq!(made.len(), 12, "only those of the dead were made again");
     made.sort();

@@ -42,15 +42,17 @@ async fn create(cloud: &Cloud) -> String {
 async fn an_api_without_an_engine_wakes_a_scheduler() {
     let cloud = Cloud::new().await;
     let api = cloud.beside(cloud.db.clone(), "a1", API).await;
-    let begun = Instant::now();
+    let mut took = Vec::new();
     for _ in 0..8 {
+        let begun = Instant::now();
         let id = create(&api).await;
         until(&api, &id, "available").await;
+        took.push(begun.elapsed());
     }
-    assert!(
-        begun.elapsed() < Duration::from_secs(4),
-        "nobody waited for the look of each second"
-    );
+    // A scheduler that nobody woke would find each but the first, which begin when it has just looked, at the end of its
+    // second; a slow machine is not slow all the time.
+    let shortest = took[1..].iter().min();
+    assert!(shortest < Some(&Duration::from_millis(800)), "{took:?}");
     let services = cloud
         .get("admin", "/v3/ops/os-services?binary=cinder-scheduler")
         .await;

@@ -119,11 +119,24 @@ impl World {
         let mut changed = Vec::new();
         for follower in &mut self.followers {
             let before = follower.state.clone();
-            let known = follower.state.revisions.clone();
-            let news = self.house.news(follower.host, Some(&known)).await;
-            follower.take(news);
-            let now = fresh.state(follower.host).await;
-            assert_eq!(follower.state, now, "{} after: {what}", follower.host);
+            let mut attempts = 3;
+            let now = loop {
+                let known = follower.state.revisions.clone();
+                let news = self.house.news(follower.host, Some(&known)).await;
+                follower.take(news);
+                let now = fresh.state(follower.host).await;
+                if follower.state == now {
+                    break now;
+                }
+                // On a slow machine the server may have given work to somebody meanwhile.
+                attempts -= 1;
+                assert!(
+                    attempts > 0,
+                    "{} after {what}: {:?} is not {now:?}",
+                    follower.host,
+                    follower.state
+                );
+            };
             let revisions = now.revisions.clone();
             changed.push(
                 HostState {
@@ -137,7 +150,7 @@ impl World {
         for (follower, changed) in self.followers.iter().zip(&changed) {
             let waits = *changed && !self.silent.contains(&follower.host);
             while waits && follower.woken.load(Ordering::SeqCst) == follower.heard {
-                let late = begun.elapsed() > Duration::from_secs(5);
+                let late = begun.elapsed() > Duration::from_secs(20);
                 assert!(!late, "{} was not told of: {what}", follower.host);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

@@ -73,7 +73,7 @@ impl Agent {
     async fn hears_more_than(&self, before: usize) {
         let start = Instant::now();
         while self.told() <= before {
-            assert!(start.elapsed() < Duration::from_secs(5), "never told");
+            assert!(start.elapsed() < Duration::from_secs(20), "never told");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -342,7 +342,7 @@ impl Cloud {
 
     /// What `see` makes of the reply to a GET, once it makes something of it.
     pub async fn wait<T>(&self, who: &str, path: &str, see: impl Fn(&Value) -> Option<T>) -> T {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             if let Some(seen) = see(&self.get(who, "2.96", path).await) {
                 return seen;
             }

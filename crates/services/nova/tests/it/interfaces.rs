@@ -119,7 +119,7 @@ async fn what_an_interrupted_attach_left_is_carried_through_and_goes_with_its_se
     let shown = |s: &serde_json::Value| s["server"]["addresses"].get("private").map(drop);
     cloud.wait("alice", &one, shown).await;
     let bound = || cloud.neighbours.ports_of(&server.id)[0]["binding:host_id"] == "host1";
-    for _ in 0..500 {
+    for _ in 0..3000 {
         if bound() {
             break;
         }

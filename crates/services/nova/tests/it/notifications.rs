@@ -48,7 +48,7 @@ impl Ear {
         server: &str,
         times: usize,
     ) -> (RequestContext, Notification) {
-        for _ in 0..500 {
+        for _ in 0..3000 {
             let mut all = self.of(server);
             all.retain(|(_, n)| n.event_type == event);
             if let Some(found) = all.get(times - 1) {
@@ -444,7 +444,7 @@ async fn rabbitmq_carries_them_to_upstreams_listener() {
         ..Options::default()
     };
     let mut config = RabbitConfig::parse(&broker.url()).unwrap();
-    config.broker_patience = Duration::from_secs(1);
+    config.broker_patience = Duration::from_secs(10);
     let bus = Bus::rabbit(config, options).unwrap();
     let cloud = Cloud::over(bus, ALL, |c| {
         c.notification_driver = "messagingv2".into();
@@ -491,7 +491,7 @@ async fn rabbitmq_carries_them_to_upstreams_listener() {
     let asked = Instant::now();
     act(&cloud, &id, json!({"lock": null})).await;
     assert!(
-        asked.elapsed() < Duration::from_millis(900),
+        asked.elapsed() < Duration::from_secs(5),
         "{:?}",
         asked.elapsed()
     );
