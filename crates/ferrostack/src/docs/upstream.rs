@@ -112,7 +112,7 @@ pub(super) fn compare(service: &str, rows: &[RouteInfo]) -> Option<Comparison> {
                 .or_insert_with(|| words(method, path, action));
         }
     }
-    let mut explained: BTreeMap<Operation, String> = fields(OURS)
+    let explained: BTreeMap<Operation, String> = fields(OURS)
         .filter(|[name, ..]| *name == service)
         .map(|[_, method, path, _]| {
             (
@@ -121,15 +121,17 @@ pub(super) fn compare(service: &str, rows: &[RouteInfo]) -> Option<Comparison> {
             )
         })
         .collect();
-    let mut unexplained = Vec::new();
+    let (mut unexplained, mut used) = (Vec::new(), BTreeSet::new());
     for row in rows {
         let operation = of(row);
         let covers = COVERS.iter().any(|(path, _)| *path == operation.path);
         if known.contains(&operation) || covers {
             continue;
         }
-        if explained.remove(&operation).is_none() {
-            unexplained.push(words(&operation.method, row.path, &operation.action));
+        // With the project in the path and without it is one operation.
+        match explained.contains_key(&operation) {
+            true => drop(used.insert(operation)),
+            false => unexplained.push(words(&operation.method, row.path, &operation.action)),
         }
     }
     let missing = counted.iter().filter(|(o, _)| !o.served_by(&ours));
@@ -137,7 +139,11 @@ pub(super) fn compare(service: &str, rows: &[RouteInfo]) -> Option<Comparison> {
         upstream: counted.len(),
         missing: missing.map(|(_, words)| words.clone()).collect(),
         unexplained,
-        stale: explained.into_values().collect(),
+        stale: explained
+            .into_iter()
+            .filter(|(operation, _)| !used.contains(operation))
+            .map(|(_, words)| words)
+            .collect(),
     })
 }
 
