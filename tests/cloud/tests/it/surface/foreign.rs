@@ -5,6 +5,7 @@ use super::{Row, report, rows};
 use crate::client::{Answer, Client, text};
 use crate::cloud::{Place, TestCloud};
 use crate::project::{Project, Seed};
+use crate::wait::wait_for;
 use oslo_http::{Access, Body};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,44 @@ struct Things {
     port: String,
     volume: String,
     server: String,
+}
+
+/// What cinder has of a volume beside it: a snapshot, a backup, and an offer of another one.
+async fn kept(me: &Client, volume: &str) -> [((&'static str, &'static str), String); 4] {
+    let settled = |collection: &'static str, key: &'static str, id: String| async move {
+        let path = format!("/v3/{}/{collection}/{id}", me.project_id);
+        let path = &path;
+        wait_for(format!("{key} {id}"), || async move {
+            let found = me.get("volumev3", path).await.expect(200).key(key);
+            (found["status"] != "creating").then_some(())
+        })
+        .await;
+        id
+    };
+    let make = |collection: &'static str, key: &'static str, body: Value| async move {
+        let path = format!("/v3/{}/{collection}", me.project_id);
+        let made = me.post("volumev3", &path, json!({key: body})).await;
+        made.expect(202).id(key)
+    };
+    let snapshot = make("snapshots", "snapshot", json!({"volume_id": volume})).await;
+    let snapshot = settled("snapshots", "snapshot", snapshot).await;
+    // Hosts that are fake have no bytes to keep: it ends in error, and is there.
+    let backup = make("backups", "backup", json!({"volume_id": volume})).await;
+    let backup = settled("backups", "backup", backup).await;
+    me.wait_volume(volume, "available").await;
+    let offered = me.volume(1).await;
+    let transfer = make(
+        "os-volume-transfer",
+        "transfer",
+        json!({"volume_id": offered}),
+    )
+    .await;
+    [
+        (("volumev3", "snapshots"), snapshot),
+        (("volumev3", "backups"), backup),
+        (("volumev3", "volume-transfers"), transfer.clone()),
+        (("volumev3", "os-volume-transfer"), transfer),
+    ]
 }
 
 async fn things(cloud: &TestCloud, p: &Project, seed: &Seed) -> Things {
@@ -33,6 +72,7 @@ async fn things(cloud: &TestCloud, p: &Project, seed: &Seed) -> Things {
     me.post("volumev3", &path, json!({"metadata": {"x": "1"}}))
         .await
         .expect(200);
+    let kept = kept(me, &volume).await;
     let attachments = me
         .get("volumev3", &format!("/v3/{}/attachments", p.id))
         .await
@@ -85,7 +125,7 @@ async fn things(cloud: &TestCloud, p: &Project, seed: &Seed) -> Things {
         (("identity", "users"), p.member.user_id.clone()),
     ];
     Things {
-        ids: ids.into(),
+        ids: ids.into_iter().chain(kept).collect(),
         port,
         volume: attached,
         server,
@@ -143,6 +183,8 @@ async fn picture(p: &Project, things: &Things) -> Vec<Value> {
     for ((service, collection), id) in &things.ids {
         let path = match *service {
             "compute" => format!("/v2.1/{collection}/{id}"),
+            // The offer by its other name.
+            "volumev3" if *collection == "volume-transfers" => continue,
             "volumev3" => format!("/v3/{}/{collection}/{id}", p.id),
             "network" => format!("/v2.0/{collection}/{id}"),
             "image" => format!("/v2/{collection}/{id}"),

@@ -43,7 +43,11 @@ pub fn sample(row: &Row) -> Option<Value> {
         ("volumev3", "PUT", "") if path.contains("attachments") => {
             json!({"attachment": {"connector": {"host": "h"}}})
         }
-        ("volumev3", "PUT", "") => json!({"volume": {"name": "stolen"}}),
+        ("volumev3", "PUT", "") => {
+            let key = ["snapshot", "backup"].iter().find(|k| path.contains(*k));
+            json!({*key.unwrap_or(&"volume"): {"name": "stolen"}})
+        }
+        ("volumev3", "POST", "/restore") => json!({"restore": {}}),
         ("network", "PUT", "") => {
             let plural = path
                 .trim_start_matches("/v2.0/")
@@ -91,6 +95,9 @@ fn arguments(action: &str) -> Value {
         "os-initialize_connection" | "os-terminate_connection" => {
             json!({"connector": {"host": "h"}})
         }
+        "os-volume_upload_image" => json!({"image_name": "stolen"}),
+        "revert" => json!({"snapshot_id": NOBODY}),
+        "os-update_snapshot_status" => json!({"status": "error"}),
         "os-set_image_metadata" => json!({"metadata": {"a": "b"}}),
         "os-unset_image_metadata" => json!({"key": "a"}),
         "os-reset_status" => json!({"status": "error"}),
